@@ -1,0 +1,1 @@
+"""Plain tools without knowledge of trackers: boxes, crops, files, images, errors."""

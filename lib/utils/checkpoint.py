@@ -1,0 +1,297 @@
+"""Tensors from files and into files, safely.
+
+Loading never runs what a file asks for: the names in it are read first (`pickle_scan`), known
+ones get inert stand-ins (`stand_ins`), and a file that names anything else is refused. Then
+torch's own restricted loader reads it. Saving writes tensors and plain containers only.
+"""
+
+import pickle
+import warnings
+import zipfile
+import zlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from lib.utils.errors import CheckpointError
+from lib.utils.file_format import FileFormat, file_format
+from lib.utils.files import atomic_path
+from lib.utils.pickle_scan import PickleScan
+from lib.utils.stand_ins import refused_names, stand_ins
+
+# Where programs of this family keep the weights; a bare state dict has none of them.
+WEIGHT_FIELDS = ("net", "model", "state_dict")
+# Objects before the raw numbers in the old format: magic, version, system, content, keys.
+_OLD_FORMAT_PICKLES = 5
+# torch's restricted loader knows the opcodes of protocols 2 and 3.
+_HIGHEST_PROTOCOL = 3
+_NAMES_SHOWN = 8
+
+_PLAIN_TYPES = (str, int, float, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights and where they come from.
+
+    Attributes:
+        state: parameter name -> tensor on the CPU, without a `module.` prefix.
+        epoch: epoch after which it was written, where the file says.
+        net_type: class name of the network, where the file says.
+    """
+
+    state: OrderedDict[str, Tensor]
+    epoch: int | None = None
+    net_type: str | None = None
+
+
+def load_tensors(path: Path | str) -> Any:
+    """Everything in a checkpoint: tensors and plain containers, stand-ins for the rest.
+
+    Reads torch's zip and old formats and safetensors, told apart by content.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another format, or asks for
+            anything beyond tensors and plain data.
+    """
+    path = Path(path)
+    form = _readable_format(path)
+    if form is FileFormat.SAFETENSORS:
+        return _load_safetensors(path)[0]
+    scan = _scan(path, form)
+    refused = refused_names(scan)
+    if refused and (scan.complete or form in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD)):
+        shown = ", ".join(map(printable, refused[:_NAMES_SHOWN]))
+        more = f" and {len(refused) - _NAMES_SHOWN} more" if len(refused) > _NAMES_SHOWN else ""
+        raise CheckpointError(
+            f"{path} asks for {shown}{more}, which no checkpoint of tensors needs: refused, and "
+            "nothing in it was run; get the file again from a source you trust"
+        )
+    if form not in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD):
+        _not_a_checkpoint(path, form)
+    return _torch_load(path, scan)
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """The weights in a file and what it says about them.
+
+    The weights are in field `net` (as SeqTrack's trainer writes them), `model` or
+    `state_dict`, or are the whole file.
+
+    Raises:
+        CheckpointError: as `load_tensors`, or no weights are in the file.
+    """
+    path = Path(path)
+    fields: Mapping[str, Any]
+    if _readable_format(path) is FileFormat.SAFETENSORS:
+        content, fields = _load_safetensors(path)
+    else:
+        content = load_tensors(path)
+        fields = content if isinstance(content, Mapping) else {}
+    epoch, net_type = fields.get("epoch"), fields.get("net_type")
+    return Checkpoint(
+        state=_weights(path, content),
+        epoch=int(str(epoch)) if str(epoch).isdecimal() else None,
+        net_type=net_type if isinstance(net_type, str) else None,
+    )
+
+
+def read_state_dict(path: Path | str) -> OrderedDict[str, Tensor]:
+    """Parameter name -> tensor on the CPU; see `read_checkpoint`.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    return read_checkpoint(path).state
+
+
+def save_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
+    """Write tensors and plain containers with `torch.save`, atomically.
+
+    Raises:
+        TypeError: something else is in `payload`; the message says where.
+        OSError: the folder cannot be written.
+    """
+    _require_plain(payload, "payload")
+    with atomic_path(path) as temporary, open(temporary, "wb") as stream:
+        torch.save(payload, stream)
+
+
+def save_safetensors(
+    path: Path | str, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write weights as safetensors, atomically.
+
+    Args:
+        path: the file.
+        state: parameter name -> tensor.
+        metadata: text fields; `epoch` and `net_type` are read back by `read_checkpoint`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from safetensors.torch import save_file
+
+    # Views of one storage would be refused; copies are what the file holds anyway.
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(metadata or {}))
+
+
+def printable(text: str, limit: int = 80) -> str:
+    """Text out of a file, fit for one line of a message: no control characters, not too long."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
+    return shown if len(shown) <= limit else shown[:limit] + "…"
+
+
+def _readable_format(path: Path) -> FileFormat:
+    try:
+        return file_format(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint file") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path} is a folder; name the checkpoint file in it") from None
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _scan(path: Path, form: FileFormat) -> PickleScan:
+    scan = PickleScan()
+    if form is FileFormat.TORCH_ZIP:
+        _scan_zip(path, scan)
+    else:
+        with open(path, "rb") as stream:
+            for _ in range(_OLD_FORMAT_PICKLES if form is FileFormat.TORCH_OLD else 1):
+                scan.add(stream)
+                if not scan.complete:
+                    break
+    return scan
+
+
+def _scan_zip(path: Path, scan: PickleScan) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            for name in names:
+                if name.count("/") == 1 and name.endswith("/data.pkl"):
+                    with archive.open(name) as stream:
+                        scan.add(stream)  # type: ignore[arg-type]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is truncated or damaged ({path.stat().st_size} bytes, {error}): "
+            "copy or download it again"
+        ) from None
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError(f"{path} is a TorchScript program, not a checkpoint of tensors")
+    if not any(name.endswith("/data.pkl") for name in names):
+        inside = ", ".join(map(printable, names[:3]))
+        raise CheckpointError(
+            f"{path} is a zip archive without a checkpoint's data (it holds {inside or 'nothing'}"
+            "): unpack it first, or name another file"
+        )
+
+
+def _not_a_checkpoint(path: Path, form: FileFormat) -> NoReturn:
+    advice = {
+        FileFormat.WEB_PAGE: "the download went wrong; fetch it again, in a browser if need be",
+        FileFormat.TAR: "unpack it and name the file inside (PyTorch's own tar format of before "
+        "2017 is not read)",
+        FileFormat.GZIP: "unpack it and name the file inside",
+    }
+    raise CheckpointError(
+        f"{path} is {form.value}, not a checkpoint: "
+        + advice.get(form, "name a .pth.tar, .pth or .safetensors file")
+    )
+
+
+def _torch_load(path: Path, scan: PickleScan) -> Any:
+    try:
+        with (
+            open(path, "rb") as stream,
+            torch.serialization.safe_globals(stand_ins(scan)),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            return torch.load(stream, map_location="cpu", weights_only=True)
+    # The loader runs on bytes of unknown origin: damaged ones raise nearly every kind of error.
+    except Exception as error:
+        if scan.protocol > _HIGHEST_PROTOCOL:
+            raise CheckpointError(
+                f"{path} was written with pickle protocol {scan.protocol}, which the safe loader "
+                "does not read; nothing in it was run: save it again with torch.save's default"
+            ) from None
+        raise CheckpointError(
+            f"{path} cannot be read: truncated, damaged or not made of plain tensors "
+            f"({_reason(error)}); nothing in it was run: copy or download it again"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    if isinstance(error, pickle.UnpicklingError):
+        # torch wraps the cause in advice to switch the protection off.
+        text = text.split("WeightsUnpickler error: ")[-1].strip()
+    text = next(iter(text.splitlines()), "")
+    return printable(f"{type(error).__name__}: {text}".rstrip(": "), 160)
+
+
+def _load_safetensors(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as archive:
+            metadata = archive.metadata() or {}
+            return OrderedDict((k, archive.get_tensor(k)) for k in archive.keys()), metadata
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is a truncated or damaged safetensors file ({_reason(error)}): "
+            "copy or download it again"
+        ) from None
+
+
+def _weights(path: Path, content: Any) -> OrderedDict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
+    name = next((f for f in WEIGHT_FIELDS if isinstance(content.get(f), Mapping)), None)
+    weights = content if name is None else content[name]
+    where = f"{path}" if name is None else f"{path}, field {name!r},"
+    if not weights:
+        raise CheckpointError(f"{where} holds no weights")
+    for key, value in weights.items():
+        problem = _not_a_weight(key, value)
+        if problem:
+            raise CheckpointError(f"{where} is not a state dict: {key!r} is {problem}")
+    prefix = "module." if all(key.startswith("module.") for key in weights) else ""
+    return OrderedDict((key.removeprefix(prefix), t.detach()) for key, t in weights.items())
+
+
+def _not_a_weight(key: Any, value: Any) -> str | None:
+    """Why an entry cannot be a parameter, or None."""
+    if not isinstance(key, str):
+        return "not a name"
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}, not a tensor"
+    if value.is_complex():
+        return f"a tensor of {value.dtype}"
+    return None
+
+
+def _require_plain(value: Any, where: str) -> None:
+    # Exact types: a subclass would be written under its own name, and refused on loading.
+    if type(value) in (dict, OrderedDict):
+        for key, item in value.items():
+            _require_plain(key, f"a key of {where}")
+            _require_plain(item, f"{where}[{key!r}]")
+    elif type(value) in (list, tuple):
+        for i, item in enumerate(value):
+            _require_plain(item, f"{where}[{i}]")
+    elif type(value) not in _PLAIN_TYPES and not isinstance(value, Tensor):
+        raise TypeError(
+            f"{where} is a {type(value).__name__}; a checkpoint holds tensors, plain numbers, "
+            "text, lists and dictionaries only"
+        )

@@ -1,0 +1,284 @@
+"""Files from a Google Drive folder or a plain web mirror: listed, resumed, remembered."""
+
+import contextlib
+import http.client
+import inspect
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+from urllib.parse import unquote, urljoin, urlsplit
+
+from lib.utils.errors import MissingExtraError, SeqTrackError
+from lib.utils.files import atomic_write_text, sha256_of
+
+# Seconds to connect, and between two pieces of data.
+TIMEOUT = (15, 60)
+RETRIES = 2
+_FOLDER_DEPTH = 8
+
+
+class DownloadError(SeqTrackError):
+    """A file could not be fetched, or is not what it should be."""
+
+
+class UnreachableError(DownloadError):
+    """The source does not answer at all, so the next file will not come either."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that a source offers: its path below the source's folder, and where it is."""
+
+    path: PurePosixPath
+    url: str
+
+
+class Source(Protocol):
+    """A folder of files somewhere else."""
+
+    @property
+    def page(self) -> str:
+        """Address of the folder, for a browser."""
+
+    def list_files(self) -> list[RemoteFile]:
+        """All files below the folder.
+
+        Raises:
+            DownloadError: the folder cannot be listed.
+        """
+
+
+@dataclass(frozen=True)
+class DriveFolder:
+    """A shared folder of Google Drive, by its id."""
+
+    folder_id: str
+
+    @property
+    def page(self) -> str:
+        """See `Source`."""
+        return f"https://drive.google.com/drive/folders/{self.folder_id}"
+
+    def list_files(self) -> list[RemoteFile]:
+        """See `Source`."""
+        gdown = _gdown()
+        with _explained(f"{self.page} cannot be listed"):
+            listed = gdown.download_folder(
+                id=self.folder_id,
+                skip_download=True,
+                quiet=True,
+                **_supported(gdown.download_folder, timeout=TIMEOUT),
+            )
+        if listed is None:
+            raise DownloadError(f"{self.page} cannot be listed")
+        files = []
+        for item in listed:
+            path = PurePosixPath(str(item.path).replace(os.sep, "/"))
+            files.append(RemoteFile(path, f"https://drive.google.com/uc?id={item.id}"))
+        return [file for file in files if _stays_below(file.path)]
+
+
+@dataclass(frozen=True)
+class MirrorFolder:
+    """A folder of a plain web server that lists its folders as pages of links."""
+
+    url: str
+
+    @property
+    def page(self) -> str:
+        """See `Source`."""
+        return self.url
+
+    def list_files(self) -> list[RemoteFile]:
+        """See `Source`."""
+        base = self.url.rstrip("/") + "/"
+        return [
+            RemoteFile(PurePosixPath(unquote(url[len(base) :])), url)
+            for url in self._walk(base, _FOLDER_DEPTH)
+            if _stays_below(PurePosixPath(unquote(url[len(base) :])))
+        ]
+
+    def _walk(self, folder: str, depth: int) -> Iterator[str]:
+        for url in _links(folder):
+            if not url.endswith("/"):
+                yield url
+            elif depth > 0:
+                yield from self._walk(url, depth - 1)
+
+
+def fetch(url: str, target: Path, quiet: bool = False) -> None:
+    """Fetch one file with gdown; a part that came earlier is continued.
+
+    Args:
+        url: file of Google Drive or of any web server.
+        target: where it goes; its folder is made. The part is kept beside it.
+        quiet: no progress bar.
+
+    Raises:
+        UnreachableError: the server does not answer.
+        DownloadError: the file did not come, or not all of it.
+    """
+    gdown = _gdown()
+    with _explained(f"{url} could not be fetched", hint=lambda: _part_hint(target)):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        saved = gdown.download(
+            url=url,
+            output=str(target),
+            quiet=quiet,
+            resume=True,
+            use_cookies=urlsplit(url).hostname == "drive.google.com",
+            **_supported(gdown.download, timeout=TIMEOUT, retries=RETRIES),
+        )
+    if saved is None or not target.is_file():
+        raise DownloadError(f"{url} could not be fetched{_part_hint(target)}")
+
+
+def discard(target: Path) -> None:
+    """Remove a fetched file and every part of it."""
+    for path in [target, *_parts(target)]:
+        path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a file was like when it was first used."""
+
+    size: int
+    sha256: str
+    url: str
+
+    @classmethod
+    def of(cls, path: Path, url: str) -> "Record":
+        """The record of a file on disk."""
+        return cls(path.stat().st_size, sha256_of(path), url)
+
+    def matches(self, path: Path) -> bool:
+        """Whether a file on disk still has this content."""
+        return path.stat().st_size == self.size and sha256_of(path) == self.sha256
+
+
+class Ledger:
+    """Records of the files below a folder, in `downloads.json` there.
+
+    Raises:
+        DownloadError: the file is not what `save` writes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "downloads.json"
+        self._records: dict[str, Record] = {}
+        if self.path.is_file():
+            try:
+                content = json.loads(self.path.read_text(encoding="utf-8"))
+                self._records = {key: Record(**value) for key, value in content.items()}
+            except (ValueError, TypeError, AttributeError) as error:
+                raise DownloadError(
+                    f"{self.path} is damaged ({error}): remove it, and what is there is "
+                    "recorded anew"
+                ) from None
+
+    def find(self, file: Path) -> Record | None:
+        """The record of a file, if there is one."""
+        return self._records.get(self._key(file))
+
+    def add(self, file: Path, record: Record) -> None:
+        """Remember a file, in place of what was known of it."""
+        self._records[self._key(file)] = record
+
+    def save(self) -> None:
+        """Write the records, if there are any."""
+        if self._records:
+            content = {key: asdict(self._records[key]) for key in sorted(self._records)}
+            atomic_write_text(self.path, json.dumps(content, indent=2) + "\n")
+
+    def _key(self, file: Path) -> str:
+        return Path(os.path.relpath(file, self.path.parent)).as_posix()
+
+
+class _LinkParser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.targets += [value for name, value in attrs if name == "href" and value]
+
+
+def _links(folder: str) -> list[str]:
+    """Addresses that a folder's page links to and that lie directly in it; folders end in /."""
+    try:
+        with urllib.request.urlopen(folder, timeout=TIMEOUT[1]) as response:
+            text = response.read().decode("utf-8", errors="replace")
+    except urllib.error.HTTPError as error:
+        raise DownloadError(f"{folder} cannot be listed: {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreachableError(f"{folder} cannot be reached: {_one_line(error)}") from None
+    parser = _LinkParser()
+    parser.feed(text)
+    found: dict[str, None] = {}
+    for target in parser.targets:
+        url = urljoin(folder, target)
+        name = url[len(folder) :]
+        if url.startswith(folder) and name and "/" not in name[:-1] and not set(name) & set("?#"):
+            found[url] = None
+    return list(found)
+
+
+def _stays_below(path: PurePosixPath) -> bool:
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in str(path)
+
+
+def _gdown() -> Any:
+    try:
+        import gdown
+    except ImportError:
+        raise MissingExtraError("downloads need gdown: pip install 'gdown>=5.2'") from None
+    return gdown
+
+
+def _supported(function: Callable[..., Any], **arguments: Any) -> dict[str, Any]:
+    """Those arguments that the installed gdown knows; version 5 lacks some."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in arguments.items() if name in known}
+
+
+@contextlib.contextmanager
+def _explained(what: str, hint: Callable[[], str] = str) -> Iterator[None]:
+    """Turn what gdown and requests raise into one line."""
+    import requests
+
+    try:
+        yield
+    except SeqTrackError:
+        raise
+    except Exception as error:
+        # gdown raises bare exceptions, assertions and key errors on pages it does not know.
+        silent = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
+        reached = not any(isinstance(e, silent) for e in (error, error.__cause__))
+        kind = DownloadError if reached else UnreachableError
+        raise kind(f"{what}: {_one_line(error)}{hint()}") from None
+
+
+def _one_line(error: BaseException) -> str:
+    # The reason of a failed connection is wrapped in a long description of the connection.
+    reasons = (getattr(holder, "reason", None) for holder in (error, *error.args[:1]))
+    text = str(next(filter(None, reasons), error)).rsplit("): ", 1)[-1]
+    # gdown goes on with general advice after the reason.
+    text = text.split("You may still be able")[0].split("\nThe received")[0]
+    return (" ".join(text.split()) or type(error).__name__)[:240]
+
+
+def _parts(target: Path) -> list[Path]:
+    return sorted(target.parent.glob(f"{target.name}*.part"))
+
+
+def _part_hint(target: Path) -> str:
+    size = sum(path.stat().st_size for path in _parts(target))
+    return f"; {size} bytes are kept, the same command continues" if size else ""

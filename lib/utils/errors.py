@@ -1,0 +1,66 @@
+"""Errors meant for people, and the exit codes that every command shares.
+
+An error message names what was wrong, the value, the file, and what to do next. It is
+one line (or one line per finding), because commands print it as it is, without traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_PARTIAL = 1
+EXIT_BAD_INPUT = 2
+EXIT_NON_FINITE = 3
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+EXIT_CODES_HELP = (
+    "exit codes: 0 done; 1 part of the work failed (listed); 2 wrong input, nothing started; "
+    "3 training stopped by non-finite numbers; 130 interrupted, 143 terminated, state saved"
+)
+
+
+class SeqTrackError(Exception):
+    """Root of all errors that end a command with one clear line; `exit_code` is its status."""
+
+    exit_code = EXIT_BAD_INPUT
+
+
+class ConfigError(SeqTrackError):
+    """A configuration file, an override or a path setting is wrong."""
+
+
+class DataError(SeqTrackError):
+    """A data set, an annotation or an image cannot be used."""
+
+
+class CheckpointError(SeqTrackError):
+    """A checkpoint is missing, unsafe, damaged or of another model."""
+
+
+class ResultsError(SeqTrackError):
+    """A raw result file is missing or malformed, or belongs to another run."""
+
+
+class MissingExtraError(SeqTrackError):
+    """An optional package is needed; the message holds the `pip install` line."""
+
+
+class PartialFailure(SeqTrackError):
+    """Part of the work failed; everything else was done and saved."""
+
+    exit_code = EXIT_PARTIAL
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'seqtrack_b256'?`, or an empty string.
+
+    Example:
+        >>> did_you_mean("lasott", ["lasot", "otb"])
+        "; did you mean 'lasot'?"
+        >>> did_you_mean("zzz", ["lasot", "otb"])
+        ''
+    """
+    by_lower = {c.lower(): c for c in choices}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

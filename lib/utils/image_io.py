@@ -1,0 +1,84 @@
+"""Images in and out of files: RGB uint8, or an error that names the file and why."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lib.utils.errors import DataError
+from lib.utils.files import atomic_path
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+
+_JPEG_START = b"\xff\xd8"
+_JPEG_END = b"\xff\xd9"
+_JPEG_SCAN = 0xDA
+
+
+def read_rgb(path: Path | str) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8 RGB; grey, 16-bit and transparent ones are converted.
+
+    The camera's rotation tag (EXIF) is applied, as `cv2.imread` does. The bytes are read by
+    Python, because OpenCV cannot open every path (non-ASCII names on Windows).
+
+    Raises:
+        DataError: the file is missing, empty, cut short, or not an image.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: image not found") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not data:
+        raise DataError(f"{path}: the image file is empty (0 bytes); copy it again")
+    if _is_cut_jpeg(data):
+        raise DataError(
+            f"{path}: the JPEG file is cut short (no end marker in {len(data)} bytes); "
+            "copy it again"
+        )
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise DataError(f"{path}: cannot be decoded ({error.err})") from None
+    if image is None:
+        raise DataError(f"{path}: damaged or not an image ({len(data)} bytes)")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def write_rgb(path: Path | str, image: np.ndarray) -> None:
+    """Write a (H, W, 3) uint8 RGB image atomically; the suffix chooses the format.
+
+    Raises:
+        DataError: no image format has this suffix.
+        OSError: the folder cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise DataError(f"{path}: suffix {suffix!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _is_cut_jpeg(data: bytes) -> bool:
+    """Whether a JPEG ends inside its picture, which decoders fill with grey, silently.
+
+    The end marker cannot occur within the compressed picture (there 0xFF is escaped), so
+    looking for it behind the header is exact: neither bytes after the end nor a preview
+    picture in the header, which has an end marker of its own, can mislead.
+    """
+    if not data.startswith(_JPEG_START):
+        return False
+    position = 2
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            return False  # not a marker: whatever this is, the decoder has to judge it
+        kind = data[position + 1]
+        if kind == 0xFF:
+            position += 1  # fill byte
+            continue
+        if kind == _JPEG_SCAN:
+            return data.find(_JPEG_END, position) < 0
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return True

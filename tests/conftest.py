@@ -1,0 +1,92 @@
+"""What all tests share: no network, none of the user's settings, few threads, and at the very
+end of a run the list of what was not run, with the reason."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch. More threads than this only get in each other's way here.
+_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(os.cpu_count() or 1, 4)
+os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Where the user keeps data and results is no business of the tests.
+for _name in [n for n in os.environ if n.startswith(("SEQTRACK_DATA", "SEQTRACK_SAVE"))]:
+    del os.environ[_name]
+
+_WHY_DESELECTED = {
+    "vot": "the VOT toolkit's environment .venv-vot is used by bash scripts/test.sh --all only",
+    "gpu": "a CUDA device is needed, and bash scripts/test.sh --all",
+    "slow": "bash scripts/test.sh --all runs them",
+}
+
+
+class NotRun:
+    """Collects deselected and skipped tests, and reports them after pytest's closing line."""
+
+    def __init__(self) -> None:
+        self.deselected: dict[str, int] = {}
+        self.skipped: dict[str, list[str]] = {}
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            expression = item.config.option.markexpr
+            for marker in _WHY_DESELECTED:
+                if item.get_closest_marker(marker) and f"not {marker}" in expression:
+                    self.deselected[marker] = self.deselected.get(marker, 0) + 1
+                    break
+
+    def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            detail = report.longrepr
+            reason = detail[2] if isinstance(detail, tuple) else str(detail)
+            self.skipped.setdefault(reason.removeprefix("Skipped: "), []).append(report.nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self._note(report)
+
+    def lines(self) -> list[str]:
+        found = [
+            f"  {count} marked {marker}: {_WHY_DESELECTED[marker]}"
+            for marker, count in self.deselected.items()
+        ]
+        for reason, names in self.skipped.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            found.append(f"  {len(names)} skipped: {reason} ({', '.join(names[:3])}{more})")
+        return ["not run:", *found] if found else ["not run: none"]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        if hasattr(config, "workerinput"):
+            return
+        if target := os.environ.get("SEQTRACK_SKIPPED"):  # scripts/test.sh prints it last
+            Path(target).write_text("\n".join(self.lines()) + "\n", encoding="utf-8")
+        else:
+            for line in self.lines():
+                config.get_terminal_writer().line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(NotRun(), "not-run")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only() -> Iterator[None]:
+    """Refuses every connection that would leave this machine."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: object) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            host = str(address[0]) if isinstance(address, tuple) else str(address)
+            if host not in ("localhost", "::1") and not host.startswith("127."):
+                raise OSError(f"a test tried to reach the network: {host}")
+        connect(self, address)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded)
+        yield

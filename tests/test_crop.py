@@ -1,0 +1,57 @@
+"""lib/utils/crop.py: what the parity kit does not cover."""
+
+import numpy as np
+import pytest
+
+from lib.utils.crop import crop_square, cut_square, map_box_back
+from lib.utils.errors import DataError
+
+IMAGE = np.arange(100 * 120 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 120, 3) | 1
+
+
+def test_crop_inside_is_the_image_itself():
+    square = cut_square(IMAGE, (50, 40, 10, 10), 4.0)
+    np.testing.assert_array_equal(square, IMAGE[25:65, 35:75])
+
+
+def test_last_column_is_black_when_the_square_reaches_the_border():
+    square = cut_square(IMAGE, (95, 40, 10, 10), 4.0)  # columns 80 .. 119, the image's last ones
+    assert square.shape == (40, 40, 3)
+    assert not square[:, -1].any() and square[:, -2].all()
+
+
+def test_ties_round_to_even():
+    # side 4, centre at 10.5 and 11.5: the left edge 8.5 goes to 8, 9.5 to 10.
+    for x, left in ((10, 8), (11, 10)):
+        square = cut_square(IMAGE, (x, 50, 1, 1), 4.0)
+        np.testing.assert_array_equal(square, IMAGE[48:52, left : left + 4])
+
+
+def test_map_back_undoes_the_crop():
+    box = (31.5, 22.25, 17.0, 9.5)
+    crop = crop_square(IMAGE, (30, 20, 20, 12), 4.0, 64)
+    half = 0.5 * 64 / crop.resize_factor
+    centre = (box[0] + box[2] / 2 - (40 - half), box[1] + box[3] / 2 - (26 - half))
+    back = map_box_back((*centre, *box[2:]), crop.box, crop.resize_factor, 64)
+    np.testing.assert_allclose(back, box)
+
+
+@pytest.mark.parametrize(
+    ("box", "why"),
+    [
+        ((10, 10, 0, 20), "smaller than one pixel"),
+        ((10, 10, -3, 20), "must be >= 0"),
+        ((10, 10, float("nan"), 20), "must be >= 0"),
+        ((400, 10, 10, 10), "outside the image of 120 x 100"),
+        ((10, -300, 10, 10), "outside the image of 120 x 100"),
+    ],
+)
+def test_impossible_boxes_are_named(box, why):
+    with pytest.raises(DataError, match=why):
+        crop_square(IMAGE, box, 4.0, 64)
+
+
+def test_the_image_is_left_as_it_was():
+    before = IMAGE.copy()
+    crop_square(IMAGE, (110, 90, 30, 30), 4.0, 32)
+    np.testing.assert_array_equal(IMAGE, before)

@@ -1,0 +1,88 @@
+"""Rules that involve more than one configuration key.
+
+Each rule yields the keys it looked at, so that the loader can name the line of the one a
+person should change and can stay silent about a key that is already reported as wrong.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lib.config.schema import Config
+
+_GEOMETRY_KEYS = tuple(
+    f"MODEL.ENCODER.{key}" for key in ("WIDTH", "DEPTH", "HEADS", "PATCH_SIZE", "TYPE")
+)
+
+
+class Problem(NamedTuple):
+    """A broken rule: the dotted `keys` it involves, the one to change first, and what is wrong."""
+
+    keys: tuple[str, ...]
+    message: str
+
+
+def find_problems(cfg: "Config") -> list[Problem]:
+    """All rules that `cfg` breaks, in the order of the sections; empty if it is sound."""
+    return [problem for rule in _RULES for problem in rule(cfg)]
+
+
+def _encoder(cfg: "Config") -> Iterator[Problem]:
+    encoder = cfg.model.encoder
+    missing = [
+        key for key in ("width", "depth", "heads", "patch_size") if not getattr(encoder, key)
+    ]
+    if encoder.type == "custom" and missing:
+        keys = ("MODEL.ENCODER.TYPE", *(f"MODEL.ENCODER.{key.upper()}" for key in missing))
+        names = ", ".join(key.upper() for key in missing)
+        yield Problem(keys, f"needs {names} of MODEL.ENCODER as well")
+        return
+    width, _, heads, _ = encoder.geometry
+    if width % heads:
+        message = f"the width {width} cannot be shared equally by {heads} heads"
+        yield Problem(_GEOMETRY_KEYS, message)
+    if encoder.pretrain_type == "default" and encoder.type != "vit_base_patch16":
+        keys = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.TYPE")
+        yield Problem(keys, "exists for TYPE vit_base_patch16 only; use mae or scratch")
+
+
+def _decoder(cfg: "Config") -> Iterator[Problem]:
+    heads = cfg.model.decoder.nheads
+    if cfg.model.hidden_dim % heads:
+        keys = ("MODEL.HIDDEN_DIM", "MODEL.DECODER.NHEADS")
+        yield Problem(keys, f"must be divisible by MODEL.DECODER.NHEADS ({heads})")
+
+
+def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
+    encoder = cfg.model.encoder
+    if encoder.type == "custom" and not encoder.patch_size:
+        return
+    patch = encoder.geometry.patch_size
+    sizes = {
+        "DATA.SEARCH.SIZE": cfg.data.search.size,
+        "DATA.TEMPLATE.SIZE": cfg.data.template.size,
+        "TEST.SEARCH_SIZE": cfg.test.search_size,
+        "TEST.TEMPLATE_SIZE": cfg.test.template_size,
+    }
+    for key, size in sizes.items():
+        if size % patch:
+            keys = (key, "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
+            yield Problem(keys, f"must be a multiple of the encoder's patch size ({patch})")
+
+
+def _training_sets(cfg: "Config") -> Iterator[Problem]:
+    names, ratios = cfg.data.train.datasets_name, cfg.data.train.datasets_ratio
+    keys = ("DATA.TRAIN.DATASETS_RATIO", "DATA.TRAIN.DATASETS_NAME")
+    if len(names) != len(ratios):
+        counts = f"{len(ratios)} ratio(s) for {len(names)} data set(s) in DATASETS_NAME"
+        yield Problem(keys, f"{counts}; give one ratio for each")
+    elif not any(ratios):
+        yield Problem(keys[:1], "at least one ratio must be above 0")
+
+
+_RULES: tuple[Callable[["Config"], Iterator[Problem]], ...] = (
+    _encoder,
+    _decoder,
+    _crop_sizes,
+    _training_sets,
+)

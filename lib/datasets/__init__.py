@@ -1,0 +1,1 @@
+"""From a folder (or a seed) to sequences of frames with ground truth."""

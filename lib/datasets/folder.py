@@ -1,0 +1,198 @@
+"""Any folder of sequences as a data set: the layout is detected for each sequence by itself."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lib.datasets.annotations import read_flags, read_regions
+from lib.datasets.ground_truth import (
+    check_first_box,
+    check_frame_count,
+    has_image,
+    list_images,
+    natural_key,
+    read_absence,
+    read_ground_truth,
+    read_names,
+)
+from lib.datasets.sequence import Dataset, ImageFiles, Sequence
+from lib.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folder of one sequence looks like.
+
+    Attributes:
+        name: for messages.
+        images: sub-folder of the frames, '' where they lie beside the annotation.
+        annotation: the ground-truth file.
+        absence: optional files of flags, any of which marks an absent target.
+        cover: optional file of cover labels 0..8.
+        regions: ground truth may hold polygons, and NaN for an absent target.
+    """
+
+    name: str
+    images: str
+    annotation: str
+    absence: tuple[str, ...] = ()
+    cover: str = ""
+    regions: bool = False
+
+
+LAYOUTS = (
+    Layout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt")),
+    Layout("OTB", "img", "groundtruth_rect.txt"),
+    Layout("VOT", "color", "groundtruth.txt", regions=True),
+    Layout("GOT-10k", "", "groundtruth.txt", ("absence.label",), "cover.label"),
+)
+_LOOKED_FOR = "; ".join(
+    f"{layout.name}: {layout.images + '/ and ' if layout.images else 'images beside '}"
+    f"{layout.annotation}"
+    for layout in LAYOUTS
+)
+_LIST_FILE = "list.txt"
+
+
+def open_folder(path: Path | str) -> Dataset:
+    """Open a folder of sequences, or the folder of a single one, as a data set.
+
+    Sequences are the sub-folders (named by `list.txt` where there is one), or their sub-folders
+    as in LaSOT's `<class>/<class>-1`. One without ground truth fails when it is loaded, so that
+    the others can go on.
+
+    Raises:
+        DataError: no such folder, or not one sequence in it that could be tracked.
+    """
+    # abspath, not resolve: a link keeps the name that the user gave it.
+    folder = Path(os.path.abspath(Path(path).expanduser()))
+    if not folder.is_dir():
+        problem = "is not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"data set folder {folder} {problem}")
+    try:
+        folders = _sequence_folders(folder)
+    except OSError as error:
+        raise DataError(f"data set folder {folder}: {error.strerror}: {error.filename}") from None
+    if not folders:
+        state = "holds no sequences" if any(folder.iterdir()) else "is empty"
+        raise DataError(
+            f"data set folder {folder} {state}; a sequence is a folder with frames and "
+            f"ground truth ({_LOOKED_FOR})"
+        )
+    if not any(_layout_of(one) for one in folders.values()):
+        first = next(iter(folders.values()))
+        raise DataError(
+            f"{first}: no ground truth; looked for {_LOOKED_FOR}"
+            if len(folders) == 1
+            else f"{folder}: none of its {len(folders)} sequences has ground truth (the first is "
+            f"{first}); looked for {_LOOKED_FOR}"
+        )
+    return Dataset(
+        name=folder.name,
+        results_folder=folder.name,
+        update_key="DEFAULT",
+        protocol="otb",
+        source=str(folder),
+        sequence_names=tuple(folders),
+        loader=partial(load_folder_sequence, folders),
+    )
+
+
+def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
+    """Read the annotation of one sequence and name its frames; no image is opened.
+
+    Raises:
+        DataError: no ground truth, or it is malformed, or it does not fit the frames.
+    """
+    folder = folders[name]
+    layout = _layout_of(folder)
+    if layout is None:
+        problem = "no ground truth" if folder.is_dir() else "no such folder, but it is listed"
+        raise DataError(f"{folder}: {problem}; looked for {_LOOKED_FOR}")
+    annotation = folder / layout.annotation
+    images = folder / layout.images
+    names = list_images(images)
+    boxes, visible = _read_boxes(annotation, layout)
+    check_frame_count(len(names), len(boxes), annotation, images, first_box_only=True)
+    cover = None
+    if len(boxes) == len(names):
+        flags = [folder / file for file in layout.absence if (folder / file).is_file()]
+        visible = read_absence(flags, len(boxes)) if flags else visible
+        if layout.cover and (folder / layout.cover).is_file():
+            cover = read_flags(folder / layout.cover, expected_rows=len(boxes), maximum=8)
+    return Sequence(
+        name=name,
+        frames=ImageFiles(images, names),
+        ground_truth=boxes,
+        visible=visible,
+        cover=cover,
+        annotation=str(annotation),
+    )
+
+
+def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+    """Boxes (N, 4) without NaN, and visibility (N,) where NaN told it."""
+    if not layout.regions:
+        return read_ground_truth(annotation), None
+    boxes = read_regions(annotation)
+    check_first_box(boxes[0], f"{annotation}:1")
+    absent = np.isnan(boxes).any(axis=1)
+    if not absent.any():
+        return boxes, None
+    # Scoring knows an absent target by a box without area; NaN is left to data sets that
+    # are scored by their own rule for it.
+    return np.where(absent[:, None], 0.0, boxes), ~absent
+
+
+def _layout_of(folder: Path) -> Layout | None:
+    """The layout of a sequence folder; None where there is no ground truth."""
+    annotated = [layout for layout in LAYOUTS if os.path.isfile(folder / layout.annotation)]
+    for layout in annotated:
+        if has_image(folder / layout.images):
+            return layout
+    # Ground truth without frames: a broken sequence, which loading has to report.
+    return annotated[-1] if annotated else None
+
+
+def _has_frames(folder: Path) -> bool:
+    """Whether frames lie where some layout keeps them."""
+    places = dict.fromkeys(layout.images for layout in LAYOUTS)
+    return any(has_image(folder / images) for images in places)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """Sub-folders in numeric order, without hidden ones and Python's caches."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    wanted = [name for name in names if not name.startswith(".") and name != "__pycache__"]
+    return [folder / name for name in sorted(wanted, key=natural_key)]
+
+
+def _find_sequences(folder: Path, depth: int) -> list[Path]:
+    """Folders meant as sequences, in `folder` and `depth` levels below it, in order."""
+    if _layout_of(folder) is not None:
+        return [folder]
+    inner: list[Path] = []
+    if depth:
+        for child in _subfolders(folder):
+            inner.extend(_find_sequences(child, depth - 1))
+    # Frames without ground truth are a sequence to complain about, unless sequences lie below:
+    # then the images are previews or the like.
+    if _has_frames(folder) and not any(_layout_of(one) for one in inner):
+        return [folder]
+    return inner
+
+
+def _sequence_folders(folder: Path) -> dict[str, Path]:
+    """Sequence names and their folders, in order."""
+    if _layout_of(folder) is None and (folder / _LIST_FILE).is_file():
+        return {name: folder / name for name in read_names(folder / _LIST_FILE)}
+    found = _find_sequences(folder, depth=2)
+    named = {one.name: one for one in found}
+    if len(named) < len(found):
+        named = {"_".join(one.relative_to(folder).parts): one for one in found}
+    return named

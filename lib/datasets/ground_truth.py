@@ -1,0 +1,140 @@
+"""What every layout shares: listing the images of a folder, and reading ground truth that fits."""
+
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from lib.datasets.annotations import read_boxes, read_flags, read_text
+from lib.utils.errors import DataError
+from lib.utils.image_io import IMAGE_SUFFIXES
+
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
+_NAN_HINT = (
+    "only UAV123 and VOT ground truth may mark an absent target by NaN, "
+    "elsewhere write a box with width and height 0"
+)
+
+
+def natural_key(name: str) -> tuple[list[str | int], str]:
+    """Sorting key that compares runs of digits as numbers: `2.jpg` before `10.jpg`."""
+    stem = os.path.splitext(name)[0]
+    # The split alternates text and digits, so keys never compare a string with a number.
+    parts = _DIGITS.split(stem)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name is that of a frame; hidden files (`._1.jpg` of macOS) are not."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def has_image(folder: Path) -> bool:
+    """Whether `folder` is a readable folder that holds at least one image."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(is_image(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def list_images(folder: Path) -> tuple[str, ...]:
+    """Names of the images in `folder`, in numeric order.
+
+    Raises:
+        DataError: the folder is missing or holds no image.
+    """
+    try:
+        names = [name for name in os.listdir(folder) if is_image(name)]
+    except OSError as error:
+        raise DataError(f"{folder}: no folder of frames here ({error.strerror})") from None
+    if not names:
+        raise DataError(f"{folder}: no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+    return tuple(sorted(names, key=natural_key))
+
+
+def read_ground_truth(path: Path, *, nan_means_absent: bool = False, skip: int = 0) -> np.ndarray:
+    """Boxes (N, 4) of a ground-truth file without its first `skip` rows; the first is usable.
+
+    Raises:
+        DataError: the file is not as it should be, naming the line.
+    """
+    boxes = read_boxes(path, allow_nan=nan_means_absent, nan_hint=_NAN_HINT)
+    if len(boxes) <= skip:
+        raise DataError(f"{path}: {len(boxes)} rows, but tracking starts at row {skip + 1}")
+    check_first_box(boxes[skip], f"{path}:{skip + 1}")
+    return boxes[skip:]
+
+
+def check_first_box(box: np.ndarray, where: str) -> None:
+    """Refuse a first box that no tracker can be started with.
+
+    Raises:
+        DataError: a value is NaN, or width or height is not positive.
+    """
+    x, y, w, h = (float(value) for value in box)
+    if math.isnan(x + y + w + h) or w <= 0 or h <= 0:
+        raise DataError(
+            f"{where}: the first box ({x:g}, {y:g}, {w:g}, {h:g}) has no area; "
+            "tracking starts from it, so width and height must be positive"
+        )
+
+
+def check_frame_count(
+    frames: int, rows: int, annotation: Path, images: Path, *, first_box_only: bool
+) -> None:
+    """Refuse ground truth that belongs to another number of frames.
+
+    Args:
+        frames: number of images.
+        rows: rows of ground truth.
+        annotation: the ground-truth file, for the message.
+        images: the folder of frames, for the message.
+        first_box_only: a single row is fine too.
+
+    Raises:
+        DataError: naming both counts.
+    """
+    if rows == frames or (first_box_only and rows == 1):
+        return
+    raise DataError(
+        f"{annotation}: {rows} rows, but {images} gives {frames} frames; ground truth has one row "
+        f"per frame{', or only the first box' if first_box_only else ''}"
+    )
+
+
+def read_absence(paths: list[Path], rows: int) -> np.ndarray | None:
+    """Visibility (N,) bool from files of absence flags: visible where all are 0; None for none.
+
+    Raises:
+        DataError: a file is missing or malformed, or does not have `rows` flags.
+    """
+    if not paths:
+        return None
+    absent = np.zeros(rows, dtype=bool)
+    for path in paths:
+        absent |= read_flags(path, expected_rows=rows) > 0
+    return ~absent
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """Sequence names of a list file, one per line; they name result files, so no separators.
+
+    Raises:
+        DataError: the file is missing, empty, or a name is listed twice or is a path.
+    """
+    names: dict[str, int] = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        name = line.strip()
+        if not name:
+            continue
+        if name in (".", "..") or "/" in name or "\\" in name:
+            raise DataError(f"{path}:{number}: {name!r} is not the name of a folder beside it")
+        if name in names:
+            raise DataError(f"{path}:{number}: {name!r} is listed before, in line {names[name]}")
+        names[name] = number
+    if not names:
+        raise DataError(f"{path}: the list of sequences is empty")
+    return tuple(names)

@@ -1,0 +1,126 @@
+"""What a data set gives: sequences of frames with their ground truth, loaded one at a time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from lib.utils.errors import DataError, did_you_mean
+from lib.utils.image_io import read_rgb
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """Frames by 0-based index; picklable, so that a worker process can read them."""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        ...
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB; raises DataError naming it."""
+        ...
+
+    def describe(self, index: int) -> str:
+        """What to call frame `index` in a message: its path, mostly."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files of one folder, in order. Only names are kept: it stays small when pickled."""
+
+    folder: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.names)
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB; DataError if the file cannot be decoded."""
+        return read_rgb(self.folder / self.names[index])
+
+    def describe(self, index: int) -> str:
+        """Path of frame `index`."""
+        return str(self.folder / self.names[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One video with its ground truth. Boxes are x, y, w, h in pixels, float64.
+
+    Attributes:
+        name: unique within its data set; names the result files.
+        frames: the images; reading is lazy.
+        ground_truth: (N, 4), or (1, 4) where only the first box is public.
+        visible: (N,) bool where the data set flags absent targets.
+        cover: (N,) int 0..8, visible eighths of the target (GOT-10k).
+        annotation: the ground-truth file, or how it was made; for messages.
+    """
+
+    name: str
+    frames: FrameSource
+    ground_truth: np.ndarray
+    visible: np.ndarray | None = None
+    cover: np.ndarray | None = None
+    annotation: str = ""
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    @property
+    def init_box(self) -> tuple[float, float, float, float]:
+        """The box of the first frame, which a tracker is given."""
+        x, y, w, h = (float(value) for value in self.ground_truth[0])
+        return x, y, w, h
+
+    @cached_property
+    def resolution(self) -> tuple[int, int]:
+        """(width, height) of the first frame, read when first asked for."""
+        height, width = self.frames.read(0).shape[:2]
+        return width, height
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A list of sequence names and a way to load each; picklable for worker processes.
+
+    Attributes:
+        name: the row's name, or the folder's own name.
+        results_folder: folder of the raw results below the configuration's.
+        update_key: key of the template-update settings, 'DEFAULT' for folders.
+        protocol: scoring rules, such as 'lasot' or 'got10k_val'.
+        source: the folder it was opened from, or 'built-in'.
+        sequence_names: in evaluation order.
+        loader: `loader(name)` reads the annotation of one sequence; a picklable callable.
+    """
+
+    name: str
+    results_folder: str
+    update_key: str
+    protocol: str
+    source: str
+    sequence_names: tuple[str, ...]
+    loader: Callable[[str], Sequence]
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.sequence_names)
+
+    def load(self, name: str) -> Sequence:
+        """Read the annotation of sequence `name`; frames are read later, one by one.
+
+        Raises:
+            DataError: no such sequence, or its annotation or frames are not as they should be.
+        """
+        if name not in self.sequence_names:
+            raise DataError(
+                f"sequence {name!r} is not in data set {self.name!r} ({len(self)} sequences, "
+                f"first {self.sequence_names[0]!r}){did_you_mean(name, self.sequence_names)}"
+            )
+        return self.loader(name)

@@ -1,0 +1,308 @@
+"""`--dataset PATH`: each layout is recognised, and what is wrong is named."""
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.config.paths import resolve_paths
+from lib.datasets.catalog import open_dataset
+from lib.datasets.sequence import Dataset
+from lib.utils.errors import DataError
+from tests.dataset_files import (
+    boxes_text,
+    flags_column,
+    flags_line,
+    numbered,
+    write_frames,
+    write_got10k,
+    write_lasot,
+    write_otb,
+    write_text,
+    write_vot,
+)
+
+WRITERS = [
+    pytest.param(write_got10k, id="GOT-10k"),
+    pytest.param(write_lasot, id="LaSOT"),
+    pytest.param(write_otb, id="OTB"),
+    pytest.param(write_vot, id="VOT"),
+]
+LOOKED_FOR = r"img/ and groundtruth\.txt; .*groundtruth_rect\.txt; .*color/ .*images beside"
+
+
+def open_path(path: Path | str) -> Dataset:
+    return open_dataset(str(path), resolve_paths(env={}))
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_each_layout(tmp_path: Path, write: Callable[..., None]) -> None:
+    for name in ("ball2", "ball10"):
+        write(tmp_path / "videos" / name, frames=12)
+    dataset = open_path(tmp_path / "videos")
+    assert dataset.name == dataset.results_folder == "videos"
+    assert dataset.update_key == "DEFAULT"
+    assert dataset.protocol == "otb"
+    assert dataset.source == str(tmp_path / "videos")
+    assert dataset.sequence_names == ("ball2", "ball10")
+    sequence = pickle.loads(pickle.dumps(dataset)).load("ball10")
+    assert sequence.name == "ball10"
+    assert len(sequence) == len(sequence.ground_truth) == 12
+    assert sequence.init_box == (10.0, 20.0, 30.0, 40.0)
+    assert (sequence.frames.read(11) == 110).all()
+
+
+def test_layouts_may_be_mixed(tmp_path: Path) -> None:
+    writers = [write_got10k, write_lasot, write_otb, write_vot]
+    for i, write in enumerate(writers):
+        write(tmp_path / f"s{i}", frames=i + 2)
+    dataset = open_path(tmp_path)
+    assert [len(dataset.load(name)) for name in dataset.sequence_names] == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_a_single_sequence_is_a_data_set_of_one(tmp_path: Path, write: Callable) -> None:
+    write(tmp_path / "ball")
+    dataset = open_path(tmp_path / "ball")
+    assert dataset.name == "ball"
+    assert dataset.sequence_names == ("ball",)
+    assert len(dataset.load("ball")) == 3
+
+
+def test_classes_as_in_lasot(tmp_path: Path) -> None:
+    for name in ("cat-2", "cat-10", "dog-1"):
+        write_lasot(tmp_path / name.split("-")[0] / name)
+    assert open_path(tmp_path).sequence_names == ("cat-2", "cat-10", "dog-1")
+
+
+def test_equal_names_in_two_classes_are_told_apart(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "night" / "1", frames=2)
+    write_got10k(tmp_path / "day" / "1", frames=3)
+    dataset = open_path(tmp_path)
+    assert dataset.sequence_names == ("day_1", "night_1")
+    assert len(dataset.load("day_1")) == 3
+
+
+@pytest.mark.parametrize("spelling", ["{}/", "{}/.", "{}/inner/..", "{}//"])
+def test_the_folder_gives_the_name(tmp_path: Path, spelling: str) -> None:
+    write_got10k(tmp_path / "videos" / "inner")
+    dataset = open_path(spelling.format(tmp_path / "videos"))
+    assert dataset.name == dataset.results_folder == "videos"
+    assert dataset.source == str(tmp_path / "videos")
+
+
+def test_relative_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_got10k(tmp_path / "videos" / "ball")
+    monkeypatch.chdir(tmp_path / "videos")
+    assert open_path(".").name == "videos"
+    monkeypatch.chdir(tmp_path)
+    dataset = open_path("videos")
+    assert dataset.name == "videos"
+    monkeypatch.chdir(tmp_path / "videos" / "ball")
+    assert len(dataset.load("ball")) == 3  # whatever the current folder is by then
+
+
+def test_a_name_of_the_catalog_wins_over_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_got10k(tmp_path / "otb" / "ball")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="data set 'otb': no folder"):
+        open_dataset("otb", resolve_paths(data_dir=tmp_path / "nothing", env={}))
+    assert open_path("./otb").sequence_names == ("ball",)
+
+
+def test_a_link_keeps_its_name(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "disk7" / "ball")
+    os.symlink(tmp_path / "disk7", tmp_path / "videos")
+    assert open_path(tmp_path / "videos").name == "videos"
+
+
+def test_list_file_chooses_and_orders(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_vot(tmp_path / name)
+    write_text(tmp_path / "list.txt", "c\r\na\r\n\r\n")
+    assert open_path(tmp_path).sequence_names == ("c", "a")
+
+
+def test_listed_but_missing_fails_alone(tmp_path: Path) -> None:
+    write_vot(tmp_path / "a")
+    write_text(tmp_path / "list.txt", "a\ngone\n")
+    dataset = open_path(tmp_path)
+    assert len(dataset.load("a")) == 3
+    with pytest.raises(DataError, match="gone: no such folder, but it is listed"):
+        dataset.load("gone")
+
+
+# --- What layouts hold besides boxes ----------------------------------------------------------
+
+
+def test_got10k_labels_are_optional(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "a")
+    assert open_path(tmp_path).load("a").visible is None
+    write_text(tmp_path / "a" / "absence.label", flags_column([0, 0, 1]))
+    write_text(tmp_path / "a" / "cover.label", flags_column([8, 7, 0]))
+    sequence = open_path(tmp_path).load("a")
+    assert sequence.visible is not None
+    assert sequence.visible.tolist() == [True, True, False]
+    assert sequence.cover is not None
+    assert sequence.cover.tolist() == [8, 7, 0]
+
+
+def test_lasot_flags_are_optional(tmp_path: Path) -> None:
+    write_lasot(tmp_path / "a")
+    write_text(tmp_path / "a" / "full_occlusion.txt", flags_line([0, 1, 0]))
+    (tmp_path / "a" / "out_of_view.txt").unlink()
+    sequence = open_path(tmp_path).load("a")
+    assert sequence.visible is not None
+    assert sequence.visible.tolist() == [True, False, True]
+
+
+def test_wrong_number_of_labels(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "a")
+    write_text(tmp_path / "a" / "absence.label", flags_column([0, 0]))
+    with pytest.raises(DataError, match=r"absence\.label: 2 flags, expected 3"):
+        open_path(tmp_path).load("a")
+
+
+def test_vot_polygons_and_absent_targets(tmp_path: Path) -> None:
+    write_vot(tmp_path / "a", frames=3)
+    write_text(
+        tmp_path / "a" / "groundtruth.txt",
+        "10,5,20,8,18,16,8,13\nnan,nan,nan,nan\n1,2,3,4\n",
+    )
+    sequence = open_path(tmp_path).load("a")
+    np.testing.assert_array_equal(sequence.ground_truth, [[8, 5, 12, 11], [0] * 4, [1, 2, 3, 4]])
+    assert sequence.visible is not None
+    assert sequence.visible.tolist() == [True, False, True]
+
+
+def test_vot_first_box_may_not_be_absent(tmp_path: Path) -> None:
+    write_vot(tmp_path / "a")
+    write_text(tmp_path / "a" / "groundtruth.txt", "nan,nan,nan,nan\n" + boxes_text(2))
+    with pytest.raises(DataError, match=r"groundtruth\.txt:1: the first box"):
+        open_path(tmp_path).load("a")
+
+
+@pytest.mark.parametrize("write", WRITERS[:3])
+def test_nan_elsewhere_is_named(tmp_path: Path, write: Callable[..., None]) -> None:
+    write(tmp_path / "a")
+    truth = next((tmp_path / "a").glob("groundtruth*.txt"))
+    write_text(truth, "1,2,3,4\n1,2,NaN,4\n1,2,3,4\n")
+    with pytest.raises(DataError) as caught:
+        open_path(tmp_path).load("a")
+    assert str(caught.value).startswith(f"{truth}:2: NaN in '1,2,NaN,4'; only UAV123 and VOT")
+
+
+def test_first_box_only(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "a", frames=4, rows=1)
+    sequence = open_path(tmp_path).load("a")
+    assert len(sequence) == 4
+    assert sequence.ground_truth.shape == (1, 4)
+
+
+@pytest.mark.parametrize("rows", [pytest.param(2, id="too few"), pytest.param(5, id="too many")])
+def test_rows_must_fit_the_frames(tmp_path: Path, rows: int) -> None:
+    write_got10k(tmp_path / "a", frames=4, rows=rows)
+    with pytest.raises(DataError, match=rf"groundtruth\.txt: {rows} rows, but .*a gives 4 frames"):
+        open_path(tmp_path).load("a")
+
+
+# --- Images -----------------------------------------------------------------------------------
+
+
+def test_any_image_type_in_numeric_order(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    names = ["img2.JPG", "img10.png", "img9.jpeg", "img1.Bmp"]
+    write_frames(folder, names)
+    write_text(folder / "groundtruth.txt", boxes_text(4))
+    write_text(folder / "notes.md", "not a frame")
+    (folder / "._img1.jpg").write_bytes(b"what macOS leaves on foreign disks")
+    frames = open_path(tmp_path).load("a").frames
+    found = [Path(frames.describe(i)).name for i in range(len(frames))]
+    assert found == ["img1.Bmp", "img2.JPG", "img9.jpeg", "img10.png"]
+
+
+def test_unreadable_frame_is_named_when_it_is_read(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "a")
+    (tmp_path / "a" / "00000002.jpg").write_bytes(b"")
+    frames = open_path(tmp_path).load("a").frames
+    frames.read(0)
+    with pytest.raises(DataError, match=r"00000002\.jpg: the image file is empty"):
+        frames.read(1)
+
+
+# --- What cannot be opened --------------------------------------------------------------------
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data set folder .*nowhere does not exist"):
+        open_path(tmp_path / "nowhere")
+    write_text(tmp_path / "file.txt", "")
+    with pytest.raises(DataError, match=r"file\.txt is not a folder"):
+        open_path(tmp_path / "file.txt")
+
+
+def test_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"{tmp_path} is empty; .*{LOOKED_FOR}"):
+        open_path(tmp_path)
+
+
+def test_folder_without_sequences(tmp_path: Path) -> None:
+    write_text(tmp_path / "docs" / "readme.txt", "hello")
+    with pytest.raises(DataError, match=f"holds no sequences; .*{LOOKED_FOR}"):
+        open_path(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("", id="the folder itself"),
+        pytest.param("a", id="GOT-10k"),
+        pytest.param("a/img", id="LaSOT or OTB"),
+        pytest.param("a/color", id="VOT"),
+        pytest.param("classes/a", id="nested"),
+    ],
+)
+def test_images_without_ground_truth(tmp_path: Path, place: str) -> None:
+    write_frames(tmp_path / place, numbered(2))
+    with pytest.raises(DataError, match=f"no ground truth; looked for .*{LOOKED_FOR}"):
+        open_path(tmp_path)
+
+
+def test_no_ground_truth_anywhere(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_frames(tmp_path / name, numbered(2))
+    with pytest.raises(DataError, match="none of its 2 sequences has ground truth"):
+        open_path(tmp_path)
+
+
+def test_one_without_ground_truth_fails_alone(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "good")
+    write_frames(tmp_path / "bad" / "img", numbered(2))
+    dataset = open_path(tmp_path)
+    assert dataset.sequence_names == ("bad", "good")
+    assert len(dataset.load("good")) == 3
+    with pytest.raises(DataError, match=f"bad: no ground truth; looked for .*{LOOKED_FOR}"):
+        dataset.load("bad")
+
+
+def test_ground_truth_without_frames_fails_alone(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "good")
+    write_text(tmp_path / "bad" / "groundtruth.txt", boxes_text(2))
+    dataset = open_path(tmp_path)
+    assert dataset.sequence_names == ("bad", "good")
+    with pytest.raises(DataError, match=r"bad: no images \(looked for \.bmp"):
+        dataset.load("bad")
+
+
+def test_what_is_no_sequence_is_ignored(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "ball")
+    write_frames(tmp_path / ".thumbnails", numbered(2))
+    write_frames(tmp_path / "__pycache__", numbered(2))
+    write_text(tmp_path / "notes" / "a.txt", "")
+    write_frames(tmp_path, ["preview.png"])
+    assert open_path(tmp_path).sequence_names == ("ball",)

@@ -1,0 +1,1 @@
+"""The network: encoder, decoder, box tokens, weights."""

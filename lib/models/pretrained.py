@@ -1,0 +1,159 @@
+"""Starting the encoder from weights that were pre-trained on images.
+
+Nothing here touches the network: a file is found on disk or the message says where to get it.
+Source: MAE (CVPR 2022) for `mae`; timm's ViT-B/16 at 384 px, trained on ImageNet, for `default`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lib.utils.checkpoint import read_state_dict
+from lib.utils.errors import CheckpointError
+
+CACHE_VARIABLE = "SEQTRACK_PRETRAINED"
+_MAE = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_{}.pth"
+_TIMM = (
+    "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
+    "jx_vit_base_p16_384-83fb41ba.pth"
+)
+# (MODEL.ENCODER.PRETRAIN_TYPE, MODEL.ENCODER.TYPE) -> where the file is published
+URLS: Mapping[tuple[str, str], str] = {
+    ("mae", "vit_base_patch16"): _MAE.format("base"),
+    ("mae", "vit_large_patch16"): _MAE.format("large"),
+    ("mae", "vit_huge_patch14"): _MAE.format("huge"),
+    ("default", "vit_base_patch16"): _TIMM,
+}
+
+
+def find_pretrained(
+    pretrain_type: str,
+    encoder_type: str,
+    explicit: Path | str | None = None,
+    cache_folder: Path | None = None,
+) -> Path:
+    """The file with the pre-trained encoder; never fetched.
+
+    Args:
+        pretrain_type: MODEL.ENCODER.PRETRAIN_TYPE, `mae` or `default`.
+        encoder_type: MODEL.ENCODER.TYPE.
+        explicit: the file, or the folder it is in, that the user named.
+        cache_folder: where downloaded files are; by default the folder in the environment
+            variable SEQTRACK_PRETRAINED, else torch.hub's.
+
+    Raises:
+        CheckpointError: there is no such file; the message says what to fetch and where to.
+    """
+    if explicit is not None and Path(explicit).is_file():
+        return Path(explicit)
+    url = URLS.get((pretrain_type, encoder_type))
+    if url is None:
+        known = ", ".join(f"{kind} for {encoder}" for kind, encoder in URLS)
+        raise CheckpointError(
+            f"no pre-trained weights {pretrain_type!r} are published for encoder {encoder_type} "
+            f"(there are: {known}); set MODEL.ENCODER.PRETRAIN_TYPE to scratch, or name a file"
+        )
+    folder = Path(explicit) if explicit is not None else cache_folder or default_cache_folder()
+    path = folder / url.rsplit("/", 1)[1]
+    if explicit is not None and not folder.is_dir():
+        raise CheckpointError(f"pre-trained weights {explicit}: no such file; {url} is published")
+    if not path.is_file():
+        raise CheckpointError(
+            f"pre-trained weights not found: fetch {url} to {path} (folder: {CACHE_VARIABLE}), "
+            "or set MODEL.ENCODER.PRETRAIN_TYPE to scratch"
+        )
+    return path
+
+
+def default_cache_folder() -> Path:
+    """The folder in SEQTRACK_PRETRAINED, else where torch.hub keeps its files."""
+    folder = os.environ.get(CACHE_VARIABLE)
+    return Path(folder) if folder else Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def load_pretrained_encoder(
+    encoder: nn.Module, path: Path | str, search_side: int, template_side: int
+) -> None:
+    """Start `encoder` from a plain ViT that was trained on single images.
+
+    The class token and the classification head are left out; the position table is resampled
+    to the search and the template side. Everything else must be there, and nothing more.
+
+    Args:
+        encoder: module with parameters `pos_embed (1, L_x + L_z, C)`, `patch_embed.proj`,
+            `blocks.*` and `norm`.
+        path: file with the weights, bare or in field `model`.
+        search_side: patches along a side of the search crop.
+        template_side: patches along a side of a template crop.
+
+    Raises:
+        CheckpointError: the file cannot be read or is of another encoder.
+    """
+    state = {
+        key: value
+        for key, value in read_state_dict(path).items()
+        if key != "cls_token" and not key.startswith("head.")
+    }
+    if "pos_embed" not in state or "patch_embed.proj.weight" not in state:
+        raise CheckpointError(f"{path} is not a plain ViT encoder, which pre-training publishes")
+    try:
+        state["pos_embed"] = resample_positions(state["pos_embed"], search_side, template_side)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    differences = _differences(encoder.state_dict(), state)
+    if differences:
+        shown = ", ".join(differences[:3]) + (", …" if len(differences) > 3 else "")
+        raise CheckpointError(
+            f"{path} does not fit the encoder ({len(differences)} differences: {shown}); "
+            "check MODEL.ENCODER.TYPE"
+        )
+    encoder.load_state_dict(state)
+
+
+def resample_positions(table: Tensor, search_side: int, template_side: int) -> Tensor:
+    """The position table for search and template crops.
+
+    Args:
+        table: `(1, 1 + s * s, C)`, the class token's row first.
+        search_side: patches along a side of the search crop.
+        template_side: patches along a side of a template crop.
+
+    Returns:
+        `(1, search_side ** 2 + template_side ** 2, C)`, search rows first. A part whose side
+        is s already is copied; else bicubic between the corners, without antialiasing.
+
+    Raises:
+        ValueError: the rows after the first are not a square.
+    """
+    rows = table.shape[1] - 1 if table.ndim == 3 else 0
+    side = round(rows**0.5)
+    if side < 1 or side * side != rows:
+        raise ValueError(
+            f"position table of shape {tuple(table.shape)}: expected a class row and a square"
+        )
+    square = table[:, 1:].float().transpose(1, 2).reshape(1, -1, side, side)
+    return torch.cat([_part(square, search_side), _part(square, template_side)], dim=1)
+
+
+def _part(square: Tensor, side: int) -> Tensor:
+    """`(1, C, s, s)` -> `(1, side * side, C)`."""
+    if side != square.shape[-1]:
+        square = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=True)
+    return square.flatten(2).transpose(1, 2)
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
+    """What keeps `state` from loading, one phrase per tensor."""
+    return (
+        [f"{key} missing" for key in own if key not in state]
+        + [f"{key} unexpected" for key in state if key not in own]
+        + [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ]
+    )

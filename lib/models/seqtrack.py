@@ -1,0 +1,211 @@
+"""SeqTrack: encode templates and search region, then say x, y, w, h.
+
+    features = encoder(templates, search)            (B, L_x + T*L_z, C)
+    memory   = bottleneck(select(features))          (B, M, D)
+    logits   = vocab_embed(decoder(tokens, memory))  (B, L, bins + 2)
+
+Source: SeqTrack (CVPR 2023). State-dict keys and shapes are those of the released weights.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lib.config.schema import Config
+from lib.models.decoder import Decoder
+from lib.models.tokens import BoxTokenizer
+from lib.models.vit import MLP, Encoder, VisionTransformer
+
+SEQUENCE_LENGTH = 5  # START and four coordinate tokens, or four and END
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What the decoder said.
+
+    Attributes:
+        tokens: `(B, 4)` int64 coordinate tokens.
+        confidence: `(B, 4)` probability of each token after the window penalty, float64 with
+            a window, else float32.
+        distributions: `(B, 4, bins)` the values the tokens were chosen from (softmax over the
+            whole vocabulary, special tokens dropped without renormalising, window applied),
+            or None when not asked for.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    distributions: Tensor | None = None
+
+
+class SeqTrack(nn.Module):
+    """The network. Build it from a configuration with `build_seqtrack`.
+
+    Args:
+        body: the encoder's transformer.
+        decoder: the causal decoder.
+        hidden_dim: channels D of the decoder.
+        vocabulary_size: coordinate tokens, END and START.
+        feature_type: what the decoder attends to: `x` search tokens, `xz` all tokens,
+            `token` their mean.
+        num_templates: T, which fixes the number of memory positions for `xz`.
+    """
+
+    def __init__(
+        self,
+        body: VisionTransformer,
+        decoder: Decoder,
+        *,
+        hidden_dim: int,
+        vocabulary_size: int,
+        feature_type: str,
+        num_templates: int,
+    ) -> None:
+        super().__init__()
+        rows = {
+            "x": body.search_tokens,
+            "xz": body.search_tokens + num_templates * body.template_tokens,
+            "token": 1,
+        }
+        if feature_type not in rows:
+            raise ValueError(f"feature_type {feature_type!r} is not one of {sorted(rows)}")
+        self.feature_type = feature_type
+        self.hidden_dim = hidden_dim
+        self.pos_embed = nn.Parameter(sinusoid_table(rows[feature_type], hidden_dim)[None])
+        self.encoder = Encoder(body)
+        self.bottleneck = nn.Linear(body.width, hidden_dim)
+        self.decoder = decoder
+        self.vocab_embed = MLP([hidden_dim, hidden_dim, hidden_dim, vocabulary_size])
+
+    def memory(self, features: Tensor) -> Tensor:
+        """What the decoder attends to, `(B, M, D)`, from the encoder's `(B, N, C)`."""
+        if self.feature_type == "x":
+            features = features[:, : self.encoder.body.search_tokens]
+        elif self.feature_type == "token":
+            features = features.mean(dim=1, keepdim=True)
+        # The reference leaves the bottleneck out when the widths agree; its weights exist anyway.
+        return features if features.shape[-1] == self.hidden_dim else self.bottleneck(features)
+
+    def forward(self, templates: Tensor, search: Tensor, tokens: Tensor) -> Tensor:
+        """Teacher-forced logits.
+
+        Args:
+            templates: `(B, T, 3, S_z, S_z)` normalised images.
+            search: `(B, 3, S_x, S_x)` normalised images.
+            tokens: `(B, L)` decoder input, START first.
+
+        Returns:
+            `(B, L, bins + 2)` logits of the word after each input word.
+        """
+        memory = self.memory(self.encoder(templates, search))
+        keys_values = self.decoder.project_memory(memory, self.pos_embed)
+        hidden, _ = self.decoder(tokens, keys_values)
+        return self.vocab_embed(hidden)
+
+    def generate(
+        self,
+        templates: Tensor,
+        search: Tensor,
+        tokenizer: BoxTokenizer,
+        window: Tensor | None = None,
+        return_distributions: bool = False,
+    ) -> Generation:
+        """Read the box out: four greedy tokens.
+
+        Args:
+            templates: `(B, T, 3, S_z, S_z)` normalised images.
+            search: `(B, 3, S_x, S_x)` normalised images.
+            tokenizer: knows START and the number of bins.
+            window: factors `(4, bins)` from `tokenizer.window`, or None for no penalty.
+            return_distributions: keep all values, not only those of the chosen tokens.
+        """
+        memory = self.memory(self.encoder(templates, search))
+        return self.generate_from_memory(memory, tokenizer, window, return_distributions)
+
+    def generate_from_memory(
+        self,
+        memory: Tensor,
+        tokenizer: BoxTokenizer,
+        window: Tensor | None = None,
+        return_distributions: bool = False,
+    ) -> Generation:
+        """As `generate`, for a ready memory `(B, M, D)`."""
+        keys_values = self.decoder.project_memory(memory, self.pos_embed)
+        word = torch.full((len(memory), 1), tokenizer.start, device=memory.device)
+        past = None
+        tokens, confidence, distributions = [], [], []
+        for i in range(4):
+            hidden, past = self.decoder(word, keys_values, past)
+            logits = self.vocab_embed(hidden[:, -1])
+            values = logits.float().softmax(dim=-1)[:, : tokenizer.bins]
+            if window is not None:
+                values = values.to(window) * window[i]
+            best, word = values.max(dim=-1, keepdim=True)
+            word = word.to(memory.device)
+            tokens.append(word)
+            confidence.append(best)
+            if return_distributions:
+                distributions.append(values)
+        return Generation(
+            tokens=torch.cat(tokens, dim=1),
+            confidence=torch.cat(confidence, dim=1),
+            distributions=torch.stack(distributions, dim=1) if return_distributions else None,
+        )
+
+
+def sinusoid_table(rows: int, dim: int) -> Tensor:
+    """The 1-D sinusoid position table `(rows, dim)`, float32 (computed in double).
+
+    Source: Attention Is All You Need, section 3.5. It only initialises a trained parameter.
+    """
+    column = torch.arange(dim, dtype=torch.float64)
+    wavelength = 10000 ** (2 * torch.div(column, 2, rounding_mode="floor") / dim)
+    angle = torch.arange(rows, dtype=torch.float64)[:, None] / wavelength
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
+
+
+def build_tokenizer(cfg: Config) -> BoxTokenizer:
+    """The vocabulary that a configuration describes."""
+    return BoxTokenizer(bins=cfg.model.bins, seq_format=cfg.data.seq_format)
+
+
+def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
+    """The network that a configuration describes, initialised but without trained weights.
+
+    Building never touches the disk or the network; load weights afterwards.
+
+    Args:
+        cfg: the configuration.
+        num_templates: templates per sample where they matter for the parameters (feature type
+            `xz`); by default DATA.TEMPLATE.NUMBER.
+    """
+    width, depth, heads, patch_size = cfg.model.encoder.geometry
+    body = VisionTransformer(
+        search_size=cfg.data.search.size,
+        template_size=cfg.data.template.size,
+        patch_size=patch_size,
+        width=width,
+        depth=depth,
+        heads=heads,
+        drop_path=cfg.model.encoder.drop_path,
+        use_checkpoint=cfg.model.encoder.use_checkpoint,
+    )
+    tokenizer = build_tokenizer(cfg)
+    decoder = Decoder(
+        vocabulary_size=tokenizer.vocabulary_size,
+        length=SEQUENCE_LENGTH,
+        dim=cfg.model.hidden_dim,
+        heads=cfg.model.decoder.nheads,
+        ffn=cfg.model.decoder.dim_feedforward,
+        layers=cfg.model.decoder.dec_layers,
+        dropout=cfg.model.decoder.dropout,
+        pre_norm=cfg.model.decoder.pre_norm,
+    )
+    return SeqTrack(
+        body,
+        decoder,
+        hidden_dim=cfg.model.hidden_dim,
+        vocabulary_size=tokenizer.vocabulary_size,
+        feature_type=cfg.model.feature_type,
+        num_templates=cfg.data.template.number if num_templates is None else num_templates,
+    )

@@ -1,0 +1,113 @@
+"""Boxes as words: the vocabulary of SeqTrack.
+
+A coordinate in [0, 1] of the search crop becomes one of `bins` tokens; two more tokens, END
+and START, frame the sentence. Source: SeqTrack (CVPR 2023), section 3, and the reference
+framework for the exact rounding (truncate, not round).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SEQ_FORMATS = ("xywh", "whxy", "corner")
+
+
+@dataclass(frozen=True)
+class BoxTokenizer:
+    """Turns boxes into tokens and back.
+
+    Attributes:
+        bins: number of coordinate tokens, 0 .. bins-1.
+        seq_format: order of the four tokens. `xywh` is the field's word for what is really
+            centre x, centre y, width, height; `whxy` is width, height, centre x, centre y;
+            `corner` is left, top, right, bottom.
+    """
+
+    bins: int
+    seq_format: str = "xywh"
+
+    def __post_init__(self) -> None:
+        if self.seq_format not in SEQ_FORMATS:
+            raise ValueError(f"seq_format {self.seq_format!r} is not one of {SEQ_FORMATS}")
+        if self.bins < 2:
+            raise ValueError(f"bins must be at least 2, not {self.bins}")
+
+    @property
+    def end(self) -> int:
+        """Token that closes a target sequence."""
+        return self.bins
+
+    @property
+    def start(self) -> int:
+        """Token that opens every decoder input."""
+        return self.bins + 1
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Coordinate tokens, END and START."""
+        return self.bins + 2
+
+    @property
+    def window_positions(self) -> tuple[int, int]:
+        """Which of the four tokens the window penalty applies to.
+
+        They are the centre tokens. For `corner` the reference penalises its first two tokens
+        as well, although those are a corner; released behaviour, so it stays.
+        """
+        return (2, 3) if self.seq_format == "whxy" else (0, 1)
+
+    def window(self, device: torch.device | str = "cpu") -> Tensor:
+        """The window penalty as factors `(4, bins)`, float64: Hann rows, and rows of ones.
+
+        The reference multiplies in double precision. Apple's MPS has none, so there the
+        window stays on the CPU and `generate` does this product there.
+        """
+        place = "cpu" if torch.device(device).type == "mps" else device
+        factors = torch.ones(4, self.bins, dtype=torch.float64, device=place)
+        hann = torch.hann_window(self.bins, periodic=False, dtype=torch.float64, device=place)
+        factors[list(self.window_positions)] = hann
+        return factors
+
+    def encode(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of training boxes.
+
+        A box is cut to the crop first, so the centre of a box that sticks out moves.
+
+        Args:
+            boxes: `(B, 4)` float32 xywh, normalised to the search crop.
+
+        Returns:
+            decoder input `(B, 5)` = START and four tokens, and target `(B, 5)` = four tokens
+            and END, both int64.
+        """
+        low = boxes[:, :2].clamp(0, 1)
+        high = (boxes[:, :2] + boxes[:, 2:]).clamp(0, 1)
+        if self.seq_format == "corner":
+            values = torch.cat([low, high], dim=1)
+        else:
+            centre, size = (low + high) / 2, high - low
+            order = [centre, size] if self.seq_format == "xywh" else [size, centre]
+            values = torch.cat(order, dim=1)
+        tokens = (values * (self.bins - 1)).long()
+        start = tokens.new_full((len(tokens), 1), self.start)
+        end = tokens.new_full((len(tokens), 1), self.end)
+        return torch.cat([start, tokens], dim=1), torch.cat([tokens, end], dim=1)
+
+    def decode(self, tokens: Tensor) -> Tensor:
+        """Boxes that tokens say.
+
+        Args:
+            tokens: `(B, 4)` integer coordinate tokens.
+
+        Returns:
+            `(B, 4)` float32 cxcywh, normalised to the search crop.
+        """
+        if self.seq_format == "corner":
+            low, high = tokens[:, :2], tokens[:, 2:]
+            values = torch.cat([(low + high) / 2, (high - low).float()], dim=1)
+        elif self.seq_format == "whxy":
+            values = torch.cat([tokens[:, 2:], tokens[:, :2]], dim=1).float()
+        else:
+            values = tokens.float()
+        return values / (self.bins - 1)

@@ -1,0 +1,42 @@
+"""lib/models/tokens.py: encode and decode agree within a bin; the window sits on the centre."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.models.tokens import SEQ_FORMATS, BoxTokenizer
+
+
+@pytest.mark.parametrize("seq_format", SEQ_FORMATS)
+def test_decode_inverts_encode_within_a_bin(seq_format):
+    tokenizer = BoxTokenizer(1000, seq_format)
+    boxes = torch.tensor([[0.1, 0.2, 0.3, 0.4], [0.0, 0.0, 1.0, 1.0], [0.5, 0.25, 0.125, 0.5]])
+    inputs, targets = tokenizer.encode(boxes)
+    assert (inputs[:, 0] == tokenizer.start).all() and (targets[:, -1] == tokenizer.end).all()
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    decoded = tokenizer.decode(targets[:, :-1])
+    centre = boxes[:, :2] + boxes[:, 2:] / 2
+    expected = torch.cat([centre, boxes[:, 2:]], dim=1)
+    assert decoded.dtype == torch.float32
+    np.testing.assert_allclose(decoded, expected, atol=2.01 / 999)
+
+
+def test_boxes_are_cut_to_the_crop_first():
+    tokenizer = BoxTokenizer(101)
+    _, targets = tokenizer.encode(torch.tensor([[-0.2, 0.5, 0.4, 1.0], [1.5, 1.5, 0.2, 0.2]]))
+    assert targets.tolist() == [[10, 75, 20, 50, 101], [100, 100, 0, 0, 101]]
+
+
+@pytest.mark.parametrize(("seq_format", "rows"), [("xywh", [0, 1]), ("whxy", [2, 3])])
+def test_window_rows(seq_format, rows):
+    window = BoxTokenizer(50, seq_format).window()
+    assert window.dtype == torch.float64
+    for i in range(4):
+        expected = np.hanning(50) if i in rows else np.ones(50)
+        np.testing.assert_allclose(window[i], expected, atol=1e-15)
+
+
+@pytest.mark.parametrize("arguments", [(1, "xywh"), (100, "yxhw")])
+def test_bad_arguments(arguments):
+    with pytest.raises(ValueError, match=r"seq_format|bins"):
+        BoxTokenizer(*arguments)

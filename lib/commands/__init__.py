@@ -1,0 +1,1 @@
+"""The commands: parse arguments, call the library, return an exit code."""

@@ -1,0 +1,216 @@
+"""`seqtrack test`, `python tracking/test.py`: run a tracker on a data set."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from lib import __version__
+from lib.commands.entry import parser
+from lib.config.loader import load_config
+from lib.config.paths import Paths, resolve_paths
+from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.sequence import Dataset
+from lib.models.weights import find_checkpoint
+from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
+from lib.test.evaluation.runner import RunOptions, RunSummary, evaluate
+from lib.test.tracker.build import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.utils.device import resolve_device
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError
+from lib.utils.files import sha256_of
+
+RANDOM_CHECKPOINT = "random"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser("test.py", "Track the sequences of a data set and write raw results.")
+    add = p.add_argument
+    add("tracker", nargs="?", help=f"one of {', '.join(TRACKER_NAMES)}; seqtrack by default")
+    add("config_name", nargs="?", metavar="config", help="the same as --config")
+    add("--config", help="name in experiments/, or path of a YAML file")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add(
+        "--dataset",
+        "--dataset_name",
+        required=True,
+        help=f"{', '.join(dataset_names())}, or a folder of sequences",
+    )
+    add("--sequence", help="name or 0-based index of one sequence")
+    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--threads", type=_count, default=0, help="worker processes; 0 tracks in this one")
+    add("--num_gpus", type=_count, default=0, help="worker k uses GPU k mod N (default: all)")
+    add("--max-frames", type=_positive, help="frames per sequence")
+    add("--runid", type=_count, help="results go to <config>_%%03d")
+    add("--float-results", action="store_true", help="keep decimals in the raw results")
+    add("--overwrite", action="store_true", help="track again what is there, from this run")
+    add(
+        "--debug",
+        nargs="?",
+        const=1,
+        default=0,
+        type=_count,
+        help="write frames with the boxes drawn (green: truth, red: tracker)",
+    )
+    add("--data_dir", help="root of the data sets")
+    add("--save_dir", help="root of checkpoints, test and logs")
+    return p
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input; nothing was started.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    tracker, config = _which_tracker(args)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    spec = _make_spec(tracker, config, args.overrides)
+    dataset = open_dataset(args.dataset, paths)
+    names = _which_sequences(dataset, args.sequence)
+    spec = _with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
+    devices = _which_devices(args)
+    folder = ResultsFolder(
+        paths.dataset_results_dir(tracker, spec.config_name, dataset.results_folder, args.runid)
+    )
+    record = _make_record(spec, dataset, args)
+    if not args.overwrite:
+        check_run_record(folder, record)
+    options = RunOptions(
+        max_frames=args.max_frames,
+        as_float=args.float_results,
+        debug_dir=_debug_dir(args, paths, spec, dataset),
+        overwrite=args.overwrite,
+    )
+    print(f"{tracker}/{spec.config_name} on {dataset.name}: {len(names)} sequences", flush=True)
+    in_process = args.threads == 0
+    summary = evaluate(dataset, names, spec, folder, record, options, devices, in_process)
+    return _report(summary, folder, options)
+
+
+def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
+    """Tracker and configuration, from either spelling of the command line."""
+    if args.config and args.config_name and args.config != args.config_name:
+        raise ConfigError(
+            f"two configurations are given: {args.config_name!r} and --config {args.config!r}"
+        )
+    tracker = args.tracker or "seqtrack"
+    config = args.config or args.config_name
+    if config is None:
+        raise ConfigError(
+            "no configuration is given; try `--config seqtrack_b256` or `static_box default`"
+        )
+    check_tracker_name(tracker)
+    return tracker, config
+
+
+def _make_spec(tracker: str, config: str, overrides: list[str]) -> TrackerSpec:
+    if tracker == "seqtrack":
+        cfg = load_config(config, overrides)
+        return TrackerSpec(tracker, cfg.name, cfg)
+    if overrides:
+        raise ConfigError(f"--set does nothing for {tracker!r}, which has no configuration")
+    if Path(config).name != config:
+        raise ConfigError(f"{config!r} cannot name results: {tracker!r} takes a plain word")
+    return TrackerSpec(tracker, config)
+
+
+def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
+    names = list(dataset.sequence_names)
+    if wanted is None:
+        return names
+    if wanted not in names and wanted.isdigit():
+        if int(wanted) >= len(names):
+            raise DataError(
+                f"sequence {wanted} does not exist: {dataset.name!r} has {len(names)} sequences, "
+                f"0 to {len(names) - 1}"
+            )
+        return [names[int(wanted)]]
+    dataset.load(wanted)
+    return [wanted]
+
+
+def _with_checkpoint(
+    spec: TrackerSpec, wanted: str | None, paths: Paths, update_key: str
+) -> TrackerSpec:
+    checkpoint = None
+    if spec.config is not None:
+        if wanted == RANDOM_CHECKPOINT:
+            print("untrained weights: the boxes of this run mean nothing", flush=True)
+        else:
+            explicit = Path(wanted).expanduser() if wanted else None
+            folders = paths.checkpoint_dirs(spec.config_name)
+            checkpoint = find_checkpoint(spec.config_name, folders, explicit)
+    elif wanted:
+        raise ConfigError(f"--checkpoint does nothing for {spec.tracker!r}, which has no weights")
+    return TrackerSpec(spec.tracker, spec.config_name, spec.config, checkpoint, update_key)
+
+
+def _which_devices(args: argparse.Namespace) -> list[str]:
+    """One device per worker; worker k is on GPU k mod `--num_gpus`."""
+    device = resolve_device(args.device)
+    workers = max(1, args.threads)
+    if device.type != "cuda" or device.index is not None:
+        if args.num_gpus and args.device != "auto":
+            raise ConfigError(f"--num_gpus spreads workers over GPUs, but --device is {device}")
+        return [str(device)] * workers
+    import torch
+
+    there = torch.cuda.device_count()
+    if args.num_gpus > there:
+        raise ConfigError(f"--num_gpus {args.num_gpus} asked for, but there are only {there} GPUs")
+    return [f"cuda:{k % (args.num_gpus or there)}" for k in range(workers)]
+
+
+def _make_record(spec: TrackerSpec, dataset: Dataset, args: argparse.Namespace) -> RunRecord:
+    return RunRecord(
+        tracker=spec.tracker,
+        config_name=spec.config_name,
+        config_digest=spec.config_digest,
+        checkpoint_sha256=sha256_of(spec.checkpoint) if spec.checkpoint else None,
+        dataset=dataset.name,
+        source=dataset.source,
+        max_frames=args.max_frames,
+        float_results=args.float_results,
+        version=__version__,
+    )
+
+
+def _debug_dir(
+    args: argparse.Namespace, paths: Paths, spec: TrackerSpec, dataset: Dataset
+) -> Path | None:
+    if not args.debug:
+        return None
+    return paths.debug_dir(spec.tracker, spec.config_name, dataset.results_folder, args.runid)
+
+
+def _report(summary: RunSummary, folder: ResultsFolder, options: RunOptions) -> int:
+    """Print what became of the run; the exit code says whether all of it worked."""
+    done = f"{len(summary.finished)} sequences tracked"
+    if summary.seconds > 0 and summary.finished:
+        rate = summary.frames / summary.seconds
+        done += f" ({summary.frames} frames, {rate:.1f} frames/s all in)"
+    print(f"{done}, {len(summary.resumed)} were complete already, {len(summary.failed)} failed")
+    print(f"results: {folder.root}")
+    if options.debug_dir is not None:
+        print(f"pictures: {options.debug_dir}")
+    for name, reason in summary.failed.items():
+        print(f"failed: {name}: {reason}")
+    return EXIT_PARTIAL if summary.failed else EXIT_OK

@@ -1,0 +1,1 @@
+"""Run trackers over sequences, write raw results, score them."""

@@ -1,0 +1,1 @@
+"""Sequences in, raw result files out."""

@@ -1,0 +1,113 @@
+"""Run one tracker over one sequence: frames in, boxes and seconds out."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lib.datasets.sequence import Sequence
+from lib.test.evaluation.results import SequenceResult
+from lib.test.tracker.base import Tracker
+from lib.utils.errors import SeqTrackError
+from lib.utils.image_io import write_rgb
+
+OnFrame = Callable[[int, np.ndarray, list[float]], None]
+
+PREDICTION_COLOUR = (255, 64, 64)
+TRUTH_COLOUR = (64, 255, 64)
+
+
+def frames_to_run(sequence: Sequence, max_frames: int | None) -> int:
+    """How many frames of the sequence are tracked under a limit."""
+    return len(sequence) if max_frames is None else min(len(sequence), max_frames)
+
+
+def run_sequence(
+    tracker: Tracker,
+    sequence: Sequence,
+    max_frames: int | None = None,
+    on_frame: OnFrame | None = None,
+) -> SequenceResult:
+    """Track through a sequence, one frame in memory at a time.
+
+    Args:
+        tracker: it is initialised here, so whatever it did before is forgotten.
+        sequence: frames and first box.
+        max_frames: stop after that many frames.
+        on_frame: called after each frame with its index, the image and the box; not timed.
+
+    Returns:
+        boxes `(N, 4)` xywh, the given box first; seconds `(N,)` from the start of reading a
+        frame to its box (first: initialisation); confidences `(N,)`, 1 for the given box, or
+        None if the tracker gives none.
+
+    Raises:
+        SeqTrackError: a frame cannot be read, or the tracker's answer is no box.
+    """
+    boxes: list[list[float]] = []
+    times: list[float] = []
+    confidences: list[float] = []
+    for index in range(frames_to_run(sequence, max_frames)):
+        start = time.perf_counter()
+        image = sequence.frames.read(index)
+        if index == 0:
+            box = list(sequence.init_box)
+            tracker.initialize(image, {"init_bbox": box})
+        else:
+            answer = tracker.track(image)
+            box = _checked_box(answer["target_bbox"], sequence, index)
+            if "confidence" in answer:
+                confidences.append(float(answer["confidence"]))
+        times.append(time.perf_counter() - start)
+        boxes.append(box)
+        if on_frame is not None:
+            on_frame(index, image, box)
+    return SequenceResult(
+        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
+        times=np.array(times),
+        confidences=np.array([1.0, *confidences]) if confidences else None,
+    )
+
+
+def _checked_box(box: object, sequence: Sequence, index: int) -> list[float]:
+    values = np.asarray(box, dtype=np.float64)
+    if values.shape != (4,) or not np.isfinite(values).all():
+        raise SeqTrackError(
+            f"the tracker returned {box!r} for {sequence.frames.describe(index)}; "
+            "four finite numbers x, y, w, h are needed"
+        )
+    return [float(v) for v in values]
+
+
+def frame_writer(sequence: Sequence, folder: Path) -> OnFrame:
+    """A callback that writes each frame with its boxes drawn, `<folder>/<sequence>/%06d.jpg`.
+
+    Red is the prediction, green the ground truth where it is known for that frame.
+    """
+
+    def write(index: int, image: np.ndarray, box: list[float]) -> None:
+        picture = image.copy()
+        if index < len(sequence.ground_truth):
+            _draw(picture, sequence.ground_truth[index], TRUTH_COLOUR)
+        _draw(picture, np.array(box), PREDICTION_COLOUR)
+        write_rgb(_picture(folder, sequence.name, index), picture)
+
+    return write
+
+
+def has_pictures(folder: Path, name: str, frames: int) -> bool:
+    """Whether `frame_writer` has drawn all frames of a sequence."""
+    return all(_picture(folder, name, index).exists() for index in range(frames))
+
+
+def _picture(folder: Path, name: str, index: int) -> Path:
+    return folder / name / f"{index + 1:06d}.jpg"
+
+
+def _draw(picture: np.ndarray, box: np.ndarray, colour: tuple[int, int, int]) -> None:
+    if not np.isfinite(box).all():
+        return
+    x, y, w, h = (round(float(v)) for v in box)
+    cv2.rectangle(picture, (x, y), (x + w, y + h), colour, 2, cv2.LINE_AA)

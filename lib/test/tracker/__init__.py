@@ -1,0 +1,1 @@
+"""Trackers behind one two-method contract."""

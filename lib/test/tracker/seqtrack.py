@@ -1,0 +1,260 @@
+"""SeqTrack as a tracker: crop, read out four tokens, map the box back.
+
+The core is one pure step over a batch of targets, `track_step`: B states and B frames in, one
+forward pass, B new states out. The tracker that users know is that with B = 1.
+Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the reference tracker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lib.config.schema import Config
+from lib.models.seqtrack import SeqTrack, build_tokenizer
+from lib.models.tokens import BoxTokenizer
+from lib.test.tracker.base import Info, Tracker
+from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
+from lib.utils.boxes import Box, clip_xywh
+from lib.utils.crop import Crop, crop_square, map_box_back
+from lib.utils.errors import ConfigError, DataError
+
+# Always these, whatever DATA.MEAN and DATA.STD say: released weights were measured so.
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """The numbers of the tracker; see the TEST section of a configuration."""
+
+    template_factor: float
+    template_size: int
+    search_factor: float
+    search_size: int
+    num_templates: int
+    window: bool
+    update_interval: int
+    update_threshold: float
+
+    @classmethod
+    def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
+        """Settings for a data set's update-interval key, such as `GOT10K_TEST`.
+
+        Raises:
+            ConfigError: sizes or template count differ from those the network was built for.
+        """
+        test, data = cfg.test, cfg.data
+        for key, here, there in (
+            ("SEARCH", test.search_size, data.search.size),
+            ("TEMPLATE", test.template_size, data.template.size),
+        ):
+            if here != there:
+                raise ConfigError(
+                    f"{cfg.name}: TEST.{key}_SIZE is {here} but the network is built for "
+                    f"DATA.{key}.SIZE {there}; give both the same value"
+                )
+        if cfg.model.feature_type == "xz" and test.num_templates != data.template.number:
+            raise ConfigError(
+                f"{cfg.name}: with MODEL.FEATURE_TYPE xz the network is built for "
+                f"DATA.TEMPLATE.NUMBER {data.template.number}, but TEST.NUM_TEMPLATES is "
+                f"{test.num_templates}; give both the same value"
+            )
+        return cls(
+            template_factor=test.template_factor,
+            template_size=test.template_size,
+            search_factor=test.search_factor,
+            search_size=test.search_size,
+            num_templates=test.num_templates,
+            window=test.window,
+            update_interval=test.update_interval_for(update_key),
+            update_threshold=test.update_threshold_for(update_key),
+        )
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """All that is remembered of one target.
+
+    Attributes:
+        box: xywh in image pixels.
+        templates: `(T, 3, S, S)` normalised crops on the network's device.
+        frame: number of the last frame; 0 is the first one.
+    """
+
+    box: Box
+    templates: Tensor
+    frame: int = 0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one step says of one target.
+
+    Attributes:
+        state: the target's new state; `state.box` is the answer.
+        tokens: the four tokens.
+        token_confidence: their four probabilities.
+        score: ten times the sum of these, which the update threshold is compared with.
+        updated: whether a new template was taken.
+        resize_factor: crop pixels per image pixel of the search crop.
+    """
+
+    state: TargetState
+    tokens: tuple[int, ...]
+    token_confidence: tuple[float, ...]
+    score: float
+    updated: bool
+    resize_factor: float
+
+
+def normalise(pixels: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
+    """B crops `(S, S, 3)` uint8 RGB as `(B, 3, S, S)` float32, normalised on the device."""
+    batch = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).float() / 255.0
+    mean = torch.tensor(IMAGE_MEAN, device=device)[:, None, None]
+    std = torch.tensor(IMAGE_STD, device=device)[:, None, None]
+    return (batch - mean) / std
+
+
+def start_target(
+    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, device: torch.device | str
+) -> TargetState:
+    """State of a target first seen in `image` at the xywh `box`, which is kept unclipped.
+
+    Raises:
+        DataError: the box is empty, not finite, or outside the image.
+    """
+    if not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+        raise DataError(
+            f"cannot start on the box {[float(v) for v in box]}: four finite numbers x, y, w, h "
+            "with w and h above zero are needed"
+        )
+    crop = crop_square(image, box, settings.template_factor, settings.template_size)
+    template = normalise([crop.pixels], device)
+    return TargetState(crop.box, template.expand(settings.num_templates, -1, -1, -1))
+
+
+@torch.inference_mode()
+def track_step(
+    network: SeqTrack,
+    tokenizer: BoxTokenizer,
+    window: Tensor | None,
+    settings: TrackerSettings,
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+) -> list[Prediction]:
+    """Track B targets by one frame each, in one forward pass.
+
+    Args:
+        network: in evaluation mode, on the device of the states' templates.
+        tokenizer: turns tokens into boxes.
+        window: `tokenizer.window(...)`, or None without window penalty.
+        settings: the same for all targets.
+        states: B states, left as they are.
+        images: B frames `(H, W, 3)` uint8 RGB; frames may differ in size.
+
+    Returns:
+        B predictions.
+    """
+    crops = [
+        crop_square(image, state.box, settings.search_factor, settings.search_size)
+        for image, state in zip(images, states, strict=True)
+    ]
+    templates = torch.stack([state.templates for state in states])
+    search = normalise([crop.pixels for crop in crops], templates.device)
+    said = network.generate(templates, search, tokenizer, window)
+    boxes = tokenizer.decode(said.tokens).cpu()
+    tokens, confidence = said.tokens.tolist(), said.confidence.double().cpu()
+    return [
+        _advance(state, image, crop, boxes[i], tokens[i], confidence[i], settings)
+        for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
+    ]
+
+
+def _advance(
+    state: TargetState,
+    image: np.ndarray,
+    crop: Crop,
+    cxcywh: Tensor,
+    tokens: list[int],
+    confidence: Tensor,
+    settings: TrackerSettings,
+) -> Prediction:
+    """One target's new state from the normalised box that was read out for it."""
+    # In float32, as the reference: the last digit decides between two rows of a result file.
+    in_crop = (cxcywh * settings.search_size / crop.resize_factor).tolist()
+    mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
+    box = clip_xywh(mapped, *image.shape[:2])
+    frame = state.frame + 1
+    score = SCORE_SCALE * float(confidence.sum())
+    updated = update_due(
+        frame,
+        score,
+        settings.num_templates,
+        settings.update_interval,
+        settings.update_threshold,
+    )
+    new = replace(state, box=box, frame=frame)
+    if updated:
+        template = crop_square(image, box, settings.template_factor, settings.template_size)
+        pixels = normalise([template.pixels], state.templates.device)
+        new = replace(new, templates=replace_oldest(state.templates, pixels[0]))
+    return Prediction(
+        state=new,
+        tokens=tuple(tokens),
+        token_confidence=tuple(confidence.tolist()),
+        score=score,
+        updated=updated,
+        resize_factor=crop.resize_factor,
+    )
+
+
+class SeqTrackTracker(Tracker):
+    """One target at a time, with the network built once for all sequences.
+
+    Args:
+        network: the network with its weights; it is put into evaluation mode.
+        cfg: the configuration it was built from.
+        update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
+    """
+
+    def __init__(self, network: SeqTrack, cfg: Config, update_key: str = "DEFAULT") -> None:
+        self.network = network.eval()
+        self.settings = TrackerSettings.from_config(cfg, update_key)
+        self.device = network.pos_embed.device
+        self.tokenizer = build_tokenizer(cfg)
+        self.window = self.tokenizer.window(self.device) if self.settings.window else None
+        self.state: TargetState | None = None
+
+    def initialize(self, image: np.ndarray, info: Info) -> None:
+        """Start on the xywh box `info["init_bbox"]` in `image`.
+
+        Raises:
+            DataError: the box is empty, not finite, or outside the image.
+        """
+        self.state = start_target(image, info["init_bbox"], self.settings, self.device)
+
+    def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
+        """Find the target in the next frame.
+
+        Returns:
+            `target_bbox` (xywh list), `confidence` (the reference's score, ten times the sum of
+            the token probabilities), `best_tokens` (four ints), `token_confidence` (four floats)
+            and `template_updated`.
+        """
+        if self.state is None:
+            raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
+        (prediction,) = track_step(
+            self.network, self.tokenizer, self.window, self.settings, [self.state], [image]
+        )
+        self.state = prediction.state
+        return {
+            "target_bbox": list(prediction.state.box),
+            "confidence": prediction.score,
+            "best_tokens": list(prediction.tokens),
+            "token_confidence": list(prediction.token_confidence),
+            "template_updated": prediction.updated,
+        }

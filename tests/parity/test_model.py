@@ -1,0 +1,68 @@
+"""Encoder, teacher-forced logits and generated tokens equal the reference's."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib.models.tokens import BoxTokenizer
+
+from .conftest import filled_network, kit_files, name_parts, recipe
+
+SIZES = {"small": 64, "b256": 256, "l256": 256, "b384": 384, "l384": 384}
+
+
+@pytest.mark.parametrize("file", kit_files("model_*.npz"))
+@torch.inference_mode()
+def test_model(file):
+    case, parts = recipe.load_case(str(file)), name_parts(file)
+    num_template, bins = int(case["num_template"]), int(case["bins"])
+    assert (int(case["seed"]), parts.get("t", num_template)) == (parts["seed"], num_template)
+    network = filled_network(parts["config"], parts["seed"], parts["feature_type"], num_template)
+    templates, search = recipe.model_inputs(
+        SIZES[parts["config"]], parts["seed"], int(case["batch"]), num_template
+    )
+    templates = torch.from_numpy(np.stack(templates, axis=1))
+    features = network.encoder(templates, torch.from_numpy(search))
+    check_encoder(features, case)
+
+    memory = network.memory(features)
+    tokens = torch.from_numpy(case["tf_tokens"])
+    hidden, _ = network.decoder(tokens, network.decoder.project_memory(memory, network.pos_embed))
+    check_logits(network.vocab_embed(hidden), case)
+
+    tags = [key.removeprefix("tok_") for key in case if key.startswith("tok_")]
+    assert {"plain", "hann"} <= set(tags)
+    for tag in tags:
+        seq_format, _, window = f"xywh_{tag}".rpartition("_")
+        tokenizer = BoxTokenizer(bins, seq_format.removeprefix("xywh_"))
+        said = network.generate_from_memory(
+            memory, tokenizer, tokenizer.window() if window == "hann" else None, True
+        )
+        np.testing.assert_array_equal(said.tokens, case[f"tok_{tag}"], err_msg=tag)
+        np.testing.assert_allclose(said.confidence, case[f"conf_{tag}"], rtol=1e-3, err_msg=tag)
+        # The distributions are what the tokens were chosen from.
+        assert torch.equal(said.distributions.argmax(-1), said.tokens)
+        assert torch.equal(said.distributions.amax(-1), said.confidence)
+
+
+def check_encoder(features, case):
+    values = features.numpy()
+    assert values.shape == tuple(case["enc_shape"])
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(values[:, case["enc_index"], :32], case["enc_slice"], **close)
+    np.testing.assert_allclose(np.linalg.norm(values, axis=2), case["enc_token_norm"], **close)
+    wide = values.astype(np.float64).reshape(len(values), -1)
+    stats = np.stack([wide.mean(1), wide.std(1, ddof=1), np.linalg.norm(wide, axis=1)], axis=1)
+    np.testing.assert_allclose(stats, case["enc_stats"], **close)
+    if "enc_full" in case:
+        np.testing.assert_allclose(values, case["enc_full"], **close)
+
+
+def check_logits(logits, case):
+    assert (1, *logits.shape) == tuple(case["dec_shape"])
+    step = 1 if case["tf_logits"].shape[-1] == logits.shape[-1] else 16
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    np.testing.assert_allclose(logits[..., ::step], case["tf_logits"], **close)
+    np.testing.assert_allclose(logits.double().norm(dim=-1), case["tf_norm"], **close)
+    np.testing.assert_allclose(logits.double().logsumexp(-1), case["tf_logsumexp"], **close)
+    np.testing.assert_array_equal(logits.argmax(-1), case["tf_argmax"])

@@ -1,0 +1,87 @@
+"""Whole tracks equal the reference's: tokens, scores, boxes, template updates, saved rows."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.config.paths import resolve_paths
+from lib.datasets.catalog import open_dataset
+from lib.test.evaluation.results import read_results, write_results
+from lib.test.tracker.seqtrack import SeqTrackTracker
+
+from .conftest import config_named, filled_network, kit_cases, recipe
+
+REPOSITORY = Path(__file__).parents[2]
+SEQUENCES = Path(os.environ.get("SEQTRACK_SEQUENCES", REPOSITORY.parent / "shared" / "sequences"))
+
+
+def make_tracker(want):
+    """A tracker with the case's network, sequence format and update rule."""
+    test = {
+        "WINDOW": want["window"],
+        "UPDATE_INTERVALS": {"DEFAULT": want["update_interval"]},
+        "UPDATE_THRESHOLD": {"DEFAULT": want["update_threshold"]},
+    }
+    count, feature_type = want["num_template"], want.get("feature_type", "x")
+    if want["config"] == "small":
+        cfg = config_named(
+            "small",
+            feature_type=feature_type,
+            num_template=count,
+            seq_format=want["seq_format"],
+            **test,
+        )
+        network = filled_network("small", want["seed"], feature_type, count)
+    else:
+        cfg = config_named(want["config"])
+        updates = {
+            "window": want["window"],
+            "num_templates": count,
+            "update_intervals": {"DEFAULT": want["update_interval"]},
+            "update_threshold": {"DEFAULT": want["update_threshold"]},
+        }
+        data = cfg.data.model_copy(update={"seq_format": want["seq_format"]})
+        cfg = cfg.model_copy(update={"test": cfg.test.model_copy(update=updates), "data": data})
+        network = filled_network(want["config"], want["seed"])
+    return SeqTrackTracker(network, cfg)
+
+
+def check_track(want, frames, tmp_path):
+    tracker = make_tracker(want)
+    tracker.initialize(frames[0], {"init_bbox": want["init_box"]})
+    boxes = [want["init_box"]]
+    for recorded in want["track"]:
+        out = tracker.track(frames[recorded["frame"]])
+        assert out["best_tokens"] == recorded["tokens"]
+        assert out["template_updated"] == recorded["updated"]
+        np.testing.assert_allclose(out["token_confidence"], recorded["confidence"], rtol=1e-3)
+        assert out["confidence"] == pytest.approx(recorded["score"], rel=1e-3)
+        np.testing.assert_allclose(out["target_bbox"], recorded["box"], atol=1e-3)
+        boxes.append(out["target_bbox"])
+    write_results(tmp_path / "rows.txt", np.array(boxes))
+    np.testing.assert_array_equal(read_results(tmp_path / "rows.txt"), want["saved_rows"])
+
+
+@pytest.mark.parametrize("case", kit_cases("tracker_*.json"))
+def test_track(case, tmp_path):
+    _, want = case
+    frames, box = recipe.sequence(want["seed"], want["frames"])
+    want.setdefault("init_box", box)
+    check_track(want, frames, tmp_path)
+
+
+@pytest.mark.parametrize("case", kit_cases("real_sequences_*.json"))
+def test_real_sequence(case, tmp_path):
+    _, want = case
+    if not (SEQUENCES / want["sequence"]).is_dir():
+        pytest.skip(f"no real video: {SEQUENCES / want['sequence']} (set SEQTRACK_SEQUENCES)")
+    sequence = open_dataset(str(SEQUENCES), resolve_paths()).load(want["sequence"])
+    frames = [sequence.frames.read(i) for i in range(want["frames"])]
+    if "image_mean" in want:
+        means = [frame.mean() for frame in frames[: len(want["image_mean"])]]
+        np.testing.assert_allclose(
+            means, want["image_mean"], atol=0.02, err_msg="another JPEG decoder?"
+        )
+    check_track(want, frames, tmp_path)

@@ -1,0 +1,207 @@
+"""lib/test/evaluation: resume, failures, workers, times, debug pictures."""
+
+import functools
+import os
+import signal
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.config.paths import resolve_paths
+from lib.datasets.catalog import open_dataset
+from lib.test.evaluation import workers
+from lib.test.evaluation.results import ResultsFolder, RunRecord, read_results
+from lib.test.evaluation.runner import RunOptions, TrackOne, evaluate
+from lib.test.evaluation.running import run_sequence
+from lib.test.evaluation.workers import Outcome, track_in_processes
+from lib.test.tracker.base import Tracker
+from lib.test.tracker.build import TrackerSpec
+from lib.test.tracker.static_box import StaticBox
+from lib.utils.errors import DataError, SeqTrackError
+from tests.tiny import write_got10k_folder
+
+NAMES = ["a", "b", "c"]
+SPEC = TrackerSpec("static_box", "default")
+RECORD = RunRecord("static_box", "default", None, None, "videos", "there")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return open_dataset(str(write_got10k_folder(tmp_path / "videos", NAMES)), resolve_paths())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ResultsFolder(tmp_path / "results")
+
+
+def run(dataset, folder, options=None, **kwargs):
+    options = options or RunOptions()
+    names = list(dataset.sequence_names)
+    return evaluate(dataset, names, SPEC, folder, RECORD, options, ["cpu"], **kwargs)
+
+
+def test_a_run_writes_every_sequence_and_the_next_one_resumes(dataset, folder):
+    summary = run(dataset, folder)
+    assert (summary.finished, summary.resumed, summary.failed) == (NAMES, [], {})
+    assert summary.frames == 12
+    for name in NAMES:
+        first = dataset.load(name).init_box
+        np.testing.assert_array_equal(read_results(folder.boxes_file(name)), [first] * 4)
+        assert len(np.loadtxt(folder.time_file(name))) == 4
+    folder.boxes_file("b").write_text("1\t2\t3\t4\n")  # cut short: three rows are missing
+    again = run(dataset, folder)
+    assert (again.finished, again.resumed) == (["b"], ["a", "c"])
+
+
+def test_max_frames_limits_rows_and_completeness(dataset, folder):
+    run(dataset, folder, RunOptions(max_frames=2))
+    assert len(read_results(folder.boxes_file("a"))) == 2
+    assert run(dataset, folder, RunOptions(max_frames=2)).resumed == NAMES
+    assert run(dataset, folder).finished == NAMES
+
+
+def test_a_broken_image_fails_its_sequence_alone(dataset, folder):
+    broken = dataset.load("b").frames.describe(2)
+    with open(broken, "wb") as stream:
+        stream.write(b"not a picture")
+    summary = run(dataset, folder)
+    assert summary.finished == ["a", "c"]
+    assert list(summary.failed) == ["b"] and broken in summary.failed["b"]
+    assert not folder.boxes_file("b").exists()
+
+
+def test_nothing_that_can_start_is_wrong_input(dataset, folder, tmp_path):
+    for name in NAMES:
+        (tmp_path / "videos" / name / "groundtruth.txt").write_text("nan,nan,nan,nan\n" * 4)
+    with pytest.raises(DataError, match=r"a: .*groundtruth\.txt:1"):
+        run(dataset, folder)
+    assert not list(folder.root.glob("*"))
+
+
+def test_debug_draws_boxes(dataset, folder, tmp_path):
+    debug = RunOptions(debug_dir=tmp_path / "debug")
+    run(dataset, folder)
+    assert run(dataset, folder, debug).finished == NAMES  # results were there, pictures not
+    (tmp_path / "debug" / "b" / "000002.jpg").unlink()
+    assert run(dataset, folder, debug).finished == ["b"]
+    picture = cv2.imread(str(tmp_path / "debug" / "a" / "000004.jpg"))[..., ::-1].astype(int)
+    x, y, w, h = (int(v) for v in dataset.load("a").init_box)
+    red, green = picture[y + h, x + w // 2, 0], picture[y + h, x + w // 2, 1]
+    assert red > green + 60
+
+
+class Confident(Tracker):
+    """Reports a confidence, and forgets nothing it should not."""
+
+    def initialize(self, image, info):
+        self.frames = 0
+
+    def track(self, image, info=None):
+        self.frames += 1
+        return {"target_bbox": [1.5, 2, 3, 4], "confidence": 0.25 * self.frames}
+
+
+class Broken(StaticBox):
+    """Answers with what is no box."""
+
+    def track(self, image, info=None):
+        return {"target_bbox": [1, 2, float("nan"), 4]}
+
+
+def test_confidences_and_decimals_are_kept(dataset, folder):
+    result = run_sequence(Confident(), dataset.load("a"))
+    assert result.confidences.tolist() == [1, 0.25, 0.5, 0.75]
+    assert (result.times > 0).all() and result.times.shape == (4,)
+    folder.write("a", result, as_float=True)
+    assert read_results(folder.boxes_file("a"))[1].tolist() == [1.5, 2, 3, 4]
+    assert folder.confidence_file("a").read_text().splitlines()[2].startswith("0.5")
+
+
+def test_an_answer_that_is_no_box_is_named(dataset):
+    with pytest.raises(SeqTrackError, match=r"returned .*nan.*00000002\.jpg"):
+        run_sequence(Broken(), dataset.load("a"))
+
+
+def test_workers_give_the_same_results(dataset, folder, tmp_path):
+    run(dataset, folder)
+    other = ResultsFolder(tmp_path / "workers")
+    options = RunOptions()
+    summary = evaluate(
+        dataset, NAMES, SPEC, other, RECORD, options, ["cpu", "cpu"], in_process=False
+    )
+    assert sorted(summary.finished) == NAMES and summary.frames == 12
+    for name in NAMES:
+        assert other.boxes_file(name).read_text() == folder.boxes_file(name).read_text()
+
+
+@dataclass(frozen=True)
+class DieOn:
+    """Tracks by the real thing, but its process kills itself on one sequence."""
+
+    track: TrackOne
+    name: str
+
+    def __call__(self, tracker, name, on_frame):
+        if name == self.name:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.track(tracker, name, on_frame)
+
+
+def test_a_killed_worker_takes_only_its_sequence(dataset):
+    track = DieOn(TrackOne(dataset, RunOptions()), "b")
+    outcomes = {
+        o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu", "cpu"], track, lambda: None)
+    }
+    assert sorted(outcomes) == NAMES
+    assert "SIGKILL" in outcomes["b"].reason and outcomes["b"].result is None
+    assert outcomes["a"].result is not None and outcomes["c"].result is not None
+
+
+def test_no_worker_left_is_said_for_every_sequence(dataset):
+    track = DieOn(TrackOne(dataset, RunOptions()), "a")
+    outcomes = {o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu"], track, lambda: None)}
+    assert outcomes["a"].reason and outcomes["b"].reason == "no worker process is left"
+
+
+def test_a_tracker_that_cannot_be_built_stops_the_run(dataset):
+    spec = TrackerSpec("no_such_tracker", "default")
+    with pytest.raises(SeqTrackError, match="no_such_tracker"):
+        list(track_in_processes(NAMES, spec, ["cpu"], TrackOne(dataset, RunOptions()), int))
+
+
+def test_an_unexpected_error_is_a_named_failure(dataset):
+    class Buggy(StaticBox):
+        def track(self, image, info=None):
+            raise ZeroDivisionError("oops")
+
+    outcome = TrackOne(dataset, RunOptions())(Buggy(), "a", lambda: None)
+    assert outcome == Outcome("a", reason="ZeroDivisionError: oops")
+
+
+def test_a_full_disk_is_a_named_failure(dataset, folder, monkeypatch):
+    write = ResultsFolder.write
+
+    def full(self, name, result, as_float=False):
+        if name == "b":
+            raise OSError(28, "No space left on device")
+        write(self, name, result, as_float)
+
+    monkeypatch.setattr(ResultsFolder, "write", full)
+    summary = run(dataset, folder)
+    assert summary.finished == ["a", "c"] and "No space left" in summary.failed["b"]
+
+
+def test_workers_are_gone_when_the_reader_stops(dataset):
+    """Ctrl-C in the parent closes the generator; no process may stay behind."""
+    started = []
+    original = workers._start
+    track = TrackOne(dataset, RunOptions())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(workers, "_start", lambda *a: started.extend(original(*a)) or started[:])
+        outcomes = track_in_processes(NAMES, SPEC, ["cpu"], track, functools.partial(int))
+        next(outcomes)
+        outcomes.close()
+    assert [worker.process.is_alive() for worker in started] == [False]

@@ -1,0 +1,222 @@
+"""`python tracking/test.py`: spellings, exit codes, and one clear line for every wrong input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lib.commands.entry import run
+from lib.commands.test import main
+from lib.models.seqtrack import build_seqtrack
+from lib.utils.checkpoint import save_checkpoint
+from tests.tiny import TINY_YAML, tiny_config, write_got10k_folder
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+class Workplace:
+    """A folder with a config, weights and videos, and a way to run the command there."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture) -> None:
+        self.root, self.capsys = root, capsys
+        (root / "tiny.yaml").write_text(TINY_YAML)
+        torch.manual_seed(0)
+        save_checkpoint(root / "tiny.pth.tar", {"net": build_seqtrack(tiny_config()).state_dict()})
+        self.videos = write_got10k_folder(root / "videos", ["a", "b"])
+        self.results = root / "test" / "tracking_results" / "seqtrack" / "tiny" / "videos"
+
+    def run(self, *arguments, config="tiny.yaml", checkpoint="tiny.pth.tar", dataset="videos"):
+        """Exit code, standard output and the lines of standard error."""
+        argv = ["--config", str(self.root / config) if "." in config else config]
+        argv += ["--dataset", str(self.root / dataset) if dataset == "videos" else dataset]
+        if checkpoint:
+            argv += [
+                "--checkpoint",
+                str(self.root / checkpoint) if "." in checkpoint else checkpoint,
+            ]
+        argv += ["--save_dir", str(self.root), "--device", "cpu", *map(str, arguments)]
+        code = run(main, argv)
+        captured = self.capsys.readouterr()
+        return code, captured.out, captured.err.strip().splitlines()
+
+
+@pytest.fixture
+def place(tmp_path, capsys):
+    return Workplace(tmp_path, capsys)
+
+
+def rows(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_a_run_and_its_files(place):
+    code, out, _ = place.run()
+    assert code == 0 and "2 sequences tracked" in out
+    for name in ("a", "b"):
+        boxes = rows(place.results / f"{name}.txt")
+        assert len(boxes) == 4 and boxes[0] == "10\t20\t18\t14"
+        assert all(int(v) == float(v) for row in boxes for v in row.split("\t"))
+        assert len(rows(place.results / f"{name}_time.txt")) == 4
+        assert len(rows(place.results / f"{name}_confidence.txt")) == 4
+    assert place.run()[1].startswith("seqtrack/tiny on videos: 2 sequences\n0 sequences tracked, 2")
+
+
+def test_known_spelling_and_short_spelling_agree(place, tmp_path):
+    place.run("--sequence", "a")
+    other = tmp_path / "other"
+    config = str(place.root / "tiny.yaml")
+    argv = ["seqtrack", config, "--dataset_name", str(place.videos), "--sequence", "0"]
+    argv += ["--checkpoint", str(place.root / "tiny.pth.tar"), "--threads", "1"]
+    assert run(main, [*argv, "--save_dir", str(other), "--device", "cpu"]) == 0
+    found = [p for p in other.rglob("*.txt") if p.name == "a.txt"]
+    assert [p.relative_to(other) for p in found] == [
+        (place.results / "a.txt").relative_to(place.root)
+    ]
+    assert rows(found[0]) == rows(place.results / "a.txt")
+    assert not (found[0].parent / "b.txt").exists()
+
+
+def test_static_box_needs_no_weights(place, tmp_path):
+    argv = ["static_box", "default", "--dataset", str(place.videos), "--save_dir", str(tmp_path)]
+    assert run(main, argv) == 0
+    folder = tmp_path / "test" / "tracking_results" / "static_box" / "default" / "videos"
+    assert set(rows(folder / "a.txt")) == {"10\t20\t18\t14"}
+
+
+def test_runid_float_results_and_max_frames(place):
+    code, _, _ = place.run("--runid", 7, "--float-results", "--max-frames", 3)
+    folder = place.results.parent.with_name("tiny_007") / "videos"
+    assert code == 0 and len(rows(folder / "a.txt")) == 3
+    assert "." in rows(folder / "a.txt")[1]
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["max_frames"], record["float_results"]) == (3, True)
+
+
+def test_another_run_does_not_mix_in(place):
+    place.run()
+    before = rows(place.results / "a.txt")
+    code, _, err = place.run(checkpoint="random")
+    assert code == 2 and "checkpoint_sha256" in err[-1] and "--overwrite" in err[-1]
+    assert rows(place.results / "a.txt") == before
+    argv = ["--config", str(place.root / "tiny.yaml"), "--dataset", str(place.videos)]
+    argv += ["--checkpoint", "random", "--save_dir", str(place.root), "--device", "cpu"]
+    assert run(main, argv) == 2
+    assert run(main, [*argv, "--overwrite"]) == 0
+    assert run(main, [*argv, "--runid", "1"]) == 0
+
+
+def test_a_changed_tracker_setting_is_another_run(place):
+    place.run()
+    code, _, err = place.run("--set", "TEST.WINDOW=false")
+    assert code == 2 and "run.json" in err[-1]
+    assert place.run("--set", "TRAIN.NUM_WORKER=3")[0] == 0  # says nothing about tracking
+
+
+def make_hostile(path: Path) -> None:
+    class Attack:
+        def __reduce__(self):
+            return os.system, (f"touch {path.parent / 'PWNED'}",)
+
+    torch.save({"net": Attack()}, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "kwargs", "said"),
+    [
+        (None, {"config": "seqtrack_b265"}, ["seqtrack_b265", "did you mean", "seqtrack_b256"]),
+        (None, {"dataset": "lasott"}, ["lasott", "did you mean 'lasot'"]),
+        ("MODEL: {BINZ: 3}\n", {}, ["tiny.yaml:1", "MODEL.BINZ", "BINS"]),
+        (None, {"checkpoint": ""}, ["SEQTRACK.pth.tar", "SEQTRACK_ep", "--checkpoint"]),
+        (None, {"checkpoint": "gone.pth.tar"}, ["gone.pth.tar"]),
+        ("hostile", {"checkpoint": "bad.pth.tar"}, ["bad.pth.tar", "system"]),
+        ("truncated", {"checkpoint": "bad.pth.tar"}, ["bad.pth.tar"]),
+        ("l384", {"config": "seqtrack_b256"}, ["tiny.pth.tar"]),
+        ("empty", {"dataset": "empty"}, ["empty"]),
+        ("no_truth", {"dataset": "no_truth"}, ["no_truth", "groundtruth"]),
+    ],
+    ids=[
+        "unknown config", "unknown data set", "unknown key", "no checkpoint", "missing checkpoint",
+        "hostile checkpoint", "truncated checkpoint", "another model's checkpoint", "empty folder",
+        "folder without ground truth",
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line_and_code_2(place, change, kwargs, said, monkeypatch):
+    monkeypatch.chdir(place.root)
+    bad = place.root / "bad.pth.tar"
+    if change == "hostile":
+        make_hostile(bad)
+    elif change == "truncated":
+        bad.write_bytes((place.root / "tiny.pth.tar").read_bytes()[:20000])
+    elif change == "empty":
+        (place.root / "empty").mkdir()
+    elif change == "no_truth":
+        folder = write_got10k_folder(place.root / "no_truth", ["a"])
+        (folder / "a" / "groundtruth.txt").unlink()
+    elif change and change.startswith("MODEL"):
+        (place.root / "tiny.yaml").write_text(change)
+    if "dataset" in kwargs and (place.root / kwargs["dataset"]).exists():
+        kwargs = {**kwargs, "dataset": str(place.root / kwargs["dataset"])}
+    code, _, err = place.run(**kwargs)
+    assert code == 2
+    errors = [line for line in err if line.startswith("error: ")]
+    assert len(errors) == 1 and all(word in "\n".join(err) for word in said), err
+    assert not any("Traceback" in line for line in err)
+    assert not (place.root / "PWNED").exists()
+    assert not place.results.exists()
+
+
+def test_unreadable_image_in_the_middle(place):
+    broken = place.videos / "a" / "00000003.jpg"
+    broken.write_bytes(broken.read_bytes()[:100])
+    code, out, _ = place.run()
+    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert code == 1 and str(broken) in line
+    assert not (place.results / "a.txt").exists() and (place.results / "b.txt").exists()
+
+
+def test_ground_truth_with_nan(place):
+    truth = place.videos / "a" / "groundtruth.txt"
+    lines = rows(truth)
+    truth.write_text("\n".join([lines[0], "nan,nan,nan,nan", *lines[2:]]))
+    code, out, _ = place.run()
+    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    assert code == 1 and "groundtruth.txt:2" in line and "nan" in line.lower()
+    assert (place.results / "b.txt").exists()
+
+
+def test_bad_sequence_names(place):
+    code, _, err = place.run("--sequence", "aa")
+    assert code == 2 and "'aa'" in err[-1]
+    code, _, err = place.run("--sequence", "2")
+    assert code == 2 and "0 to 1" in err[-1]
+
+
+@pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("threads", ["0", "1"])
+def test_interrupting_keeps_finished_sequences(place, signal_name, code, threads):
+    """The second sequence is endless for our patience; the first one must be whole on disk."""
+    frames = sorted((place.videos / "b").glob("*.jpg"))
+    for i in range(5, 3001):
+        (place.videos / "b" / f"{i:08d}.jpg").hardlink_to(frames[i % 4])
+    truth = np.loadtxt(place.videos / "b" / "groundtruth.txt", delimiter=",")
+    np.savetxt(place.videos / "b" / "groundtruth.txt", truth[np.arange(3000) % 4], delimiter=",")
+    command = [sys.executable, "tracking/test.py", "--config", str(place.root / "tiny.yaml")]
+    command += ["--dataset", str(place.videos), "--checkpoint", str(place.root / "tiny.pth.tar")]
+    command += ["--save_dir", str(place.root), "--threads", threads, "--device", "cpu"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (place.results / "a.txt").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(getattr(signal, signal_name))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in err
+    assert len(rows(place.results / "a.txt")) == 4
+    assert not (place.results / "b.txt").exists()

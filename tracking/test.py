@@ -1,0 +1,11 @@
+"""Track the sequences of a data set: `python tracking/test.py --config seqtrack_b256 ...`."""
+
+import sys
+
+import _path  # noqa: F401  (puts this repository first on sys.path)
+
+from lib.commands.entry import run
+from lib.commands.test import main
+
+if __name__ == "__main__":
+    sys.exit(run(main))

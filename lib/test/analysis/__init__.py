@@ -1,0 +1,1 @@
+"""Raw result files in, scores and tables out (numpy only, never torch)."""

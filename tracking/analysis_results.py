@@ -1,0 +1,11 @@
+"""Score raw results; see `--help`."""
+
+import sys
+
+import _path  # noqa: F401
+
+from lib.commands.analyze import main
+from lib.commands.entry import run
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,310 @@
+"""`seqtrack download`, `python scripts/download_checkpoints.py`: fetch the published files."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from lib.commands.entry import parser
+from lib.config.paths import Paths, resolve_paths
+from lib.models.signature import recognise
+from lib.models.weights import PUBLISHED_CONFIGS
+from lib.utils.checkpoint import read_state_dict
+from lib.utils.download import (
+    DownloadError,
+    DriveFolder,
+    Ledger,
+    MirrorFolder,
+    Record,
+    RemoteFile,
+    Source,
+    UnreachableError,
+    discard,
+    fetch,
+)
+from lib.utils.errors import (
+    EXIT_OK,
+    CheckpointError,
+    ConfigError,
+    PartialFailure,
+    SeqTrackError,
+    did_you_mean,
+)
+from lib.utils.file_format import FileFormat, file_format
+
+SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to have: of which configuration, from where, to where."""
+
+    config: str
+    remote: RemoteFile
+    target: Path
+
+
+@dataclass(frozen=True)
+class Collection:
+    """One kind of published files.
+
+    Attributes:
+        name: what they are, for people.
+        drive_id: their folder on Google Drive.
+        mirror_path: their folder below the root of a mirror.
+        root: folder below which they are put.
+        choose: the files of one configuration among all, with their places.
+        check: raises CheckpointError for a file (second argument) that is not one of that
+            configuration (first argument).
+    """
+
+    name: str
+    drive_id: str
+    mirror_path: str
+    root: Callable[[Paths], Path]
+    choose: Callable[[str, Sequence[RemoteFile], Paths], list[Item]]
+    check: Callable[[str, Path], None]
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "download_checkpoints.py",
+        "Fetch the published checkpoints, raw results or training logs into the documented tree.",
+    )
+    add = p.add_argument
+    add("configs", nargs="+", metavar="config", help=f"{', '.join(PUBLISHED_CONFIGS)}, or all")
+    add("--raw-results", action="store_true", help="the raw results, not the checkpoints")
+    add("--logs", action="store_true", help="the training logs, not the checkpoints")
+    add("--save_dir", help="root of checkpoints, test and logs")
+    add("--force", action="store_true", help="fetch again what is there or was recorded")
+    add(
+        "--source",
+        metavar="URL",
+        default=os.environ.get(SOURCE_VARIABLE),
+        help="web server with the same tree that lists its folders, such as `python -m "
+        f"http.server` in another checkout, instead of Google Drive (also: {SOURCE_VARIABLE})",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input, or nothing could be fetched.
+        PartialFailure: some files are there, others are not; the message lists these.
+    """
+    args = build_parser().parse_args(argv)
+    configs = _known_configs(args.configs)
+    paths = resolve_paths(save_dir=args.save_dir)
+    wanted = [RAW_RESULTS] * args.raw_results + [LOGS] * args.logs or [CHECKPOINTS]
+    done, failures = 0, []
+    for collection in wanted:
+        source = _source(collection, args.source)
+        succeeded, failed = download(collection, configs, source, paths, args.force)
+        done += succeeded
+        failures += failed
+    if failures:
+        raise (PartialFailure if done else DownloadError)("\n".join(failures))
+    return EXIT_OK
+
+
+def download(
+    collection: Collection, configs: Sequence[str], source: Source, paths: Paths, force: bool
+) -> tuple[int, list[str]]:
+    """Have the files of some configurations, from a source.
+
+    Returns:
+        Number of files that are there, and one line for each that is not.
+    """
+    root = collection.root(paths)
+    by_hand = f"by hand: {source.page} in a browser, then put the files below {root}"
+    done = 0
+    failures: list[str] = []
+    ledger = Ledger(root)
+    try:
+        files = source.list_files()
+        for config in configs:
+            items = collection.choose(config, files, paths)
+            if not items:
+                failures.append(f"{config}: {source.page} has no {collection.name} of it")
+            quiet = len(items) > 1
+            for item in tqdm(items, config, disable=not quiet or not sys.stderr.isatty()):
+                try:
+                    line = obtain(item, collection.check, ledger, force, quiet)
+                except UnreachableError:
+                    raise
+                except (SeqTrackError, OSError) as error:
+                    failures.append(f"{config}: {error}; by hand: {source.page} to {item.target}")
+                else:
+                    done += 1
+                    if not quiet:
+                        print(f"{config}: {line}", flush=True)
+            if quiet:
+                print(f"{config}: {len(items)} {collection.name} looked after below {root}")
+    except DownloadError as error:
+        failures.append(f"{error}; {by_hand}")
+    finally:
+        ledger.save()
+    return done, failures
+
+
+def obtain(
+    item: Item, check: Callable[[str, Path], None], ledger: Ledger, force: bool, quiet: bool
+) -> str:
+    """Have one file: keep it where it is intact, else fetch, check and record it.
+
+    Returns:
+        What was done, for people.
+
+    Raises:
+        DownloadError: it did not come, or is another file than the one recorded.
+        CheckpointError: it is not what it should be.
+    """
+    known = None if force else ledger.find(item.target)
+    if item.target.is_file() and not force:
+        return _confirm(item, known, check, ledger)
+    incoming = item.target.with_name(item.target.name + ".incoming")
+    if force:
+        discard(incoming)
+    fetch(item.remote.url, incoming, quiet)
+    try:
+        check(item.config, incoming)
+        record = Record.of(incoming, item.remote.url)
+        if known and known.sha256 != record.sha256:
+            raise DownloadError(
+                f"{incoming} is another file than the one recorded in {ledger.path} (sha256 "
+                f"{record.sha256[:12]}… now, {known.sha256[:12]}… then): --force takes it"
+            )
+    except SeqTrackError as error:
+        discard(incoming)
+        text = str(error).replace(str(incoming), f"what {item.remote.url} gave")
+        raise type(error)(text) from None
+    os.replace(incoming, item.target)
+    ledger.add(item.target, record)
+    return f"fetched {item.target} ({record.size / 1e6:.1f} MB, sha256 {record.sha256})"
+
+
+def _confirm(
+    item: Item, known: Record | None, check: Callable[[str, Path], None], ledger: Ledger
+) -> str:
+    """A file that is there already: is it the one recorded, or else one to record?"""
+    if known is None:
+        check(item.config, item.target)
+        ledger.add(item.target, Record.of(item.target, item.remote.url))
+        return f"{item.target} was there already; it loads and is now recorded"
+    if not known.matches(item.target):
+        raise DownloadError(
+            f"{item.target} has changed since it was recorded in {ledger.path} "
+            f"({known.size} bytes, sha256 {known.sha256[:12]}…): --force fetches it again"
+        )
+    return f"{item.target} is there already, unchanged: nothing to do"
+
+
+def _known_configs(names: Sequence[str]) -> list[str]:
+    configs: dict[str, None] = {}
+    for name in names:
+        if name != "all" and name not in PUBLISHED_CONFIGS:
+            known = ("all", *PUBLISHED_CONFIGS)
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"nothing is published for configuration {name!r}{hint}")
+        configs |= dict.fromkeys(PUBLISHED_CONFIGS if name == "all" else [name])
+    return list(configs)
+
+
+def _source(collection: Collection, mirror: str | None) -> Source:
+    if not mirror:
+        return DriveFolder(collection.drive_id)
+    if urlsplit(mirror).scheme not in ("http", "https"):
+        raise ConfigError(f"--source {mirror!r} is not an address that begins with http(s)://")
+    return MirrorFolder(f"{mirror.rstrip('/')}/{collection.mirror_path}")
+
+
+def _belongs(config: str, path: PurePosixPath) -> bool:
+    """Whether a path names this configuration, and not its `_got` twin or a longer name."""
+    pattern = rf"(?<![a-z0-9]){re.escape(config)}(?!_got|[a-z0-9])"
+    return re.search(pattern, str(path).lower().replace("-", "_")) is not None
+
+
+def _below_config(config: str, path: PurePosixPath) -> tuple[str, ...]:
+    """What follows the folder of this configuration in a path; only the name without one."""
+    for i, part in enumerate(path.parts[:-1]):
+        if _belongs(config, PurePosixPath(part)):
+            return path.parts[i + 1 :]
+    return (path.name,)
+
+
+def _choose_checkpoint(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
+    def rank(file: RemoteFile) -> tuple[bool, int]:
+        epoch = re.search(r"_ep(\d+)", file.path.name)
+        return file.path.name == "SEQTRACK.pth.tar", int(epoch[1]) if epoch else 0
+
+    found = [f for f in files if _belongs(config, f.path) and f.path.name.endswith(".pth.tar")]
+    target = paths.checkpoint_dir(config) / "SEQTRACK.pth.tar"
+    return [Item(config, max(found, key=rank), target)] if found else []
+
+
+def _choose_results(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
+    def target(path: PurePosixPath) -> Path:
+        if "external" in path.parts:  # VOT's raw results have a tree of their own
+            return paths.save_dir.joinpath(*path.parts[path.parts.index("external") :])
+        return paths.results_dir("seqtrack", config).joinpath(*_below_config(config, path))
+
+    return [Item(config, f, target(f.path)) for f in files if _belongs(config, f.path)]
+
+
+def _choose_logs(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
+    def target(path: PurePosixPath) -> Path:
+        if _belongs(config, PurePosixPath(path.name)):
+            return paths.log_dir / path.name
+        return paths.log_dir.joinpath(config, *_below_config(config, path))
+
+    return [Item(config, f, target(f.path)) for f in files if _belongs(config, f.path)]
+
+
+def _check_checkpoint(config: str, path: Path) -> None:
+    name = recognise(read_state_dict(path))
+    if name != config.removesuffix("_got"):
+        raise CheckpointError(
+            f"{path} loads, but holds the network of {name or 'no published configuration'}, "
+            f"not of {config}"
+        )
+
+
+def _check_text(config: str, path: Path) -> None:
+    form = file_format(path)
+    if form in (FileFormat.WEB_PAGE, FileFormat.EMPTY):
+        raise CheckpointError(f"{path} is {form.value}, not a file of {config}")
+
+
+CHECKPOINTS = Collection(
+    name="checkpoint",
+    drive_id="10PKs6aqSbVtb6aloYmtaN4aKMnmPF58P",
+    mirror_path="checkpoints/train/seqtrack",
+    root=lambda paths: paths.checkpoint_dir("any").parent,
+    choose=_choose_checkpoint,
+    check=_check_checkpoint,
+)
+RAW_RESULTS = Collection(
+    name="raw results",
+    drive_id="15xrVifqG_idkXVxJOhUWq7nB5rzNxyO_",
+    mirror_path="test/tracking_results/seqtrack",
+    root=lambda paths: paths.results_dir("seqtrack", "any").parent,
+    choose=_choose_results,
+    check=_check_text,
+)
+LOGS = Collection(
+    name="training logs",
+    drive_id="1_kf2noaP3M9RHHCgG6XqBFejNkzBv2xB",
+    mirror_path="logs",
+    root=lambda paths: paths.log_dir,
+    choose=_choose_logs,
+    check=_check_text,
+)

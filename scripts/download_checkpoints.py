@@ -1,0 +1,11 @@
+"""Fetch published files: `python scripts/download_checkpoints.py seqtrack_b256 ...`."""
+
+import sys
+
+import _path  # noqa: F401  (puts this repository first on sys.path)
+
+from lib.commands.download import main
+from lib.commands.entry import run
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -5,9 +5,17 @@ them, and are installed as `lib/experiments`. pyproject.toml can either find pac
 one to another folder, not both, hence this file.
 """
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, find_packages, setup
+
+configurations = [f"lib.experiments.{name}" for name in find_namespace_packages("experiments")]
 
 setup(
-    packages=[*find_packages(include=["lib", "lib.*"]), "lib.experiments"],
+    packages=[
+        *find_packages(include=["lib", "lib.*"]),
+        # Folders of data, which setuptools wants to hear of as well.
+        "lib.datasets.splits",
+        "lib.experiments",
+        *configurations,
+    ],
     package_dir={"lib.experiments": "experiments"},
 )

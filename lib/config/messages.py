@@ -119,4 +119,7 @@ def _known_here(path: KeyPath) -> str:
 
 def _section_of(field: FieldInfo) -> type[BaseModel] | None:
     kind = field.annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    # Python 3.10 takes list[int] for a type, and then issubclass() refuses it.
+    if get_origin(kind) is not None or not isinstance(kind, type):
+        return None
+    return kind if issubclass(kind, BaseModel) else None

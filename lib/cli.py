@@ -1,0 +1,54 @@
+"""The `seqtrack` command: picks a sub-command and hands the other arguments to it."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lib import __version__
+from lib.commands.entry import run
+from lib.utils.errors import EXIT_CODES_HELP, SeqTrackError, did_you_mean
+
+# Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
+# command runs, so `seqtrack --help` does not wait for torch.
+COMMANDS = {
+    "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
+    "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
+    "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of `seqtrack` itself; the rest of the line belongs to the sub-command."""
+    lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="seqtrack",
+        usage="seqtrack COMMAND [arguments]   (seqtrack COMMAND --help lists them)",
+        description="commands:\n" + "\n".join(lines),
+        epilog=EXIT_CODES_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"seqtrack {__version__}")
+    parser.add_argument("command", help=argparse.SUPPRESS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _dispatch(argv: Sequence[str] | None) -> int:
+    arguments = build_parser().parse_args(argv)
+    if arguments.command not in COMMANDS:
+        raise SeqTrackError(
+            f"unknown command {arguments.command!r}{did_you_mean(arguments.command, COMMANDS)}; "
+            f"the commands are {', '.join(COMMANDS)}"
+        )
+    module = importlib.import_module(COMMANDS[arguments.command][0])
+    return module.main(arguments.arguments)
+
+
+def main() -> None:
+    """Console entry point: runs the command and leaves with its exit code."""
+    sys.exit(run(_dispatch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the documents promise: their commands parse, their paths and their Python work."""
+
+import argparse
+import importlib
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import cli
+from lib.config.loader import list_configs
+from lib.config.paths import resolve_paths
+from lib.datasets.catalog import dataset_names
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md")
+
+
+def code_blocks(document: str, language: str) -> Iterator[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    yield from re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(document: str) -> list[list[str]]:
+    """The command lines of the document's bash blocks, as words, without comments."""
+    found = []
+    for block in code_blocks(document, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SEQTRACK_DATA=/data python …
+                words = words[1:]
+            if words:
+                found.append(words)
+    return found
+
+
+COMMANDS = [
+    pytest.param(document, words, id=f"{document}: {' '.join(words)}")
+    for document in DOCUMENTS
+    for words in commands(document)
+]
+
+
+def command_module(words: list[str]) -> tuple[str, list[str]] | None:
+    """The module of lib.commands behind a command line, and its arguments."""
+    if words[0] == "seqtrack":
+        return cli.COMMANDS[words[1]][0], words[2:]
+    if words[0] == "python" and words[1].startswith(("tracking/", "scripts/")):
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        match = re.search(r"^from (lib\.commands\.\w+) import main$", source, re.MULTILINE)
+        assert match, f"{words[1]} calls no command of lib.commands"
+        return match[1], words[2:]
+    return None
+
+
+def parse(module: str, arguments: list[str]) -> argparse.Namespace:
+    return importlib.import_module(module).build_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize(("document", "words"), COMMANDS)
+def test_command_line(document: str, words: list[str]) -> None:
+    if words[0] in ("bash", "source") or words[0].startswith("."):
+        script = next(word for word in words if "/" in word)
+        assert script.startswith(".venv/") or (ROOT / script).is_file()
+    elif words[0] in ("python", "seqtrack") and "-m" not in words:
+        found = command_module(words)
+        assert found, f"nothing of ours: {words}"
+        if {"--help", "--version"} & set(found[1]):
+            return
+        check_names(parse(*found))
+    else:
+        assert words[0] in ("python", "pip", "git", "make", "cd", "export", "rm", "pre-commit")
+
+
+def check_names(args: argparse.Namespace) -> None:
+    """Configurations and data sets that a command names exist; placeholders have a slash."""
+    tracker = getattr(args, "tracker", None) or "seqtrack"
+    configs = getattr(args, "config", None) or []
+    for name in [configs] if isinstance(configs, str) else configs:
+        if tracker == "seqtrack" and "/" not in name:
+            assert name in list_configs()
+    dataset = getattr(args, "dataset", None)
+    if isinstance(dataset, str) and "/" not in dataset:
+        assert dataset in dataset_names()
+
+
+def test_the_documents_have_commands() -> None:
+    ours = [
+        words for document in DOCUMENTS for words in commands(document) if command_module(words)
+    ]
+    assert len(ours) >= 10
+    assert ["bash", "scripts/quickstart.sh"] in commands("README.md")
+    assert ["bash", "scripts/test.sh"] in commands("README.md")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_documented(name: str) -> None:
+    module = cli.COMMANDS[name][0]
+    used = [c for words in commands("README.md") if (c := command_module(words))]
+    assert module in {m for m, _ in used}
+    assert callable(importlib.import_module(module).main)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    missing = [target for target in targets if not (ROOT / target).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_lines_of_the_option_tables_exist(document: str) -> None:
+    """An option in the first column of a table is one of the commands' options."""
+    known = {
+        option
+        for module, _ in cli.COMMANDS.values()
+        for action in importlib.import_module(module).build_parser()._actions
+        for option in action.option_strings
+    }
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for cell in re.findall(r"^\| (`--[^|]+) \|", text, re.MULTILINE):
+        for option in re.findall(r"`(--[\w-]+)", cell):
+            assert option in known
+
+
+def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = list(code_blocks("README.md", "python"))
+    assert blocks
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.chdir(folder)
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), {})
+
+
+def test_quickstart_commands_parse() -> None:
+    """The script's own command lines: a typo there would break a stranger's first minute."""
+    text = (ROOT / "scripts/quickstart.sh").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
+    assert len(lines) == 4
+    for line in lines:
+        module, arguments = command_module(shlex.split(line)) or ("", [])
+        check_names(parse(module, arguments))
+
+
+def test_default_tree_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = resolve_paths(env={}).dataset_results_dir("seqtrack", "seqtrack_b256", "lasot")
+    assert results.relative_to(ROOT).as_posix() in readme

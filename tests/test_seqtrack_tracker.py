@@ -74,6 +74,21 @@ def test_initialize_forgets_the_target_before(network):
     assert boxes_of(tracker, second[0], second[1][0]) == fresh
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_tokens():
+    torch.manual_seed(5)
+    videos, said = draw_sequence(6), []
+    cfg = tiny_config()
+    network = build_seqtrack(cfg)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    for device in ("cpu", "cuda"):
+        tracker = SeqTrackTracker(network.to(device), cfg)
+        tracker.initialize(videos[0][0], {"init_bbox": videos[1][0]})
+        said.append([tracker.track(frame)["best_tokens"] for frame in videos[0][1:]])
+    assert said[0] == said[1]
+
+
 @pytest.mark.parametrize(
     ("frame", "score", "count", "expected"),
     [

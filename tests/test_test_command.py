@@ -64,7 +64,8 @@ def test_a_run_and_its_files(place):
         assert len(boxes) == 4 and boxes[0] == "10\t20\t18\t14"
         assert all(int(v) == float(v) for row in boxes for v in row.split("\t"))
         assert len(rows(place.results / f"{name}_time.txt")) == 4
-        assert len(rows(place.results / f"{name}_confidence.txt")) == 4
+        scores = [float(row) for row in rows(place.results / f"{name}_confidence.txt")]
+        assert len(scores) == 4 and scores[0] == 40 and all(0 < v < 40 for v in scores[1:])
     assert place.run()[1].startswith("seqtrack/tiny on videos: 2 sequences\n0 sequences tracked, 2")
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.commands.entry import parser
+from lib.commands.entry import count, parser
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DATASET",
         help=f"{', '.join(dataset_names())}, or a folder of sequences; several are scored in turn",
     )
-    add("--runid", type=_count, help="score the results of <config>_%%03d")
+    add("--runid", type=count, help="score the results of <config>_%%03d")
     add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
     add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
     add(
@@ -97,13 +97,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return EXIT_PARTIAL if failures else EXIT_OK
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
 
 
 def _which_trackers(args: argparse.Namespace) -> list[tuple[str, str]]:

@@ -30,6 +30,22 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     )
 
 
+def count(text: str) -> int:
+    """An argument that is a whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1 on."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above zero")
+    return value
+
+
 def run(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
     """Call `command(argv)` and turn every expected ending into an exit code.
 

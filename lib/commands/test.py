@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import __version__
-from lib.commands.entry import parser
+from lib.commands.entry import count, parser, positive
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
@@ -39,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--sequence", help="name or 0-based index of one sequence")
     add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--threads", type=_count, default=0, help="worker processes; 0 tracks in this one")
-    add("--num_gpus", type=_count, default=0, help="worker k uses GPU k mod N (default: all)")
-    add("--max-frames", type=_positive, help="frames per sequence")
-    add("--runid", type=_count, help="results go to <config>_%%03d")
+    add("--threads", type=count, default=0, help="worker processes; 0 tracks in this one")
+    add("--num_gpus", type=count, default=0, help="worker k uses GPU k mod N (default: all)")
+    add("--max-frames", type=positive, help="frames per sequence")
+    add("--runid", type=count, help="results go to <config>_%%03d")
     add("--float-results", action="store_true", help="keep decimals in the raw results")
     add("--overwrite", action="store_true", help="track again what is there, from this run")
     add(
@@ -50,26 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         const=1,
         default=0,
-        type=_count,
+        type=count,
         help="write frames with the boxes drawn (green: truth, red: tracker)",
     )
     add("--data_dir", help="root of the data sets")
     add("--save_dir", help="root of checkpoints, test and logs")
     return p
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,5 +1,6 @@
 """Run one tracker over one sequence: frames in, boxes and seconds out."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,26 +41,25 @@ def run_sequence(
 
     Returns:
         boxes `(N, 4)` xywh, the given box first; seconds `(N,)` from the start of reading a
-        frame to its box (first: initialisation); confidences `(N,)`, 1 for the given box, or
-        None if the tracker gives none.
+        frame to its box (first: initialisation); confidences `(N,)`, 1 for the given box unless
+        the tracker says otherwise, or None if the tracker gives none.
 
     Raises:
         SeqTrackError: a frame cannot be read, or the tracker's answer is no box.
     """
     boxes: list[list[float]] = []
     times: list[float] = []
-    confidences: list[float] = []
+    confidences: list[float | None] = []
     for index in range(frames_to_run(sequence, max_frames)):
         start = time.perf_counter()
         image = sequence.frames.read(index)
         if index == 0:
             box = list(sequence.init_box)
-            tracker.initialize(image, {"init_bbox": box})
+            answer = tracker.initialize(image, {"init_bbox": box}) or {}
         else:
             answer = tracker.track(image)
             box = _checked_box(answer["target_bbox"], sequence, index)
-            if "confidence" in answer:
-                confidences.append(float(answer["confidence"]))
+        confidences.append(answer.get("confidence"))
         times.append(time.perf_counter() - start)
         boxes.append(box)
         if on_frame is not None:
@@ -67,8 +67,16 @@ def run_sequence(
     return SequenceResult(
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
         times=np.array(times),
-        confidences=np.array([1.0, *confidences]) if confidences else None,
+        confidences=_as_column(confidences),
     )
+
+
+def _as_column(confidences: list[float | None]) -> np.ndarray | None:
+    first, *rest = confidences
+    if first is None and not any(value is not None for value in rest):
+        return None
+    known = [1.0 if first is None else first, *rest]
+    return np.array([math.nan if value is None else value for value in known], dtype=np.float64)
 
 
 def _checked_box(box: object, sequence: Sequence, index: int) -> list[float]:

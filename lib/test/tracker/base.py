@@ -21,6 +21,9 @@ class Tracker(ABC):
         Args:
             image: the first frame.
             info: `init_bbox` is the target's xywh box in it.
+
+        Returns:
+            what `track` would return for this frame, or None.
         """
 
     @abstractmethod

@@ -167,7 +167,7 @@ def track_step(
     search = normalise([crop.pixels for crop in crops], templates.device)
     said = network.generate(templates, search, tokenizer, window)
     boxes = tokenizer.decode(said.tokens).cpu()
-    tokens, confidence = said.tokens.tolist(), said.confidence.double().cpu()
+    tokens, confidence = said.tokens.tolist(), said.confidence.cpu().double()
     return [
         _advance(state, image, crop, boxes[i], tokens[i], confidence[i], settings)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
@@ -229,13 +229,17 @@ class SeqTrackTracker(Tracker):
         self.window = self.tokenizer.window(self.device) if self.settings.window else None
         self.state: TargetState | None = None
 
-    def initialize(self, image: np.ndarray, info: Info) -> None:
+    def initialize(self, image: np.ndarray, info: Info) -> dict[str, Any]:
         """Start on the xywh box `info["init_bbox"]` in `image`.
+
+        Returns:
+            `target_bbox`, the same box, and `confidence`, the score of four certain tokens.
 
         Raises:
             DataError: the box is empty, not finite, or outside the image.
         """
         self.state = start_target(image, info["init_bbox"], self.settings, self.device)
+        return {"target_bbox": list(self.state.box), "confidence": 4 * SCORE_SCALE}
 
     def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
         """Find the target in the next frame.

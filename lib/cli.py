@@ -1,13 +1,12 @@
 """The `seqtrack` command: picks a sub-command and hands the other arguments to it."""
 
 import argparse
-import importlib
 import sys
 from collections.abc import Sequence
 
 from lib import __version__
 from lib.commands.entry import run
-from lib.utils.errors import EXIT_CODES_HELP, SeqTrackError, did_you_mean
+from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 
 # Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
 # command runs, so `seqtrack --help` does not wait for torch.
@@ -34,20 +33,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _dispatch(argv: Sequence[str] | None) -> int:
-    arguments = build_parser().parse_args(argv)
-    if arguments.command not in COMMANDS:
-        raise SeqTrackError(
-            f"unknown command {arguments.command!r}{did_you_mean(arguments.command, COMMANDS)}; "
-            f"the commands are {', '.join(COMMANDS)}"
-        )
-    module = importlib.import_module(COMMANDS[arguments.command][0])
-    return module.main(arguments.arguments)
-
-
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Console entry point: runs the command and leaves with its exit code."""
-    sys.exit(run(_dispatch))
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    name = arguments.command
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        parser.error(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; choose of {known}")
+    sys.exit(run(COMMANDS[name][0], arguments.arguments))
 
 
 if __name__ == "__main__":

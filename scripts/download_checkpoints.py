@@ -4,8 +4,7 @@ import sys
 
 import _path  # noqa: F401  (puts this repository first on sys.path)
 
-from lib.commands.download import main
 from lib.commands.entry import run
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run("lib.commands.download"))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from lib.commands.download import main
 from lib.commands.entry import run
 from lib.utils.checkpoint import save_checkpoint
 
@@ -25,7 +24,7 @@ def publish(root, config="seqtrack_b256", network=None, value=0.0, extra=0):
 
 def call(save, *arguments, capsys):
     """Exit code, lines on stdout and `error:` lines of the command."""
-    code = run(main, [*arguments, "--save_dir", str(save)])
+    code = run("lib.commands.download", [*arguments, "--save_dir", str(save)])
     captured = capsys.readouterr()
     errors = captured.err[captured.err.find("error: ") :] if "error: " in captured.err else ""
     return code, captured.out.splitlines(), errors.splitlines()

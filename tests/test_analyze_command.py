@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.commands.analyze import build_parser, main
+from lib.commands.analyze import build_parser
 from lib.commands.entry import run
 from lib.datasets.annotations import read_boxes
 from tests.dataset_files import flags_column, write_got10k, write_lasot, write_otb, write_text
@@ -42,7 +42,7 @@ class Place:
 
     def analyze(self, *arguments: str) -> int:
         common = ["--dataset", str(self.data), "--save_dir", str(self.save)]
-        return run(main, [*arguments, *common])
+        return run("lib.commands.analyze", [*arguments, *common])
 
     def scores(self, dataset: str = "videos") -> dict:
         path = self.save / "test" / "analysis" / f"{dataset}.json"
@@ -259,13 +259,17 @@ def test_got10k_val_has_its_own_scores(tmp_path: Path, capsys: pytest.CaptureFix
     # The frames are 32 x 24: the last box lies outside, the hidden frame does not count.
     write_text(results, "1,1,1,1\n11,20,30,40\n0,0,5,5\n500,500,5,5\n")
     arguments = ["--data_dir", str(tmp_path / "data"), "--save_dir", str(place.save)]
-    assert run(main, ["--config", "a", "--dataset", "got10k_val", *arguments]) == 0
+    assert (
+        run("lib.commands.analyze", ["--config", "a", "--dataset", "got10k_val", *arguments]) == 0
+    )
     found = place.scores("got10k_val")["got10k_val"]["a"]
     assert (found["AO"], found["SR50"], found["SR75"]) == (50, 50, 50)
     assert found["sequences"]["GOT-10k_Val_000001"] == {"AO": 50, "SR50": 50, "SR75": 50}
     write_text(results, "1,1,1,1\n")
     capsys.readouterr()
-    assert run(main, ["--config", "a", "--dataset", "got10k_val", *arguments]) == 2
+    assert (
+        run("lib.commands.analyze", ["--config", "a", "--dataset", "got10k_val", *arguments]) == 2
+    )
     assert f"{results}: 1 rows for 4 frames" in one_line(capsys)
 
 
@@ -280,7 +284,7 @@ def test_private_ground_truth_is_scored_by_its_server(
     place.track("a")
     arguments = ["--config", "a", "--data_dir", str(tmp_path / "data")]
     only_private = [*arguments, "--dataset", "got10k_test", "--save_dir", str(place.save)]
-    assert run(main, only_private) == 2
+    assert run("lib.commands.analyze", only_private) == 2
     assert "evaluation server" in one_line(capsys)
     # With another data set beside it, that one is scored, and the exit code tells the difference.
     assert place.analyze(*arguments, "--dataset", "got10k_test") == 1

@@ -42,6 +42,7 @@ def test_map_back_undoes_the_crop():
         ((10, 10, 0, 20), "smaller than one pixel"),
         ((10, 10, -3, 20), "must be >= 0"),
         ((10, 10, float("nan"), 20), "must be >= 0"),
+        ((10, 10, 1e6, 1e6), "larger than 32000"),
         ((400, 10, 10, 10), "outside the image of 120 x 100"),
         ((10, -300, 10, 10), "outside the image of 120 x 100"),
     ],

@@ -84,7 +84,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         pytest.param(["--help"], 0, "exit codes", id="help ends with the exit codes"),
         pytest.param(["test", "--help"], 0, "--dataset", id="help of a sub-command"),
         pytest.param(["tset"], 2, "did you mean 'test'", id="typo"),
-        pytest.param(["xyzzy"], 2, "the commands are test", id="unknown, nothing close"),
+        pytest.param(["xyzzy"], 2, "choose of test", id="unknown, nothing close"),
         pytest.param([], 2, "usage", id="nothing given"),
     ],
 )
@@ -107,9 +107,11 @@ def test_console_command_hands_everything_on(monkeypatch: pytest.MonkeyPatch) ->
     """Options after the command are the sub-command's, also those `seqtrack` has itself."""
     got: list[str] = []
     stub = type("Stub", (), {"main": staticmethod(lambda argv: got.extend(argv) or 7)})
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: stub)
+    monkeypatch.setattr(entry.importlib, "import_module", lambda name: stub)
     words = ["--config", "a", "b", "--help", "--version", "--", "-x"]
-    assert entry.run(cli._dispatch, ["test", *words]) == 7
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["test", *words])
+    assert ending.value.code == 7
     assert got == words
 
 

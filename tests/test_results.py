@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ BOXES = np.array([[1.0, 2.0, 3.0, 4.0], [-1.9, 2.999, 3.5, 0.1], [1e6, 0.0, 7.0,
 RECORD = RunRecord(
     tracker="seqtrack",
     config_name="seqtrack_b256",
-    config_digest="c" * 64,
+    settings={"TEST.WINDOW": True},
     checkpoint_sha256="a" * 64,
     dataset="lasot",
     source="data/lasot",
@@ -168,14 +169,14 @@ def test_same_run_goes_on(folder: ResultsFolder) -> None:
     "change",
     [
         pytest.param({"checkpoint_sha256": "b" * 64}, id="other weights"),
-        pytest.param({"config_digest": None}, id="other configuration"),
+        pytest.param({"settings": {"TEST.WINDOW": False}}, id="other configuration"),
         pytest.param({"source": "elsewhere"}, id="other data"),
         pytest.param({"max_frames": 5}, id="other limit"),
         pytest.param({"float_results": True}, id="other format"),
     ],
 )
 def test_another_run_stops_and_is_overwritten_on_request(
-    folder: ResultsFolder, change: dict[str, object]
+    folder: ResultsFolder, change: dict[str, Any]
 ) -> None:
     claim_folder(folder, RECORD)
     folder.write("s", result())
@@ -183,13 +184,28 @@ def test_another_run_stops_and_is_overwritten_on_request(
     with pytest.raises(ResultsError) as caught:
         check_run_record(folder, other)
     message = str(caught.value)
-    assert all(word in message for word in (*change, "--overwrite", "--runid", RUN_FILE))
+    named = (*change.get("settings", change), "--overwrite", "--runid", RUN_FILE)
+    assert all(word in message for word in named)
     assert "tracker was" not in message
     assert folder.is_complete("s", 3)
 
-    claim_folder(folder, other)
+    with pytest.raises(ResultsError):
+        claim_folder(folder, other)
+    assert folder.is_complete("s", 3)
+    claim_folder(folder, other, overwrite=True)
     assert [path.name for path in folder.root.iterdir()] == [RUN_FILE]
     assert read_run_record(folder.root / RUN_FILE) == dataclasses.asdict(other)
+
+
+def test_a_setting_that_another_version_added_says_nothing(folder: ResultsFolder) -> None:
+    claim_folder(folder, RECORD)
+    folder.write("s", result())
+    settings = {**RECORD.settings, "TEST.NEW": 3}
+    check_run_record(folder, dataclasses.replace(RECORD, settings=settings))
+
+
+def test_boxes_in_the_place_of_another_ones_times_are_found(folder: ResultsFolder) -> None:
+    assert folder.clashes(["x", "x_time", "y_confidence", "z"]) == {"x_time": "x"}
 
 
 def test_a_record_without_results_stops_nobody(folder: ResultsFolder) -> None:
@@ -204,7 +220,7 @@ def test_results_of_unknown_origin_stop_the_run(folder: ResultsFolder) -> None:
     folder.write("s", result())
     with pytest.raises(ResultsError, match=r"no run\.json"):
         check_run_record(folder, RECORD)
-    claim_folder(folder, RECORD)
+    claim_folder(folder, RECORD, overwrite=True)
     assert not folder.is_complete("s", 3)
 
 
@@ -224,5 +240,5 @@ def test_broken_record_is_named(folder: ResultsFolder, content: bytes, message: 
     folder.write("s", result())
     with pytest.raises(ResultsError, match=message + r".*--overwrite"):
         check_run_record(folder, RECORD)
-    claim_folder(folder, RECORD)
+    claim_folder(folder, RECORD, overwrite=True)
     assert json.loads((folder.root / RUN_FILE).read_text())["dataset"] == "lasot"

@@ -1,8 +1,10 @@
 """lib/test/evaluation: resume, failures, workers, times, debug pictures."""
 
+import dataclasses
 import functools
 import os
 import signal
+import time
 from dataclasses import dataclass
 
 import cv2
@@ -12,19 +14,25 @@ import pytest
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.test.evaluation import workers
-from lib.test.evaluation.results import ResultsFolder, RunRecord, read_results
+from lib.test.evaluation.results import (
+    ResultsFolder,
+    RunRecord,
+    claim_folder,
+    read_results,
+    write_results,
+)
 from lib.test.evaluation.runner import RunOptions, TrackOne, evaluate
 from lib.test.evaluation.running import run_sequence
 from lib.test.evaluation.workers import Outcome, track_in_processes
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import TrackerSpec
 from lib.test.tracker.static_box import StaticBox
-from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.errors import DataError, ResultsError, SeqTrackError
 from tests.tiny import write_got10k_folder
 
 NAMES = ["a", "b", "c"]
 SPEC = TrackerSpec("static_box", "default")
-RECORD = RunRecord("static_box", "default", None, None, "videos", "there")
+RECORD = RunRecord("static_box", "default", {}, None, "videos", "there")
 
 
 @pytest.fixture
@@ -158,6 +166,45 @@ def test_a_killed_worker_takes_only_its_sequence(dataset):
     assert sorted(outcomes) == NAMES
     assert "SIGKILL" in outcomes["b"].reason and outcomes["b"].result is None
     assert outcomes["a"].result is not None and outcomes["c"].result is not None
+
+
+@dataclass(frozen=True)
+class ChatterThenDie:
+    """Reports many frames and dies: the parent has unread messages when it notices."""
+
+    def __call__(self, tracker, name, on_frame):
+        for _ in range(200):
+            on_frame()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_dead_worker_with_unread_messages_loses_no_sequence():
+    slowly = functools.partial(time.sleep, 0.002)
+    outcomes = list(track_in_processes(["a", "b"], SPEC, ["cpu"] * 2, ChatterThenDie(), slowly))
+    assert sorted(o.name for o in outcomes) == ["a", "b"]
+    assert all("SIGKILL" in o.reason for o in outcomes)
+
+
+def test_two_runs_on_one_folder_do_not_delete_each_others_results(dataset, folder):
+    """The other run starts on the empty folder as well, and claims it first."""
+    other = dataclasses.replace(RECORD, max_frames=2)
+    claim_folder(folder, other)
+    write_results(folder.boxes_file("a"), np.ones((2, 4)))
+    with pytest.raises(ResultsError, match="max_frames"):
+        run(dataset, folder)
+    assert len(read_results(folder.boxes_file("a"))) == 2
+
+
+def test_sequences_whose_files_would_collide_are_refused(tmp_path, folder):
+    videos = write_got10k_folder(tmp_path / "clash", ["x", "x_time", "y"])
+    summary = run(open_dataset(str(videos), resolve_paths()), folder)
+    assert summary.finished == ["x", "y"] and "rename" in summary.failed["x_time"]
+
+
+def test_a_folder_that_cannot_be_written_stops_before_tracking(dataset, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SeqTrackError, match="cannot write there"):
+        run(dataset, ResultsFolder(tmp_path / "file" / "results"))
 
 
 def test_no_worker_left_is_said_for_every_sequence(dataset):

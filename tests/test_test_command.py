@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from lib.commands.entry import run
-from lib.commands.test import main
 from lib.models.seqtrack import build_seqtrack
 from lib.utils.checkpoint import save_checkpoint
 from tests.tiny import TINY_YAML, tiny_config, write_got10k_folder
@@ -42,7 +41,7 @@ class Workplace:
                 str(self.root / checkpoint) if "." in checkpoint else checkpoint,
             ]
         argv += ["--save_dir", str(self.root), "--device", "cpu", *map(str, arguments)]
-        code = run(main, argv)
+        code = run("lib.commands.test", argv)
         captured = self.capsys.readouterr()
         return code, captured.out, captured.err.strip().splitlines()
 
@@ -75,7 +74,7 @@ def test_known_spelling_and_short_spelling_agree(place, tmp_path):
     config = str(place.root / "tiny.yaml")
     argv = ["seqtrack", config, "--dataset_name", str(place.videos), "--sequence", "0"]
     argv += ["--checkpoint", str(place.root / "tiny.pth.tar"), "--threads", "1"]
-    assert run(main, [*argv, "--save_dir", str(other), "--device", "cpu"]) == 0
+    assert run("lib.commands.test", [*argv, "--save_dir", str(other), "--device", "cpu"]) == 0
     found = [p for p in other.rglob("*.txt") if p.name == "a.txt"]
     assert [p.relative_to(other) for p in found] == [
         (place.results / "a.txt").relative_to(place.root)
@@ -86,7 +85,7 @@ def test_known_spelling_and_short_spelling_agree(place, tmp_path):
 
 def test_static_box_needs_no_weights(place, tmp_path):
     argv = ["static_box", "default", "--dataset", str(place.videos), "--save_dir", str(tmp_path)]
-    assert run(main, argv) == 0
+    assert run("lib.commands.test", argv) == 0
     folder = tmp_path / "test" / "tracking_results" / "static_box" / "default" / "videos"
     assert set(rows(folder / "a.txt")) == {"10\t20\t18\t14"}
 
@@ -104,19 +103,19 @@ def test_another_run_does_not_mix_in(place):
     place.run()
     before = rows(place.results / "a.txt")
     code, _, err = place.run(checkpoint="random")
-    assert code == 2 and "checkpoint_sha256" in err[-1] and "--overwrite" in err[-1]
+    assert code == 2 and "checkpoint_sha256 was" in err[-1] and "--overwrite" in err[-1]
     assert rows(place.results / "a.txt") == before
     argv = ["--config", str(place.root / "tiny.yaml"), "--dataset", str(place.videos)]
     argv += ["--checkpoint", "random", "--save_dir", str(place.root), "--device", "cpu"]
-    assert run(main, argv) == 2
-    assert run(main, [*argv, "--overwrite"]) == 0
-    assert run(main, [*argv, "--runid", "1"]) == 0
+    assert run("lib.commands.test", argv) == 2
+    assert run("lib.commands.test", [*argv, "--overwrite"]) == 0
+    assert run("lib.commands.test", [*argv, "--runid", "1"]) == 0
 
 
 def test_a_changed_tracker_setting_is_another_run(place):
     place.run()
     code, _, err = place.run("--set", "TEST.WINDOW=false")
-    assert code == 2 and "run.json" in err[-1]
+    assert code == 2 and "TEST.WINDOW was True and is now False" in err[-1]
     assert place.run("--set", "TRAIN.NUM_WORKER=3")[0] == 0  # says nothing about tracking
 
 
@@ -170,14 +169,14 @@ def test_wrong_input_is_one_line_and_code_2(place, change, kwargs, said, monkeyp
     assert len(errors) == 1 and all(word in "\n".join(err) for word in said), err
     assert not any("Traceback" in line for line in err)
     assert not (place.root / "PWNED").exists()
-    assert not place.results.exists()
+    assert not list(place.results.glob("*"))
 
 
 def test_unreadable_image_in_the_middle(place):
     broken = place.videos / "a" / "00000003.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
-    code, out, _ = place.run()
-    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    code, _, err = place.run()
+    (line,) = [line for line in err if line.startswith("failed: ")]
     assert code == 1 and str(broken) in line
     assert not (place.results / "a.txt").exists() and (place.results / "b.txt").exists()
 
@@ -186,10 +185,58 @@ def test_ground_truth_with_nan(place):
     truth = place.videos / "a" / "groundtruth.txt"
     lines = rows(truth)
     truth.write_text("\n".join([lines[0], "nan,nan,nan,nan", *lines[2:]]))
-    code, out, _ = place.run()
-    (line,) = [line for line in out.splitlines() if line.startswith("failed: ")]
+    code, _, err = place.run()
+    (line,) = [line for line in err if line.startswith("failed: ")]
     assert code == 1 and "groundtruth.txt:2" in line and "nan" in line.lower()
     assert (place.results / "b.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--sequence", "\u00b2"], "sequence '\u00b2'"),
+        (["--device", "cuda:"], "unknown device 'cuda:'"),
+        (["--device", "cpu:3"], "unknown device 'cpu:3'"),
+        (["--num_gpus", "2"], "--num_gpus"),
+        (["--dataset", "~nobody_here/x"], "no home folder"),
+        (["--checkpoint", "~nobody_here/x"], "no home folder"),
+        (["--checkpoint", "x" * 300], "x" * 100),
+        (["--save_dir", "/dev/null/x"], "/dev/null"),
+        (["--set", "MODEL.BINS=100000000000", "--checkpoint", "random"], "cannot be built"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_odd_arguments_are_one_line_and_code_2(place, arguments, said):
+    code, _, err = place.run(*arguments)
+    assert code == 2, err
+    (line,) = [line for line in err if line.startswith("error: ")]
+    assert said in line and not any("Traceback" in line for line in err)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b"])
+def test_a_name_that_is_no_folder_is_refused(place, name):
+    argv = ["static_box", name, "--dataset", str(place.videos), "--save_dir", str(place.root)]
+    assert run("lib.commands.test", argv) == 2
+    assert "plain word" in place.capsys.readouterr().err
+
+
+def test_damaged_weights_do_not_track(place):
+    network = build_seqtrack(tiny_config())
+    network.bottleneck.weight.data[:] = float("nan")
+    save_checkpoint(place.root / "tiny.pth.tar", {"net": network.state_dict()})
+    code, _, err = place.run()
+    assert code == 1 and "not finite" in err[-1]
+    assert not (place.results / "a.txt").exists()
+
+
+def test_a_reader_that_goes_away_does_not_stop_the_work(place):
+    command = [sys.executable, "tracking/test.py", "static_box", "default", "--dataset"]
+    command += [str(place.videos), "--save_dir", str(place.root)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    folder = place.root / "test" / "tracking_results" / "static_box" / "default" / "videos"
+    assert len(rows(folder / "b.txt")) == 4
 
 
 def test_bad_sequence_names(place):

@@ -4,8 +4,7 @@ import sys
 
 import _path  # noqa: F401
 
-from lib.commands.analyze import main
 from lib.commands.entry import run
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run("lib.commands.analyze"))

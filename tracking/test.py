@@ -5,7 +5,6 @@ import sys
 import _path  # noqa: F401  (puts this repository first on sys.path)
 
 from lib.commands.entry import run
-from lib.commands.test import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run("lib.commands.test"))

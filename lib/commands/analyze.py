@@ -20,7 +20,7 @@ from lib.utils.errors import (
     SeqTrackError,
     did_you_mean,
 )
-from lib.utils.files import atomic_write_text
+from lib.utils.files import atomic_write_text, user_path
 
 DEFAULT_TRACKER = "seqtrack"
 
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = _which_trackers(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     datasets = _open_all(args.dataset, paths)
-    out = Path(args.out).expanduser() if args.out else paths.save_dir / "test" / "analysis"
+    out = user_path(args.out, "--out") if args.out else paths.analysis_dir
     failures: list[SeqTrackError] = []
     for typed, dataset in datasets.items():
         try:

@@ -1,15 +1,18 @@
 """The one wrapper around every command: errors become one line and an exit code."""
 
 import argparse
+import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 from lib.utils.errors import (
+    EXIT_BAD_INPUT,
     EXIT_CODES_HELP,
     EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
     EXIT_TERMINATED,
     SeqTrackError,
 )
@@ -46,27 +49,46 @@ def positive(text: str) -> int:
     return value
 
 
-def run(command: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None = None) -> int:
-    """Call `command(argv)` and turn every expected ending into an exit code.
+def say(text: str, error: bool = False) -> None:
+    """Print one line at once; a reader that went away (head, less) does not stop the work."""
+    stream = sys.stderr if error else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
-    `SeqTrackError` prints `error: <message>` and gives its own code; Ctrl-C gives 130, SIGTERM
-    143. A programming error keeps its traceback: hiding it would help nobody.
+
+def run(module: str, argv: Sequence[str] | None = None) -> int:
+    """Call `main(argv)` of a command's module and turn every expected ending into an exit code.
+
+    `SeqTrackError` prints `error: <message>` and gives its own code, a file that the system
+    refuses is named and gives 2; Ctrl-C gives 130, SIGTERM 143. A programming error keeps its
+    traceback: hiding it would help nobody. The module is imported in here, because importing
+    torch takes seconds in which people press Ctrl-C.
     """
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that the terminal cannot spell must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return command(argv)
+        return importlib.import_module(module).main(argv)
     except SeqTrackError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted: everything finished so far is saved", file=sys.stderr)
+        say("interrupted: everything finished so far is saved", error=True)
         return EXIT_INTERRUPTED
     except Terminated:
-        print("terminated: everything finished so far is saved", file=sys.stderr)
+        say("terminated: everything finished so far is saved", error=True)
         return EXIT_TERMINATED
     except BrokenPipeError:
-        # The reader of our output (head, less) went away; Python would complain at exit.
+        # The reader of our output went away before all was said.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return EXIT_PARTIAL
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        say(f"error: {name}{error.strerror or error}", error=True)
+        return EXIT_BAD_INPUT
     finally:
         signal.signal(signal.SIGTERM, previous)

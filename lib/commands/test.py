@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lib import __version__
-from lib.commands.entry import count, parser, positive
+from lib.commands.entry import count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
@@ -17,7 +17,7 @@ from lib.test.evaluation.runner import RunOptions, RunSummary, evaluate
 from lib.test.tracker.build import TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.device import resolve_device
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError
-from lib.utils.files import sha256_of
+from lib.utils.files import sha256_of, user_path
 
 RANDOM_CHECKPOINT = "random"
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         debug_dir=_debug_dir(args, paths, spec, dataset),
         overwrite=args.overwrite,
     )
-    print(f"{tracker}/{spec.config_name} on {dataset.name}: {len(names)} sequences", flush=True)
+    say(f"{tracker}/{spec.config_name} on {dataset.name}: {len(names)} sequences")
     in_process = args.threads == 0
     summary = evaluate(dataset, names, spec, folder, record, options, devices, in_process)
     return _report(summary, folder, options)
@@ -93,12 +93,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
     """Tracker and configuration, from either spelling of the command line."""
-    if args.config and args.config_name and args.config != args.config_name:
+    if None not in (args.config, args.config_name) and args.config != args.config_name:
         raise ConfigError(
             f"two configurations are given: {args.config_name!r} and --config {args.config!r}"
         )
     tracker = args.tracker or "seqtrack"
-    config = args.config or args.config_name
+    config = args.config_name if args.config is None else args.config
     if config is None:
         raise ConfigError(
             "no configuration is given; try `--config seqtrack_b256` or `static_box default`"
@@ -113,8 +113,6 @@ def _make_spec(tracker: str, config: str, overrides: list[str]) -> TrackerSpec:
         return TrackerSpec(tracker, cfg.name, cfg)
     if overrides:
         raise ConfigError(f"--set does nothing for {tracker!r}, which has no configuration")
-    if Path(config).name != config:
-        raise ConfigError(f"{config!r} cannot name results: {tracker!r} takes a plain word")
     return TrackerSpec(tracker, config)
 
 
@@ -122,7 +120,7 @@ def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
     names = list(dataset.sequence_names)
     if wanted is None:
         return names
-    if wanted not in names and wanted.isdigit():
+    if wanted not in names and wanted.isascii() and wanted.isdecimal():
         if int(wanted) >= len(names):
             raise DataError(
                 f"sequence {wanted} does not exist: {dataset.name!r} has {len(names)} sequences, "
@@ -139,9 +137,9 @@ def _with_checkpoint(
     checkpoint = None
     if spec.config is not None:
         if wanted == RANDOM_CHECKPOINT:
-            print("untrained weights: the boxes of this run mean nothing", flush=True)
+            say("untrained weights: the boxes of this run mean nothing")
         else:
-            explicit = Path(wanted).expanduser() if wanted else None
+            explicit = user_path(wanted, "--checkpoint") if wanted else None
             folders = paths.checkpoint_dirs(spec.config_name)
             checkpoint = find_checkpoint(spec.config_name, folders, explicit)
     elif wanted:
@@ -154,7 +152,7 @@ def _which_devices(args: argparse.Namespace) -> list[str]:
     device = resolve_device(args.device)
     workers = max(1, args.threads)
     if device.type != "cuda" or device.index is not None:
-        if args.num_gpus and args.device != "auto":
+        if args.num_gpus:
             raise ConfigError(f"--num_gpus spreads workers over GPUs, but --device is {device}")
         return [str(device)] * workers
     import torch
@@ -169,7 +167,7 @@ def _make_record(spec: TrackerSpec, dataset: Dataset, args: argparse.Namespace) 
     return RunRecord(
         tracker=spec.tracker,
         config_name=spec.config_name,
-        config_digest=spec.config_digest,
+        settings=spec.settings,
         checkpoint_sha256=sha256_of(spec.checkpoint) if spec.checkpoint else None,
         dataset=dataset.name,
         source=dataset.source,
@@ -193,10 +191,10 @@ def _report(summary: RunSummary, folder: ResultsFolder, options: RunOptions) -> 
     if summary.seconds > 0 and summary.finished:
         rate = summary.frames / summary.seconds
         done += f" ({summary.frames} frames, {rate:.1f} frames/s all in)"
-    print(f"{done}, {len(summary.resumed)} were complete already, {len(summary.failed)} failed")
-    print(f"results: {folder.root}")
+    say(f"{done}, {len(summary.resumed)} were complete already, {len(summary.failed)} failed")
+    say(f"results: {folder.root}")
     if options.debug_dir is not None:
-        print(f"pictures: {options.debug_dir}")
+        say(f"pictures: {options.debug_dir}")
     for name, reason in summary.failed.items():
-        print(f"failed: {name}: {reason}")
+        say(f"failed: {name}: {reason}", error=True)
     return EXIT_PARTIAL if summary.failed else EXIT_OK

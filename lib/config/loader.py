@@ -8,7 +8,6 @@ then holds only what differs. Everything that is wrong is reported at once, one 
 """
 
 import copy
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -80,11 +79,6 @@ def dump_config(cfg: Config) -> str:
         if _at(values, path) == _at(defaults, path):
             _drop(values, path)
     return write_yaml(values)
-
-
-def config_digest(cfg: Config) -> str:
-    """Hexadecimal SHA-256 of the resolved values; the name does not matter."""
-    return hashlib.sha256(dump_config(cfg).encode()).hexdigest()
 
 
 def _files() -> list[Path]:

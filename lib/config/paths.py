@@ -37,6 +37,7 @@ from typing import Any
 
 from lib.config.yaml_source import Finding, Layer, dotted, read_yaml, show_value
 from lib.utils.errors import ConfigError, did_you_mean
+from lib.utils.files import user_path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _ROW_VARIABLE = "SEQTRACK_DATA_"
@@ -140,6 +141,8 @@ class Paths:
     def results_dir(self, tracker: str, config_name: str, runid: int | None = None) -> Path:
         """Folder of the raw results of a tracker and configuration: one folder per data set."""
         root = self.save_dir / "test" / "tracking_results"
+        for word in (tracker, config_name):
+            _check_folder_name(word)
         return root / tracker / _run_name(config_name, runid)
 
     def dataset_results_dir(
@@ -154,6 +157,11 @@ class Paths:
         """Folder of the frames that `--debug` draws boxes on: one folder per sequence."""
         root = self.save_dir / "test" / "debug"
         return root / tracker / _run_name(config_name, runid) / results_folder
+
+    @property
+    def analysis_dir(self) -> Path:
+        """Folder of the tables of scores."""
+        return self.save_dir / "test" / "analysis"
 
     def _dataset(self, row_key: str, default_folder: str) -> Setting:
         for source in self.sources:
@@ -199,6 +207,11 @@ def _checkpoints(root: Path, config_name: str) -> Path:
     return root / "checkpoints" / "train" / "seqtrack" / config_name
 
 
+def _check_folder_name(word: str) -> None:
+    if word in ("", ".", "..") or any(mark in word for mark in "/\\\0") or len(word) > 200:
+        raise ConfigError(f"{word[:60]!r} cannot name a folder of results; give a plain word")
+
+
 def _run_name(config_name: str, runid: int | None) -> str:
     return config_name if runid is None else f"{config_name}_{runid:03d}"
 
@@ -207,10 +220,7 @@ def _setting(text: str | Path | None, origin: str, base: Path | None = None) -> 
     """`text` as an absolute folder, relative to `base` or the current folder; None if empty."""
     if text is None or not str(text):
         return None
-    try:
-        path = Path(text).expanduser()
-    except RuntimeError as error:
-        raise ConfigError(f"{origin}: no home folder is known for {str(text)!r}") from error
+    path = user_path(text, origin)
     return Setting(Path(os.path.abspath((base or Path.cwd()) / path)), origin)
 
 

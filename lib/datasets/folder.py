@@ -21,6 +21,7 @@ from lib.datasets.ground_truth import (
 )
 from lib.datasets.sequence import Dataset, ImageFiles, Sequence
 from lib.utils.errors import DataError
+from lib.utils.files import user_path
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ def open_folder(path: Path | str) -> Dataset:
         DataError: no such folder, or not one sequence in it that could be tracked.
     """
     # abspath, not resolve: a link keeps the name that the user gave it.
-    folder = Path(os.path.abspath(Path(path).expanduser()))
+    folder = Path(os.path.abspath(user_path(path, "data set folder")))
+    if not folder.name:
+        raise DataError(f"data set folder {folder} has no name that results could be kept under")
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"data set folder {folder} {problem}")
@@ -194,5 +197,13 @@ def _sequence_folders(folder: Path) -> dict[str, Path]:
     found = _find_sequences(folder, depth=2)
     named = {one.name: one for one in found}
     if len(named) < len(found):
-        named = {"_".join(one.relative_to(folder).parts): one for one in found}
+        named = {}
+        for one in found:
+            name = "_".join(one.relative_to(folder).parts)
+            if name in named:
+                raise DataError(
+                    f"data set folder {folder}: {named[name]} and {one} would both be called "
+                    f"{name!r}; rename one"
+                )
+            named[name] = one
     return named

@@ -181,7 +181,11 @@ def _scan_zip(path: Path, scan: PickleScan) -> None:
                 if name.count("/") == 1 and name.endswith("/data.pkl"):
                     with archive.open(name) as stream:
                         scan.add(stream)  # type: ignore[arg-type]
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # ValueError: the name of a member is no text, or a number in its record is impossible.
+    except (
+        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
+        OSError,
+    ) as error:  # fmt: skip
         raise CheckpointError(
             f"{path} is truncated or damaged ({path.stat().st_size} bytes, {error}): "
             "copy or download it again"

@@ -16,6 +16,9 @@ import numpy as np
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
 
+# A square of this side takes 3 GB; only a box that is far larger than any image asks for more.
+MAX_SIDE = 32000
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -36,7 +39,8 @@ def crop_side(box: Sequence[float], factor: float) -> int:
     """Side in image pixels of the square around an xywh box.
 
     Raises:
-        DataError: the square would be smaller than one pixel, or the box is not finite.
+        DataError: the square would be smaller than one pixel or absurdly large, or the box is
+            not finite.
 
     Example:
         >>> crop_side((50, 40, 30, 20), 4.0)
@@ -48,6 +52,11 @@ def crop_side(box: Sequence[float], factor: float) -> int:
     side = math.ceil(math.sqrt(area) * factor)
     if side < 1:
         raise DataError(f"cannot crop around the box {_text(box)}: it is smaller than one pixel")
+    if side > MAX_SIDE:
+        raise DataError(
+            f"cannot crop around the box {_text(box)}: the square of {side} pixels is larger "
+            f"than {MAX_SIDE}"
+        )
     return side
 
 

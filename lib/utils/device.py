@@ -1,5 +1,7 @@
 """Choosing where to compute."""
 
+import re
+
 import torch
 
 from lib.utils.errors import SeqTrackError
@@ -17,14 +19,14 @@ def resolve_device(name: str = "auto") -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "mps", "cuda") or (index and not index.isdigit()):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,4})?", name):
         raise SeqTrackError(f"unknown device {name!r}; choose auto, cpu, mps, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
         raise SeqTrackError(f"device {name!r} asked for, but PyTorch finds no CUDA device here")
-    if kind == "cuda" and index and int(index) >= torch.cuda.device_count():
+    if device.index is not None and device.index >= torch.cuda.device_count():
         count = torch.cuda.device_count()
         raise SeqTrackError(f"device {name!r} asked for, but there are only {count} CUDA devices")
-    if kind == "mps" and not torch.backends.mps.is_available():
+    if device.type == "mps" and not torch.backends.mps.is_available():
         raise SeqTrackError(f"device {name!r} asked for, but PyTorch finds no MPS device here")
-    return torch.device(name)
+    return device

@@ -7,6 +7,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.utils.errors import SeqTrackError
+
 
 @contextlib.contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
@@ -43,7 +45,38 @@ def atomic_write_text(path: Path | str, text: str) -> None:
         OSError: the folder cannot be written.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
+        # File names of another encoding reach us as surrogates; they leave as the same bytes.
+        data = text.encode("utf-8", errors="surrogateescape")
+        temporary.write_bytes(data)
+
+
+def user_path(text: Path | str, what: str) -> Path:
+    """`text` as a path with `~` expanded; `what` names it in messages.
+
+    Raises:
+        SeqTrackError: no home folder is known for the user, or no path can be spelled so.
+    """
+    if "\0" in str(text):
+        raise SeqTrackError(f"{what}: {str(text)!r} holds a null byte and cannot be a path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise SeqTrackError(f"{what}: no home folder is known for {str(text)!r}") from error
+
+
+def check_writable(folder: Path | str) -> None:
+    """Make `folder` and try to write in it, before hours of work depend on it.
+
+    Raises:
+        SeqTrackError: it cannot be made, or nothing can be written there.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SeqTrackError(f"{folder}: cannot write there ({error.strerror or error})") from None
 
 
 def sha256_of(path: Path | str) -> str:

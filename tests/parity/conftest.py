@@ -21,7 +21,7 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 
 DEFAULT_KIT = Path(__file__).parents[1] / "kits" / "parity"
-KIT = Path(os.environ.get("SEQTRACK_PARITY_KIT", DEFAULT_KIT)).resolve()
+KIT = Path(os.environ.get("SEQTRACK_PARITY_KIT") or DEFAULT_KIT).resolve()
 
 
 def _import_recipe() -> ModuleType:
@@ -53,7 +53,7 @@ def kit_cases(pattern: str, *lists: str) -> list:
         if not file.exists():
             found.append(pytest.param(None, id=param.id))
             continue
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         if lists:
             items = [
                 (f"{key}-{i}", content, item)
@@ -111,11 +111,25 @@ def small_config(
     )
 
 
-def config_named(name: str, **small: object) -> Config:
-    """`small` or a canonical configuration, by the kit's short name (b256, l384, ...)."""
+def config_named(
+    name: str,
+    feature_type: str = "x",
+    num_template: int = 2,
+    seq_format: str = "xywh",
+    **test: object,
+) -> Config:
+    """`small` or a canonical configuration by the kit's short name (b256, l384, ...), varied."""
     if name == "small":
-        return small_config(**small)
-    return load_config(name if name.startswith("seqtrack_") else f"seqtrack_{name}")
+        return small_config(feature_type, num_template, seq_format, **test)
+    changes = {
+        "MODEL.FEATURE_TYPE": feature_type,
+        "DATA.TEMPLATE.NUMBER": num_template,
+        "DATA.SEQ_FORMAT": seq_format,
+        "TEST.NUM_TEMPLATES": num_template,
+        **{f"TEST.{key}": value for key, value in test.items()},
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    return load_config(name if name.startswith("seqtrack_") else f"seqtrack_{name}", overrides)
 
 
 @functools.lru_cache(maxsize=1)
@@ -123,9 +137,8 @@ def filled_network(
     name: str, seed: int, feature_type: str = "x", num_template: int = 2
 ) -> SeqTrack:
     """The named network with the recipe's weights for `seed`, in evaluation mode."""
-    small = {"feature_type": feature_type, "num_template": num_template} if name == "small" else {}
     with torch.device("meta"):
-        network = build_seqtrack(config_named(name, **small))
+        network = build_seqtrack(config_named(name, feature_type, num_template))
     keys_shapes = [(key, tuple(value.shape)) for key, value in network.state_dict().items()]
     weights = {k: torch.from_numpy(v) for k, v in recipe.fill(keys_shapes, seed).items()}
     network.load_state_dict(weights, strict=True, assign=True)

@@ -14,7 +14,8 @@ from .conftest import kit_files, small_config
 
 @pytest.mark.parametrize("file", kit_files("checkpoint_*.pth.tar"))
 def test_checkpoint(file):
-    want = json.loads(file.with_name(file.name.replace(".pth.tar", ".json")).read_text())
+    beside = file.with_name(file.name.replace(".pth.tar", ".json"))
+    want = json.loads(beside.read_text(encoding="utf-8"))
     content = load_tensors(file)
     assert list(content) == list(want["fields"])
     plain = ("epoch", "net_type", "actor_type", "net_info", "constructor")

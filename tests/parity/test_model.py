@@ -6,9 +6,7 @@ import torch
 
 from lib.models.tokens import BoxTokenizer
 
-from .conftest import filled_network, kit_files, name_parts, recipe
-
-SIZES = {"small": 64, "b256": 256, "l256": 256, "b384": 384, "l384": 384}
+from .conftest import config_named, filled_network, kit_files, name_parts, recipe
 
 
 @pytest.mark.parametrize("file", kit_files("model_*.npz"))
@@ -19,7 +17,10 @@ def test_model(file):
     assert (int(case["seed"]), parts.get("t", num_template)) == (parts["seed"], num_template)
     network = filled_network(parts["config"], parts["seed"], parts["feature_type"], num_template)
     templates, search = recipe.model_inputs(
-        SIZES[parts["config"]], parts["seed"], int(case["batch"]), num_template
+        config_named(parts["config"]).data.search.size,
+        parts["seed"],
+        int(case["batch"]),
+        num_template,
     )
     templates = torch.from_numpy(np.stack(templates, axis=1))
     features = network.encoder(templates, torch.from_numpy(search))

@@ -14,7 +14,7 @@ def _networks() -> list:
     found = []
     for param in kit_files("state_dict_*.json"):
         (file,) = param.values
-        content = json.loads(file.read_text()) if file.exists() else {}
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         names = content.get("same_network", [content.get("config", file.stem)])
         found += [pytest.param(file, name, id=f"{file.stem}-{name}") for name in names]
     return found
@@ -22,9 +22,11 @@ def _networks() -> list:
 
 @pytest.mark.parametrize(("file", "name"), _networks())
 def test_keys_and_shapes(file, name):
-    recorded = json.loads(file.read_text())
+    recorded = json.loads(file.read_text(encoding="utf-8"))
     with torch.device("meta"):
-        network = build_seqtrack(config_named(name))
+        network = build_seqtrack(
+            config_named(name, recorded.get("feature_type", "x"), recorded.get("num_template", 2))
+        )
     ours = [
         [key, list(value.shape), str(value.dtype).removeprefix("torch.")]
         for key, value in network.state_dict().items()

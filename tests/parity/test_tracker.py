@@ -14,38 +14,22 @@ from lib.test.tracker.seqtrack import SeqTrackTracker
 from .conftest import config_named, filled_network, kit_cases, recipe
 
 REPOSITORY = Path(__file__).parents[2]
-SEQUENCES = Path(os.environ.get("SEQTRACK_SEQUENCES", REPOSITORY.parent / "shared" / "sequences"))
+SEQUENCES = Path(os.environ.get("SEQTRACK_SEQUENCES") or REPOSITORY.parent / "shared/sequences")
 
 
 def make_tracker(want):
     """A tracker with the case's network, sequence format and update rule."""
-    test = {
-        "WINDOW": want["window"],
-        "UPDATE_INTERVALS": {"DEFAULT": want["update_interval"]},
-        "UPDATE_THRESHOLD": {"DEFAULT": want["update_threshold"]},
-    }
     count, feature_type = want["num_template"], want.get("feature_type", "x")
-    if want["config"] == "small":
-        cfg = config_named(
-            "small",
-            feature_type=feature_type,
-            num_template=count,
-            seq_format=want["seq_format"],
-            **test,
-        )
-        network = filled_network("small", want["seed"], feature_type, count)
-    else:
-        cfg = config_named(want["config"])
-        updates = {
-            "window": want["window"],
-            "num_templates": count,
-            "update_intervals": {"DEFAULT": want["update_interval"]},
-            "update_threshold": {"DEFAULT": want["update_threshold"]},
-        }
-        data = cfg.data.model_copy(update={"seq_format": want["seq_format"]})
-        cfg = cfg.model_copy(update={"test": cfg.test.model_copy(update=updates), "data": data})
-        network = filled_network(want["config"], want["seed"])
-    return SeqTrackTracker(network, cfg)
+    cfg = config_named(
+        want["config"],
+        feature_type,
+        count,
+        want["seq_format"],
+        WINDOW=want["window"],
+        UPDATE_INTERVALS={"DEFAULT": want["update_interval"]},
+        UPDATE_THRESHOLD={"DEFAULT": want["update_threshold"]},
+    )
+    return SeqTrackTracker(filled_network(want["config"], want["seed"], feature_type, count), cfg)
 
 
 def check_track(want, frames, tmp_path):

@@ -6,7 +6,7 @@ h, separated by tabs, whole numbers unless asked otherwise), the seconds, the co
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,20 @@ class ResultsFolder:
         """File of the confidences."""
         return self.root / f"{sequence}_confidence.txt"
 
+    def clashes(self, names: Iterable[str]) -> dict[str, str]:
+        """Sequences whose boxes would lie in another one's file of times or confidences.
+
+        Returns:
+            name of such a sequence to the name of the other one.
+        """
+        known = set(names)
+        owners = {}
+        for name in known:
+            for file in (self.time_file(name), self.confidence_file(name)):
+                if file.stem in known:
+                    owners[file.stem] = name
+        return owners
+
     def is_complete(self, sequence: str, frames: int) -> bool:
         """Whether the boxes are there, readable, and as many as `frames`."""
         try:
@@ -128,7 +142,7 @@ class RunRecord:
     Attributes:
         tracker: name of the tracker.
         config_name: name of its configuration.
-        config_digest: SHA-256 of the resolved configuration, None for trackers without.
+        settings: those of the configuration that decide boxes, by dotted key.
         checkpoint_sha256: of the weights, None for trackers without.
         dataset: name of the data set.
         source: the folder it was read from, or 'built-in'.
@@ -139,7 +153,7 @@ class RunRecord:
 
     tracker: str
     config_name: str
-    config_digest: str | None
+    settings: Mapping[str, Any]
     checkpoint_sha256: str | None
     dataset: str
     source: str
@@ -163,18 +177,21 @@ def check_run_record(folder: ResultsFolder, record: RunRecord) -> None:
         )
 
 
-def claim_folder(folder: ResultsFolder, record: RunRecord) -> None:
+def claim_folder(folder: ResultsFolder, record: RunRecord, overwrite: bool = False) -> None:
     """Make `folder` that of the run `record` and say so in its `run.json`.
 
-    Results of another run are removed: an interrupted run that left some of them would later
-    take them for its own. Call it when the first result is there, so that nothing is lost by a
-    run that never gets so far.
+    With `overwrite`, results of another run are removed: an interrupted run that left some of
+    them would later take them for its own. Call it once, when the first result is there, so
+    that nothing is lost by a run that never gets so far.
 
     Raises:
+        ResultsError: without `overwrite`, the folder holds results of another run.
         OSError: the folder cannot be written.
     """
     path = folder.root / RUN_FILE
-    if _other_run(folder, record):
+    if not overwrite:
+        check_run_record(folder, record)
+    elif _other_run(folder, record):
         for leftover in _result_files(folder):
             leftover.unlink()
     if not path.exists() or _difference(path, record):
@@ -223,7 +240,14 @@ def _difference(path: Path, record: RunRecord) -> str:
         return str(error)
     differing = [
         f"{name} was {known.get(name)!r} and is now {getattr(record, name)!r}"
-        for name in (field.name for field in fields(record) if field.name != "version")
-        if known.get(name) != getattr(record, name)
+        for name in (field.name for field in fields(record))
+        if name not in ("version", "settings") and known.get(name) != getattr(record, name)
+    ]
+    settings = known.get("settings")
+    # A key that only one side has came with another version: it says nothing about the boxes.
+    differing += [
+        f"{key} was {settings[key]!r} and is now {value!r}"
+        for key, value in record.settings.items()
+        if isinstance(settings, dict) and key in settings and settings[key] != value
     ]
     return f"{path}: results of another run ({', '.join(differing)})" if differing else ""

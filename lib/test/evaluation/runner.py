@@ -27,8 +27,12 @@ from lib.test.evaluation.workers import Outcome, track_in_processes
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import TrackerSpec, build_tracker
 from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.files import check_writable
 
 logger = logging.getLogger(__name__)
+
+# Where all sequences fail, the first few reasons tell why.
+REASONS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class RunSummary:
     """What became of every sequence that was asked for.
 
     Attributes:
+        asked: all of them.
         finished: tracked and saved in this run.
         resumed: complete before this run.
         failed: name to reason.
@@ -60,11 +65,17 @@ class RunSummary:
         seconds: wall time of tracking in this run.
     """
 
+    asked: list[str]
     finished: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
+
+    @property
+    def done(self) -> set[str]:
+        """Sequences whose end is known, good or bad."""
+        return {*self.finished, *self.resumed, *self.failed}
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,7 @@ class TrackOne:
                 on_frame()
 
             result = run_sequence(tracker, sequence, self.options.max_frames, after_frame)
-        except SeqTrackError as error:
+        except (SeqTrackError, OSError) as error:
             return Outcome(name, reason=str(error))
         except Exception as error:
             logger.error("sequence %s failed unexpectedly:\n%s", name, traceback.format_exc())
@@ -122,29 +133,52 @@ def evaluate(
 
     Raises:
         DataError: not one sequence can be started.
-        SeqTrackError: the tracker cannot be built.
+        ResultsError: another run has claimed the folder meanwhile.
+        SeqTrackError: the tracker cannot be built, or the results cannot be written.
     """
-    summary = RunSummary()
+    summary = RunSummary(names)
     lengths = _plan(dataset, names, folder, options, summary)
     if len(summary.failed) == len(names):
         reasons = [f"{name}: {reason}" for name, reason in summary.failed.items()]
-        raise DataError("no sequence can be started\n  " + "\n  ".join(reasons))
-    if not lengths:
-        return summary
-    track = TrackOne(dataset, options)
-    started = time.perf_counter()
-    bar = tqdm(total=sum(lengths.values()), unit="frame", file=sys.stderr, disable=None)
-    with bar:
+        more = len(reasons) - REASONS_SHOWN
+        shown = reasons[:REASONS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+        raise DataError("no sequence can be started\n  " + "\n  ".join(shown))
+    if lengths:
+        for place in filter(None, (folder.root, options.debug_dir)):
+            check_writable(place)
+        track = TrackOne(dataset, options)
+        bar = tqdm(total=sum(lengths.values()), unit="frame", file=sys.stderr, disable=None)
         todo = list(lengths)
-        if in_process:
-            outcomes = _track_here(todo, spec, devices[0], track, bar.update)
-        else:
-            outcomes = track_in_processes(todo, spec, devices, track, bar.update)
-        for outcome in outcomes:
-            _keep(outcome, folder, record, options, summary)
-            _tell(bar, outcome, summary, len(names))
-    summary.seconds = time.perf_counter() - started
+        with bar:
+            if in_process:
+                outcomes = _track_here(todo, spec, devices[0], track, bar.update)
+            else:
+                outcomes = track_in_processes(todo, spec, devices, track, bar.update)
+            _collect(outcomes, folder, record, options, summary, bar)
     return summary
+
+
+def _collect(
+    outcomes: Iterator[Outcome],
+    folder: ResultsFolder,
+    record: RunRecord,
+    options: RunOptions,
+    summary: RunSummary,
+    bar: tqdm,
+) -> None:
+    """Save every outcome as it comes, and say so; the folder is claimed with the first result."""
+    started = time.perf_counter()
+    claimed = False
+    for outcome in outcomes:
+        if outcome.result is not None and not claimed:
+            claim_folder(folder, record, options.overwrite)
+            claimed = True
+        _keep(outcome, folder, options, summary)
+        _tell(bar, outcome, summary)
+    summary.seconds = time.perf_counter() - started
+    for name in summary.asked:
+        if name not in summary.done:
+            summary.failed[name] = "nobody said what became of it"
 
 
 def _plan(
@@ -156,7 +190,14 @@ def _plan(
 ) -> dict[str, int]:
     """Frames to track per sequence that is neither complete nor broken."""
     lengths = {}
+    clashes = folder.clashes(dataset.sequence_names)
     for name in names:
+        if name in clashes:
+            summary.failed[name] = (
+                f"its result file would also be that of the times or confidences of sequence "
+                f"{clashes[name]!r}; rename one of them"
+            )
+            continue
         try:
             frames = frames_to_run(dataset.load(name), options.max_frames)
         except SeqTrackError as error:
@@ -185,7 +226,6 @@ def _track_here(
 def _keep(
     outcome: Outcome,
     folder: ResultsFolder,
-    record: RunRecord,
     options: RunOptions,
     summary: RunSummary,
 ) -> None:
@@ -193,7 +233,6 @@ def _keep(
         summary.failed[outcome.name] = outcome.reason
         return
     try:
-        claim_folder(folder, record)
         folder.write(outcome.name, outcome.result, as_float=options.as_float)
     except OSError as error:
         summary.failed[outcome.name] = f"its results cannot be written: {error}"
@@ -202,11 +241,11 @@ def _keep(
     summary.frames += len(outcome.result.boxes)
 
 
-def _tell(bar: tqdm, outcome: Outcome, summary: RunSummary, total: int) -> None:
-    done = len(summary.finished) + len(summary.resumed) + len(summary.failed)
+def _tell(bar: tqdm, outcome: Outcome, summary: RunSummary) -> None:
+    place = f"[{len(summary.done)}/{len(summary.asked)}]"
     if outcome.name in summary.failed:
         text = f"FAILED: {summary.failed[outcome.name]}"
     else:
         frames = len(outcome.result.boxes)
         text = f"{frames} frames, {frames / outcome.result.times.sum():.1f} frames/s"
-    bar.write(f"[{done}/{total}] {outcome.name}: {text}", file=sys.stderr)
+    bar.write(f"{place} {outcome.name}: {text}", file=sys.stderr)

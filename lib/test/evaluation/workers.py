@@ -6,6 +6,7 @@ the parent, which alone writes files.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
 
 import torch
 
@@ -21,6 +21,8 @@ from lib.test.evaluation.results import SequenceResult
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import TrackerSpec, build_tracker
 from lib.utils.errors import SeqTrackError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,30 +44,43 @@ class Outcome:
 Track = Callable[[Tracker, str, Callable[[], object]], Outcome]
 
 
+class _UnableError(Exception):
+    """A worker could not build its tracker, for this reason."""
+
+    def __init__(self, reason: SeqTrackError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
 @dataclass
 class _Worker:
     process: BaseProcess
     connection: Connection
     job: str | None = None
+    ready: bool = False
 
 
 def _work(
     connection: Connection, spec: TrackerSpec, device: str, cpu_threads: int, track: Track
 ) -> None:
-    # Ctrl-C reaches the whole process group; the parent decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(cpu_threads)
     try:
         tracker = build_tracker(spec, device)
     except SeqTrackError as error:
         connection.send(("unable", error))
         return
-    connection.send(("ready", None))
-    # EOFError: the parent is gone. BrokenPipeError: it went while we were talking.
-    with contextlib.suppress(EOFError, BrokenPipeError):
+
+    def tell(kind: str, content: object = None) -> None:
+        try:
+            connection.send((kind, content))
+        except BrokenPipeError:
+            # The parent is gone: nobody wants the result.
+            raise SystemExit(1) from None
+
+    tell("ready")
+    with contextlib.suppress(EOFError):
         while True:
-            outcome = track(tracker, connection.recv(), lambda: connection.send(("frame", None)))
-            connection.send(("outcome", outcome))
+            tell("outcome", track(tracker, connection.recv(), lambda: tell("frame")))
 
 
 def track_in_processes(
@@ -99,9 +114,18 @@ def track_in_processes(
                 return
             for connection in wait([worker.connection for worker in workers]):
                 worker = next(w for w in workers if w.connection is connection)
-                outcome = _hear(worker, waiting, on_frame)
-                if worker.process.exitcode is not None:
+                try:
+                    outcome = _hear(worker, waiting, on_frame)
+                except (EOFError, ConnectionResetError):
+                    # Only now has all been read that it said before it died.
                     workers.remove(worker)
+                    outcome = _death(worker)
+                except _UnableError as error:
+                    workers.remove(worker)
+                    if not any(other.ready for other in workers):
+                        raise error.reason from None
+                    logger.warning("a worker cannot start: %s", error.reason)
+                    continue
                 if outcome is not None:
                     yield outcome
     finally:
@@ -113,30 +137,31 @@ def track_in_processes(
 
 def _start(spec: TrackerSpec, devices: list[str], track: Track) -> list[_Worker]:
     context = multiprocessing.get_context("spawn")
+    # Ctrl-C reaches the whole process group; the parent decides what to do about it. Children
+    # inherit this, so that it holds while they import torch.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     cpu_threads = max(1, (os.cpu_count() or 1) // len(devices))
     workers = []
-    for device in devices:
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=_work, args=(theirs, spec, device, cpu_threads, track), daemon=True
-        )
-        process.start()
-        theirs.close()
-        workers.append(_Worker(process, ours))
+    try:
+        for device in devices:
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_work, args=(theirs, spec, device, cpu_threads, track), daemon=True
+            )
+            process.start()
+            theirs.close()
+            workers.append(_Worker(process, ours))
+    finally:
+        signal.signal(signal.SIGINT, previous)
     return workers
 
 
 def _hear(worker: _Worker, waiting: list[str], on_frame: Callable[[], object]) -> Outcome | None:
     """Take one message of a worker; give it the next job when it is free."""
-    kind: str
-    content: Any
-    try:
-        kind, content = worker.connection.recv()
-    except (EOFError, ConnectionResetError):
-        worker.process.join()
-        return _death(worker)
+    kind, content = worker.connection.recv()
     if kind == "unable":
-        raise content
+        raise _UnableError(content)
+    worker.ready = True
     if kind == "frame":
         on_frame()
         return None
@@ -152,9 +177,14 @@ def _hear(worker: _Worker, waiting: list[str], on_frame: Callable[[], object]) -
 
 
 def _death(worker: _Worker) -> Outcome | None:
+    worker.connection.close()
+    worker.process.join()
     job, worker.job = worker.job, None
     if job is None:
         return None
     code = worker.process.exitcode or 0
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    try:
+        how = signal.Signals(-code).name
+    except ValueError:
+        how = f"exit code {code}"
     return Outcome(job, reason=f"its worker process died ({how}); out of memory?")

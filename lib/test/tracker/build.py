@@ -4,8 +4,6 @@ A `TrackerSpec` is small and picklable, so every worker process can build its ow
 network is built once per process and serves all sequences.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from lib.models.weights import load_weights
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.tracker.static_box import StaticBox
-from lib.utils.errors import ConfigError, did_you_mean
+from lib.utils.errors import ConfigError, SeqTrackError, did_you_mean
 
 TRACKER_NAMES = ("seqtrack", "static_box")
 
@@ -44,21 +42,31 @@ class TrackerSpec:
     update_key: str = "DEFAULT"
 
     @property
-    def config_digest(self) -> str | None:
-        """SHA-256 over the settings that decide boxes, or None without a configuration.
-
-        Training settings are left out, and so are defaults: neither another learning rate nor
-        a key that a later version adds makes results those of another tracker.
-        """
-        if self.config is None:
-            return None
-        decisive = {
-            "model": {"hidden_dim", "bins", "feature_type", "encoder", "decoder"},
-            "data": {"seq_format": True, "search": {"size"}, "template": {"size"}},
-            "test": True,
+    def settings(self) -> dict[str, object]:
+        """The settings that decide boxes, by dotted key; those of training are left out."""
+        cfg = self.config
+        if cfg is None:
+            return {}
+        width, depth, heads, patch_size = cfg.model.encoder.geometry
+        return {
+            "MODEL.ENCODER": f"width {width}, depth {depth}, heads {heads}, patch {patch_size}",
+            "MODEL.HIDDEN_DIM": cfg.model.hidden_dim,
+            "MODEL.BINS": cfg.model.bins,
+            "MODEL.FEATURE_TYPE": cfg.model.feature_type,
+            "MODEL.DECODER.NHEADS": cfg.model.decoder.nheads,
+            "MODEL.DECODER.DIM_FEEDFORWARD": cfg.model.decoder.dim_feedforward,
+            "MODEL.DECODER.DEC_LAYERS": cfg.model.decoder.dec_layers,
+            "MODEL.DECODER.PRE_NORM": cfg.model.decoder.pre_norm,
+            "DATA.SEQ_FORMAT": cfg.data.seq_format,
+            "TEST.TEMPLATE_FACTOR": cfg.test.template_factor,
+            "TEST.TEMPLATE_SIZE": cfg.test.template_size,
+            "TEST.SEARCH_FACTOR": cfg.test.search_factor,
+            "TEST.SEARCH_SIZE": cfg.test.search_size,
+            "TEST.WINDOW": cfg.test.window,
+            "TEST.NUM_TEMPLATES": cfg.test.num_templates,
+            "TEST.UPDATE_INTERVALS": cfg.test.update_interval_for(self.update_key),
+            "TEST.UPDATE_THRESHOLD": cfg.test.update_threshold_for(self.update_key),
         }
-        values = self.config.model_dump(mode="json", include=decisive, exclude_defaults=True)
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check_tracker_name(name: str) -> None:
@@ -101,11 +109,19 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
     Raises:
         ConfigError: no such tracker, or a setting that cannot work.
         CheckpointError: the weights cannot be used.
+        SeqTrackError: there is not enough memory, or the device fails.
     """
     check_tracker_name(spec.tracker)
     if spec.tracker == "static_box":
         return StaticBox()
     if spec.config is None:
         raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
-    network = load_network(spec.config, spec.checkpoint, device)
+    # Convolutions in TF32 would round the patches, and with them some of the tokens.
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        network = load_network(spec.config, spec.checkpoint, device)
+    except (RuntimeError, MemoryError) as error:
+        # PyTorch's way to say that memory is short or a device is out of order.
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise SeqTrackError(f"{spec.config_name} cannot be built: {reason[0]}") from error
     return SeqTrackTracker(network, spec.config, spec.update_key)

@@ -20,7 +20,7 @@ from lib.test.tracker.base import Info, Tracker
 from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh
 from lib.utils.crop import Crop, crop_square, map_box_back
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 # Always these, whatever DATA.MEAN and DATA.STD say: released weights were measured so.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -158,6 +158,9 @@ def track_step(
 
     Returns:
         B predictions.
+
+    Raises:
+        CheckpointError: the network's probabilities are not finite.
     """
     crops = [
         crop_square(image, state.box, settings.search_factor, settings.search_size)
@@ -168,6 +171,10 @@ def track_step(
     said = network.generate(templates, search, tokenizer, window)
     boxes = tokenizer.decode(said.tokens).cpu()
     tokens, confidence = said.tokens.tolist(), said.confidence.cpu().double()
+    if not confidence.isfinite().all():
+        raise CheckpointError(
+            "the network gives probabilities that are not finite; its weights are damaged"
+        )
     return [
         _advance(state, image, crop, boxes[i], tokens[i], confidence[i], settings)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))

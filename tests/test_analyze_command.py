@@ -293,10 +293,27 @@ def test_private_ground_truth_is_scored_by_its_server(
 
 
 def test_first_box_only_cannot_be_scored(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One video without ground truth leaves the others' scores alone; none with it is an error."""
     place.track("a")
     write_text(place.data / "first" / "groundtruth_rect.txt", "10\t20\t30\t40\n")
+    assert place.analyze("--config", "a") == 0
+    assert "first" in one_line(capsys)
+    assert list(place.scores()["videos"]["a"]["sequences"]) == list(NAMES[1:])
+    for name in NAMES[1:]:
+        write_text(place.data / name / "groundtruth_rect.txt", "10\t20\t30\t40\n")
     assert place.analyze("--config", "a") == 2
-    assert "one box for 4 frames" in one_line(capsys)
+    assert "one box for 4 frames" in capsys.readouterr().err
+
+
+def test_advice_fits_what_is_there(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.track("b")
+    place.track("default", tracker="static_box")
+    assert place.analyze("--config", "b", "--runid", "4") == 2
+    assert "without --runid" in one_line(capsys)
+    assert place.analyze("--config", "static_box") == 2
+    assert "static_box is a tracker, write static_box/default" in one_line(capsys)
+    assert place.analyze("--config", "new_one", "--runid", "4") == 2
+    assert "seqtrack new_one" in (line := one_line(capsys)) and "--runid 4`" in line
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
+from lib.datasets.folder import open_folder
 from lib.datasets.sequence import Dataset
 from lib.utils.errors import DataError
 from tests.dataset_files import (
@@ -24,6 +25,7 @@ from tests.dataset_files import (
     write_text,
     write_vot,
 )
+from tests.tiny import write_got10k_folder
 
 WRITERS = [
     pytest.param(write_got10k, id="GOT-10k"),
@@ -306,3 +308,20 @@ def test_what_is_no_sequence_is_ignored(tmp_path: Path) -> None:
     write_text(tmp_path / "notes" / "a.txt", "")
     write_frames(tmp_path, ["preview.png"])
     assert open_path(tmp_path).sequence_names == ("ball",)
+
+
+def test_a_missing_frame_in_the_middle_is_named(tmp_path: Path) -> None:
+    """The counts alone would leave the reader to look for the gap."""
+    folder = write_got10k_folder(tmp_path / "videos", ["cat"], length=5)
+    (folder / "cat" / "00000003.jpg").unlink()
+    dataset = open_folder(folder)
+    with pytest.raises(DataError, match=r"between 00000002\.jpg and 00000004\.jpg"):
+        dataset.load("cat")
+
+
+def test_folders_that_would_share_a_name_are_refused(tmp_path: Path) -> None:
+    for parent in ("a", "a_b", "x"):
+        name = {"a": "b_c", "a_b": "c", "x": "c"}[parent]
+        write_got10k_folder(tmp_path / "videos" / parent, [name])
+    with pytest.raises(DataError, match="would both be called 'a_b_c'; rename one"):
+        open_folder(tmp_path / "videos")

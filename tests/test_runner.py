@@ -25,7 +25,7 @@ from lib.test.evaluation.runner import RunOptions, TrackOne, evaluate
 from lib.test.evaluation.running import run_sequence
 from lib.test.evaluation.workers import Outcome, track_in_processes
 from lib.test.tracker.base import Tracker
-from lib.test.tracker.build import TrackerSpec
+from lib.test.tracker.spec import TrackerSpec
 from lib.test.tracker.static_box import StaticBox
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
 from tests.tiny import write_got10k_folder

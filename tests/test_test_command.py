@@ -239,6 +239,70 @@ def test_a_reader_that_goes_away_does_not_stop_the_work(place):
     assert len(rows(folder / "b.txt")) == 4
 
 
+def test_overwriting_one_sequence_of_another_run_is_refused(place):
+    """It would remove the results of all the others, which nobody asked for."""
+    place.run()
+    code, _, err = place.run("--overwrite", "--sequence", "a", "--max-frames", 2)
+    assert code == 2 and "leave --sequence out" in err[-1]
+    assert len(rows(place.results / "a.txt")) == len(rows(place.results / "b.txt")) == 4
+    assert place.run("--overwrite", "--sequence", "a")[0] == 0  # the same run: harmless
+    assert place.run("--overwrite", "--max-frames", 2)[0] == 0
+    assert len(rows(place.results / "b.txt")) == 2
+
+
+def test_both_spellings_of_an_option(place):
+    assert place.run("--max_frames", 2, "--float_results", "--num-gpus=0")[0] == 0
+    assert len(rows(place.results / "a.txt")) == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--config", "x", "--dataset", "y", "--overwrit"], "did you mean '--overwrite'"),
+        (["--config", "x", "--dataset", "y", "--threads", "two"], "'two' is not a whole number"),
+        (["seqtrack_b256", "--dataset", "y"], "write --config seqtrack_b256"),
+        (["seqtrack", "--dataset", "y"], "no configuration is given"),
+        (["--config", "gone.yaml", "--dataset", "y"], "no configuration file 'gone.yaml'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(argv, said, capsys):
+    try:
+        code = run("lib.commands.test", argv)
+    except SystemExit as ending:
+        code = ending.code
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert code == 2 and said in line
+
+
+def test_a_wrong_line_is_answered_before_torch_is_imported():
+    script = (
+        "import sys; from lib.commands.entry import run;"
+        "code = run('lib.commands.test', ['--config', 'x', '--dataset', 'y']);"
+        "print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["2", "False"]
+
+
+def test_a_first_box_outside_the_image_names_the_annotation(place):
+    truth = place.videos / "a" / "groundtruth.txt"
+    truth.write_text("900,900,10,10\n" * 4)
+    code, _, err = place.run()
+    assert code == 1 and str(truth) in err[-1] and "first box" in err[-1]
+
+
+def test_many_failures_fit_a_screen(place):
+    for i in range(30):
+        (place.videos / f"bad{i:02d}").mkdir()
+        (place.videos / f"bad{i:02d}" / "groundtruth.txt").write_text("1,2,3,4\n")
+    code, _, err = place.run()
+    failures = [line for line in err if line.startswith("failed: ")]
+    assert code == 1 and len(failures) == 21
+    assert failures[-1].startswith("failed: 10 more: bad20, bad21")
+
+
 def test_bad_sequence_names(place):
     code, _, err = place.run("--sequence", "aa")
     assert code == 2 and "'aa'" in err[-1]

@@ -150,11 +150,27 @@ def _contender(
     label = run if tracker == DEFAULT_TRACKER else f"{tracker}/{run}"
     if folder.is_dir():
         return Contender(label, folder)
-    there = _subfolders(folder.parents[1])
-    hint = "" if folder.parent.is_dir() else did_you_mean(run, there)
     raise ResultsError(
-        f"{folder}: no results of {label} on {dataset.name}{hint}; make them with "
-        f"`python tracking/test.py {tracker} {config} --dataset {typed}`, "
+        f"{folder}: no results of {label} on {dataset.name}"
+        f"{_advice(folder, tracker, config, typed, runid)}"
+    )
+
+
+def _advice(folder: Path, tracker: str, config: str, typed: str, runid: int | None) -> str:
+    """What may have been meant by the name of results that are not there, or how to make them."""
+    trackers = folder.parents[2]
+    if (trackers / config).is_dir() and tracker == DEFAULT_TRACKER:
+        names = ", ".join(f"{config}/{one}" for one in _subfolders(trackers / config))
+        return f"; {config} is a tracker, write {names}"
+    if runid is not None and folder.parent.with_name(config).is_dir():
+        return f"; there are results of {config} without --runid"
+    if not folder.parent.is_dir() and (
+        hint := did_you_mean(config, _subfolders(folder.parents[1]))
+    ):
+        return hint
+    run = "" if runid is None else f" --runid {runid}"
+    return (
+        f"; make them with `python tracking/test.py {tracker} {config} --dataset {typed}{run}`, "
         "or give the folder above `test` as --save_dir"
     )
 
@@ -179,8 +195,8 @@ def _tell(comparison: Comparison, out: Path) -> None:
         print(f"warning: {more} more result files of the wrong length", file=sys.stderr)
     if comparison.left_out:
         print(
-            f"warning: {comparison.dataset}: left out for all trackers, since results are missing: "
-            + ", ".join(comparison.left_out),
+            f"warning: {comparison.dataset}: left out for all trackers, since results or ground "
+            "truth are missing: " + ", ".join(comparison.left_out),
             file=sys.stderr,
         )
     print(format_table(comparison))

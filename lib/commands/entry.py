@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from lib.utils.errors import (
     EXIT_BAD_INPUT,
@@ -15,6 +16,7 @@ from lib.utils.errors import (
     EXIT_PARTIAL,
     EXIT_TERMINATED,
     SeqTrackError,
+    did_you_mean,
 )
 
 
@@ -26,27 +28,50 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and takes `--max_frames` for `--max-frames`.
+
+    PyTracking's options are spelled with underscores, most others with dashes; nobody should
+    have to remember which is which.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """As argparse, after the options were spelled as they are defined."""
+        known = {name.replace("_", "-"): name for name in self._option_string_actions}
+        words = sys.argv[1:] if args is None else args
+        respelled = []
+        for word in words:
+            option, equals, value = word.partition("=")
+            if option.startswith("--"):
+                word = known.get(option.replace("_", "-"), option) + equals + value
+            respelled.append(word)
+        return super().parse_known_args(respelled, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with code 2 and one line."""
+        _, _, words = message.partition("unrecognized arguments: ")
+        unknown = next((word for word in words.split() if word.startswith("-")), "")
+        hint = did_you_mean(unknown.partition("=")[0], self._option_string_actions)
+        self.exit(EXIT_BAD_INPUT, f"error: {message}{hint if unknown else ''} (see --help)\n")
+
+
 def parser(prog: str, description: str) -> argparse.ArgumentParser:
     """An argument parser whose `--help` ends with the exit codes."""
-    return argparse.ArgumentParser(
-        prog=prog, description=description, epilog=EXIT_CODES_HELP, allow_abbrev=False
-    )
+    return Parser(prog=prog, description=description, epilog=EXIT_CODES_HELP, allow_abbrev=False)
 
 
 def count(text: str) -> int:
     """An argument that is a whole number from 0 on."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
 
 
 def positive(text: str) -> int:
     """An argument that is a whole number from 1 on."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not above zero")
-    return value
+    if count(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return int(text)
 
 
 def say(text: str, error: bool = False) -> None:

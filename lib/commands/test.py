@@ -2,24 +2,22 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib import __version__
 from lib.commands.entry import count, parser, positive, say
-from lib.config.loader import load_config
+from lib.config.loader import list_configs, load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.models.weights import find_checkpoint
 from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
-from lib.test.evaluation.runner import RunOptions, RunSummary, evaluate
-from lib.test.tracker.build import TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.utils.device import resolve_device
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError
+from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of, user_path
 
 RANDOM_CHECKPOINT = "random"
+FAILURES_SHOWN = 20
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -71,24 +69,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = _make_spec(tracker, config, args.overrides)
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
-    spec = _with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
     devices = _which_devices(args)
+    spec = _with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
     folder = ResultsFolder(
         paths.dataset_results_dir(tracker, spec.config_name, dataset.results_folder, args.runid)
     )
     record = _make_record(spec, dataset, args)
-    if not args.overwrite:
-        check_run_record(folder, record)
+    _check_other_run(folder, record, args)
+    say(f"{tracker}/{spec.config_name} on {dataset.name}: {_sequences(len(names))}")
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.test.evaluation.runner import RunOptions, evaluate
+
     options = RunOptions(
         max_frames=args.max_frames,
         as_float=args.float_results,
         debug_dir=_debug_dir(args, paths, spec, dataset),
         overwrite=args.overwrite,
     )
-    say(f"{tracker}/{spec.config_name} on {dataset.name}: {len(names)} sequences")
     in_process = args.threads == 0
     summary = evaluate(dataset, names, spec, folder, record, options, devices, in_process)
-    return _report(summary, folder, options)
+    say(summary.text)
+    say(f"results: {folder.root}")
+    if options.debug_dir is not None:
+        say(f"pictures: {options.debug_dir}")
+    _tell_failures(summary.failed)
+    return EXIT_PARTIAL if summary.failed else EXIT_OK
 
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
@@ -100,6 +105,10 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
     tracker = args.tracker or "seqtrack"
     config = args.config_name if args.config is None else args.config
     if config is None:
+        if tracker in list_configs():
+            raise ConfigError(
+                f"{tracker!r} is a configuration, not a tracker; write --config {tracker}"
+            )
         raise ConfigError(
             "no configuration is given; try `--config seqtrack_b256` or `static_box default`"
         )
@@ -137,8 +146,10 @@ def _with_checkpoint(
     checkpoint = None
     if spec.config is not None:
         if wanted == RANDOM_CHECKPOINT:
-            say("untrained weights: the boxes of this run mean nothing")
+            say("warning: untrained weights, the boxes of this run mean nothing")
         else:
+            from lib.models.weights import find_checkpoint
+
             explicit = user_path(wanted, "--checkpoint") if wanted else None
             folders = paths.checkpoint_dirs(spec.config_name)
             checkpoint = find_checkpoint(spec.config_name, folders, explicit)
@@ -149,6 +160,8 @@ def _with_checkpoint(
 
 def _which_devices(args: argparse.Namespace) -> list[str]:
     """One device per worker; worker k is on GPU k mod `--num_gpus`."""
+    from lib.utils.device import resolve_device
+
     device = resolve_device(args.device)
     workers = max(1, args.threads)
     if device.type != "cuda" or device.index is not None:
@@ -185,16 +198,28 @@ def _debug_dir(
     return paths.debug_dir(spec.tracker, spec.config_name, dataset.results_folder, args.runid)
 
 
-def _report(summary: RunSummary, folder: ResultsFolder, options: RunOptions) -> int:
-    """Print what became of the run; the exit code says whether all of it worked."""
-    done = f"{len(summary.finished)} sequences tracked"
-    if summary.seconds > 0 and summary.finished:
-        rate = summary.frames / summary.seconds
-        done += f" ({summary.frames} frames, {rate:.1f} frames/s all in)"
-    say(f"{done}, {len(summary.resumed)} were complete already, {len(summary.failed)} failed")
-    say(f"results: {folder.root}")
-    if options.debug_dir is not None:
-        say(f"pictures: {options.debug_dir}")
-    for name, reason in summary.failed.items():
-        say(f"failed: {name}: {reason}", error=True)
-    return EXIT_PARTIAL if summary.failed else EXIT_OK
+def _check_other_run(folder: ResultsFolder, record: RunRecord, args: argparse.Namespace) -> None:
+    """Stop before results of two runs mix, or more of another run is removed than was meant."""
+    if not args.overwrite:
+        check_run_record(folder, record)
+    elif args.sequence is not None:
+        try:
+            check_run_record(folder, record)
+        except ResultsError as error:
+            raise ResultsError(
+                f"{error}. With --sequence, the results of the other sequences would go as well: "
+                "leave --sequence out if that is meant"
+            ) from None
+
+
+def _sequences(count: int) -> str:
+    return f"{count} sequence{'' if count == 1 else 's'}"
+
+
+def _tell_failures(failed: Mapping[str, str]) -> None:
+    """Every failed sequence, the first ones with their reason; hundreds fit one screen."""
+    names = list(failed)
+    for name in names[:FAILURES_SHOWN]:
+        say(f"failed: {name}: {failed[name]}", error=True)
+    if more := names[FAILURES_SHOWN:]:
+        say(f"failed: {len(more)} more: {', '.join(more)}", error=True)

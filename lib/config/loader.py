@@ -97,6 +97,9 @@ def _find(text: str, beside: Path | None = None) -> Path:
     stem = path.stem if has_suffix else path.name
     if has_folder:
         raise ConfigError(f"no configuration file {text!r}{_hint(stem)}")
+    known_as_file = has_suffix and stem not in list_configs()
+    if known_as_file:
+        raise ConfigError(f"no configuration file {text!r} here{_hint(stem)}")
     named = [candidate for candidate in _files() if candidate.stem == stem]
     named = [found for found in named if found.parent == experiments_dir() / "seqtrack"] or named
     if not named:

@@ -12,6 +12,7 @@ from lib.datasets.annotations import read_flags, read_regions
 from lib.datasets.ground_truth import (
     check_first_box,
     check_frame_count,
+    first_gap,
     has_image,
     list_images,
     natural_key,
@@ -120,7 +121,9 @@ def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
     images = folder / layout.images
     names = list_images(images)
     boxes, visible = _read_boxes(annotation, layout)
-    check_frame_count(len(names), len(boxes), annotation, images, first_box_only=True)
+    check_frame_count(
+        len(names), len(boxes), annotation, images, first_box_only=True, gap=first_gap(names)
+    )
     cover = None
     if len(boxes) == len(names):
         flags = [folder / file for file in layout.absence if (folder / file).is_file()]

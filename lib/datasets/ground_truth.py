@@ -1,8 +1,10 @@
 """What every layout shares: listing the images of a folder, and reading ground truth that fits."""
 
+import itertools
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +85,13 @@ def check_first_box(box: np.ndarray, where: str) -> None:
 
 
 def check_frame_count(
-    frames: int, rows: int, annotation: Path, images: Path, *, first_box_only: bool
+    frames: int,
+    rows: int,
+    annotation: Path,
+    images: Path,
+    *,
+    first_box_only: bool,
+    gap: str = "",
 ) -> None:
     """Refuse ground truth that belongs to another number of frames.
 
@@ -93,6 +101,7 @@ def check_frame_count(
         annotation: the ground-truth file, for the message.
         images: the folder of frames, for the message.
         first_box_only: a single row is fine too.
+        gap: what `first_gap` says of the images, for the message.
 
     Raises:
         DataError: naming both counts.
@@ -101,8 +110,22 @@ def check_frame_count(
         return
     raise DataError(
         f"{annotation}: {rows} rows, but {images} gives {frames} frames; ground truth has one row "
-        f"per frame{', or only the first box' if first_box_only else ''}"
+        f"per frame{', or only the first box' if first_box_only else ''}{gap}"
     )
+
+
+def first_gap(names: Sequence[str]) -> str:
+    """Where the numbers of image files, in order, leave one out, in words; empty if nowhere.
+
+    Example:
+        >>> first_gap(["0001.jpg", "0002.jpg", "0005.jpg"])
+        '; no image between 0002.jpg and 0005.jpg'
+    """
+    numbers = [re.search(r"(\d+)\.\w+$", name) for name in names]
+    for (one, name), (two, following) in itertools.pairwise(zip(numbers, names, strict=True)):
+        if one and two and int(two[1]) - int(one[1]) > 1:
+            return f"; no image between {name} and {following}"
+    return ""
 
 
 def read_absence(paths: list[Path], rows: int) -> np.ndarray | None:

@@ -70,7 +70,8 @@ def load_tensors(path: Path | str) -> Any:
         more = f" and {len(refused) - _NAMES_SHOWN} more" if len(refused) > _NAMES_SHOWN else ""
         raise CheckpointError(
             f"{path} asks for {shown}{more}, which no checkpoint of tensors needs: refused, and "
-            "nothing in it was run; get the file again from a source you trust"
+            "nothing in it was run; get it again from a source you trust, or, if it is a model of "
+            "your own, save its weights alone: torch.save(model.state_dict(), FILE)"
         )
     if form not in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD):
         _not_a_checkpoint(path, form)

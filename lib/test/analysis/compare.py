@@ -21,6 +21,10 @@ MAX_LINES = 10
 SERVER_SCORED = ("got10k_test", "trackingnet")
 
 
+class NothingToScoreError(DataError):
+    """Only the first box of a sequence is known."""
+
+
 @dataclass(frozen=True)
 class Contender:
     """A tracker in the comparison: what to call it, and the folder of its results."""
@@ -38,7 +42,8 @@ class Comparison:
         kind: the protocol it was scored by.
         convention: the toolkit's reading of it.
         scores: by the tracker's label.
-        left_out: sequences that lack a result of some tracker, scored for none.
+        left_out: sequences that lack a result of some tracker, or ground truth beyond the first
+            box; scored for none.
         warnings: one line per result file that was scored though its length is wrong.
     """
 
@@ -78,23 +83,24 @@ def compare(
         )
     convention = convention or default_convention(kind)
     names, left_out = _common_sequences(dataset, contenders, skip_missing)
-    scores, warnings = _score_all(dataset, names, contenders, kind, convention)
+    scores, warnings, unknown = _score_all(dataset, names, contenders, kind, convention)
     totals = {
         label: DatasetScore(kind, convention, mean_score([*rows.values()], convention), rows)
         for label, rows in scores.items()
     }
-    return Comparison(dataset.name, kind, convention, totals, left_out, warnings)
+    return Comparison(dataset.name, kind, convention, totals, left_out + unknown, warnings)
 
 
 def load_scorable(dataset: Dataset, name: str) -> Video:
     """Sequence `name` with the ground truth of all its frames.
 
     Raises:
-        DataError: it cannot be read, or only its first box is public.
+        NothingToScoreError: only its first box is known.
+        DataError: it cannot be read.
     """
     video = dataset.load(name)
     if len(video.ground_truth) == 1 < len(video):
-        raise DataError(
+        raise NothingToScoreError(
             f"{video.annotation}: one box for {len(video)} frames; "
             "without ground truth there is nothing to score"
         )
@@ -175,15 +181,22 @@ def _score_all(
     contenders: Sequence[Contender],
     kind: str,
     convention: str,
-) -> tuple[dict[str, dict[str, Score]], tuple[str, ...]]:
-    """Scores by label and sequence, and warnings; all that is wrong is reported at once."""
+) -> tuple[dict[str, dict[str, Score]], tuple[str, ...], tuple[str, ...]]:
+    """Scores by label and sequence, warnings, and sequences of which only the first box is known.
+
+    All that is wrong is reported at once.
+    """
     chosen = convention_named(convention)
     scores: dict[str, dict[str, Score]] = {one.label: {} for one in contenders}
     warnings: list[str] = []
     problems: dict[str, None] = {}
+    unknown: dict[str, str] = {}
     for name in names:
         try:
             video = load_scorable(dataset, name)
+        except NothingToScoreError as error:
+            unknown[name] = str(error)
+            continue
         except SeqTrackError as error:
             problems[str(error)] = None
             continue
@@ -194,10 +207,12 @@ def _score_all(
                 warnings += _length_warning(tracked, chosen)
             except SeqTrackError as error:
                 problems[str(error)] = None
+    if len(unknown) == len(names):
+        problems = dict.fromkeys(unknown.values())
     if problems:
         title = f"{dataset.name}: {{}} files cannot be scored"
         raise ResultsError(list_findings(title, list(problems)))
-    return scores, tuple(warnings)
+    return scores, tuple(warnings), tuple(unknown)
 
 
 def _length_warning(tracked: TrackedSequence, convention: Convention) -> list[str]:

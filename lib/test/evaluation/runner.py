@@ -25,7 +25,8 @@ from lib.test.evaluation.running import (
 )
 from lib.test.evaluation.workers import Outcome, track_in_processes
 from lib.test.tracker.base import Tracker
-from lib.test.tracker.build import TrackerSpec, build_tracker
+from lib.test.tracker.build import build_tracker
+from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.files import check_writable
 
@@ -71,6 +72,16 @@ class RunSummary:
     failed: dict[str, str] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """One line for the end of a run."""
+        count = len(self.finished)
+        tracked = f"{count} sequence{'' if count == 1 else 's'} tracked"
+        if self.frames and self.seconds:
+            rate = self.frames / self.seconds
+            tracked += f" ({self.frames} frames, {rate:.1f} frames/s all in)"
+        return f"{tracked}, {len(self.resumed)} were complete already, {len(self.failed)} failed"
 
     @property
     def done(self) -> set[str]:
@@ -155,6 +166,9 @@ def evaluate(
             else:
                 outcomes = track_in_processes(todo, spec, devices, track, bar.update)
             _collect(outcomes, folder, record, options, summary, bar)
+    for name in names:
+        if name not in summary.done:
+            summary.failed[name] = "nobody said what became of it"
     return summary
 
 
@@ -169,16 +183,15 @@ def _collect(
     """Save every outcome as it comes, and say so; the folder is claimed with the first result."""
     started = time.perf_counter()
     claimed = False
+    before, total = len(summary.done), len(summary.asked)
     for outcome in outcomes:
         if outcome.result is not None and not claimed:
             claim_folder(folder, record, options.overwrite)
             claimed = True
         _keep(outcome, folder, options, summary)
-        _tell(bar, outcome, summary)
+        place = f"[{len(summary.done) - before}/{total - before}]"
+        _tell(bar, place, outcome, summary)
     summary.seconds = time.perf_counter() - started
-    for name in summary.asked:
-        if name not in summary.done:
-            summary.failed[name] = "nobody said what became of it"
 
 
 def _plan(
@@ -241,8 +254,7 @@ def _keep(
     summary.frames += len(outcome.result.boxes)
 
 
-def _tell(bar: tqdm, outcome: Outcome, summary: RunSummary) -> None:
-    place = f"[{len(summary.done)}/{len(summary.asked)}]"
+def _tell(bar: tqdm, place: str, outcome: Outcome, summary: RunSummary) -> None:
     if outcome.name in summary.failed:
         text = f"FAILED: {summary.failed[outcome.name]}"
     else:

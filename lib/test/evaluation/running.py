@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from lib.datasets.sequence import Sequence
 from lib.test.evaluation.results import SequenceResult
 from lib.test.tracker.base import Tracker
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.image_io import write_rgb
 
 OnFrame = Callable[[int, np.ndarray, list[float]], None]
@@ -55,7 +56,7 @@ def run_sequence(
         image = sequence.frames.read(index)
         if index == 0:
             box = list(sequence.init_box)
-            answer = tracker.initialize(image, {"init_bbox": box}) or {}
+            answer = _start(tracker, image, sequence)
         else:
             answer = tracker.track(image)
             box = _checked_box(answer["target_bbox"], sequence, index)
@@ -69,6 +70,13 @@ def run_sequence(
         times=np.array(times),
         confidences=_as_column(confidences),
     )
+
+
+def _start(tracker: Tracker, image: np.ndarray, sequence: Sequence) -> dict[str, Any]:
+    try:
+        return tracker.initialize(image, {"init_bbox": list(sequence.init_box)}) or {}
+    except DataError as error:
+        raise DataError(f"{sequence.annotation}: first box: {error}") from error
 
 
 def _as_column(confidences: list[float | None]) -> np.ndarray | None:

@@ -19,7 +19,8 @@ import torch
 
 from lib.test.evaluation.results import SequenceResult
 from lib.test.tracker.base import Tracker
-from lib.test.tracker.build import TrackerSpec, build_tracker
+from lib.test.tracker.build import build_tracker
+from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,64 @@
+"""Which trackers there are, and what is needed to build one; nothing here imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.config.schema import Config
+from lib.utils.errors import ConfigError, did_you_mean
+
+TRACKER_NAMES = ("seqtrack", "static_box")
+
+
+@dataclass(frozen=True)
+class TrackerSpec:
+    """Everything that is needed to build a tracker in another process.
+
+    Attributes:
+        tracker: one of TRACKER_NAMES.
+        config_name: names the results.
+        config: the network and tracker settings; None for trackers without any.
+        checkpoint: weights file; None for seeded untrained weights.
+        update_key: key of the data set in TEST.UPDATE_INTERVALS.
+    """
+
+    tracker: str
+    config_name: str
+    config: Config | None = None
+    checkpoint: Path | None = None
+    update_key: str = "DEFAULT"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The settings that decide boxes, by dotted key; those of training are left out."""
+        cfg = self.config
+        if cfg is None:
+            return {}
+        width, depth, heads, patch_size = cfg.model.encoder.geometry
+        return {
+            "MODEL.ENCODER": f"width {width}, depth {depth}, heads {heads}, patch {patch_size}",
+            "MODEL.HIDDEN_DIM": cfg.model.hidden_dim,
+            "MODEL.BINS": cfg.model.bins,
+            "MODEL.FEATURE_TYPE": cfg.model.feature_type,
+            "MODEL.DECODER.NHEADS": cfg.model.decoder.nheads,
+            "MODEL.DECODER.DIM_FEEDFORWARD": cfg.model.decoder.dim_feedforward,
+            "MODEL.DECODER.DEC_LAYERS": cfg.model.decoder.dec_layers,
+            "MODEL.DECODER.PRE_NORM": cfg.model.decoder.pre_norm,
+            "DATA.SEQ_FORMAT": cfg.data.seq_format,
+            "TEST.TEMPLATE_FACTOR": cfg.test.template_factor,
+            "TEST.TEMPLATE_SIZE": cfg.test.template_size,
+            "TEST.SEARCH_FACTOR": cfg.test.search_factor,
+            "TEST.SEARCH_SIZE": cfg.test.search_size,
+            "TEST.WINDOW": cfg.test.window,
+            "TEST.NUM_TEMPLATES": cfg.test.num_templates,
+            "TEST.UPDATE_INTERVALS": cfg.test.update_interval_for(self.update_key),
+            "TEST.UPDATE_THRESHOLD": cfg.test.update_threshold_for(self.update_key),
+        }
+
+
+def check_tracker_name(name: str) -> None:
+    """Raise ConfigError, listing the choices, unless `name` is a tracker."""
+    if name not in TRACKER_NAMES:
+        raise ConfigError(
+            f"unknown tracker {name!r}{did_you_mean(name, TRACKER_NAMES)}; "
+            f"choose one of {', '.join(TRACKER_NAMES)}"
+        )

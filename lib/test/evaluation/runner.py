@@ -151,6 +151,8 @@ def evaluate(
     lengths = _plan(dataset, names, folder, options, summary)
     if len(summary.failed) == len(names):
         reasons = [f"{name}: {reason}" for name, reason in summary.failed.items()]
+        if len(reasons) == 1:
+            raise DataError(f"no sequence can be started: {reasons[0]}")
         more = len(reasons) - REASONS_SHOWN
         shown = reasons[:REASONS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
         raise DataError("no sequence can be started\n  " + "\n  ".join(shown))

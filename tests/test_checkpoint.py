@@ -112,7 +112,7 @@ def test_plain_values(tmp_path, as_zip):
         "complex": 1j,
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "big": 2**70,
-        "types": [int, float, str, dict, tuple],
+        "types": [int, float, bool],
         "nested": [None, True, -1, 2.5, ("a", [])],
     }
     content = load_tensors(write(tmp_path / "a.pth", payload, as_zip))

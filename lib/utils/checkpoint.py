@@ -5,7 +5,9 @@ ones get inert stand-ins (`stand_ins`), and a file that names anything else is r
 torch's own restricted loader reads it. Saving writes tensors and plain containers only.
 """
 
+import os
 import pickle
+import stat
 import warnings
 import zipfile
 import zlib
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +78,11 @@ def load_tensors(path: Path | str) -> Any:
         )
     if form not in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD):
         _not_a_checkpoint(path, form)
+    if not scan.complete:
+        raise CheckpointError(
+            f"{path} cannot be read: truncated, damaged or larger inside than any checkpoint; "
+            "nothing in it was run: copy or download it again"
+        )
     return _torch_load(path, scan)
 
 
@@ -93,13 +101,20 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         content, fields = _load_safetensors(path)
     else:
         content = load_tensors(path)
-        fields = content if isinstance(content, Mapping) else {}
+        fields = _items(content) if isinstance(content, dict) else {}
     epoch, net_type = fields.get("epoch"), fields.get("net_type")
     return Checkpoint(
         state=_weights(path, content),
-        epoch=int(str(epoch)) if str(epoch).isdecimal() else None,
+        epoch=_epoch(epoch),
         net_type=net_type if isinstance(net_type, str) else None,
     )
+
+
+def _epoch(value: Any) -> int | None:
+    # safetensors keep it as text.
+    if type(value) is str and value.isascii() and value.isdecimal() and len(value) < 10:
+        return int(value)
+    return int(value) if type(value) is int or isinstance(value, np.integer) else None
 
 
 def read_state_dict(path: Path | str) -> OrderedDict[str, Tensor]:
@@ -152,6 +167,8 @@ def printable(text: str, limit: int = 80) -> str:
 
 def _readable_format(path: Path) -> FileFormat:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():
+            raise CheckpointError(f"{path} is no regular file; name a checkpoint file")
         return file_format(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint file") from None
@@ -178,6 +195,11 @@ def _scan_zip(path: Path, scan: PickleScan) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            if any(one.compress_type != zipfile.ZIP_STORED for one in archive.infolist()):
+                raise CheckpointError(
+                    f"{path} is a compressed zip archive, which PyTorch never writes: if the "
+                    "checkpoint is in it, unpack it first"
+                )
             for name in names:
                 if name.count("/") == 1 and name.endswith("/data.pkl"):
                     with archive.open(name) as stream:
@@ -260,10 +282,11 @@ def _load_safetensors(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, s
 
 
 def _weights(path: Path, content: Any) -> OrderedDict[str, Tensor]:
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
-    name = next((f for f in WEIGHT_FIELDS if isinstance(content.get(f), Mapping)), None)
-    weights = content if name is None else content[name]
+    content = _items(content)
+    name = next((f for f in WEIGHT_FIELDS if isinstance(content.get(f), dict)), None)
+    weights = content if name is None else _items(content[name])
     where = f"{path}" if name is None else f"{path}, field {name!r},"
     if not weights:
         raise CheckpointError(f"{where} holds no weights")
@@ -273,6 +296,11 @@ def _weights(path: Path, content: Any) -> OrderedDict[str, Tensor]:
             raise CheckpointError(f"{where} is not a state dict: {key!r} is {problem}")
     prefix = "module." if all(key.startswith("module.") for key in weights) else ""
     return OrderedDict((key.removeprefix(prefix), t.detach()) for key, t in weights.items())
+
+
+def _items(mapping: dict[Any, Any]) -> dict[Any, Any]:
+    """A copy without attributes: a file may give its dictionaries an `items` of its own."""
+    return dict(dict.items(mapping))
 
 
 def _not_a_weight(key: Any, value: Any) -> str | None:

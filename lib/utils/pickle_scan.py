@@ -31,6 +31,23 @@ class _Mark(NamedTuple):
     pass
 
 
+class _Tuple(NamedTuple):
+    """A tuple, with the number of items in it and in all tuples inside."""
+
+    items: tuple[Any, ...]
+    weight: int
+
+
+_MARK = _Mark()
+_TUPLES = frozenset({"TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_TUPLE"})
+# The text encodings in which pickles keep bytes; others can take minutes for a short text.
+_BYTE_ENCODINGS = ("latin1", "latin-1")
+# A checkpoint of the largest network with its optimizer takes a twentieth of this.
+MAX_OPERATIONS = 1_000_000
+# A small file can nest tuples so that hashing or printing them never ends.
+MAX_TUPLE_WEIGHT = 1_000_000
+
+
 @dataclass
 class PickleScan:
     """What one or more pickles ask for.
@@ -40,7 +57,7 @@ class PickleScan:
         mappings: those of `names` whose objects are filled by key.
         sequences: those of `names` whose objects are appended to.
         protocol: the highest pickle protocol announced.
-        complete: every pickle could be followed to its end.
+        complete: every pickle could be followed to its end, and is of a sane size.
     """
 
     names: dict[str, None] = field(default_factory=dict)
@@ -67,7 +84,9 @@ class _Follower:
         self.memo: dict[int, Any] = {}
 
     def follow(self, stream: BinaryIO) -> None:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MAX_OPERATIONS:
+                raise ValueError("more operations than any checkpoint needs")
             self.step(opcode, argument)
 
     def step(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
@@ -81,7 +100,7 @@ class _Follower:
         elif code in _FETCHING:
             self.stack.append(self.memo[argument])
         elif code == "MARK":
-            self.stack.append(_Mark())
+            self.stack.append(_MARK)
         elif code == "DUP":
             self.stack.append(self.stack[-1])
         else:
@@ -103,8 +122,11 @@ class _Follower:
         if code in _FILLING:
             self.note_filling(code, taken[0])
             return [taken[0]]
+        if code in _TUPLES:
+            return [_tuple(taken)]
         if code in _CALLING:
             called = taken[0]
+            self.check_encoding(called, taken[1])
             return [_Instance(called.name) if isinstance(called, _Global) else None]
         if code in ("GLOBAL", "INST"):
             found = self.found(*argument.split(" ", 1))
@@ -116,6 +138,13 @@ class _Follower:
             return [self.found("copyreg extension", str(argument))]
         value = argument if isinstance(argument, str) else None
         return [value] * len(opcode.stack_after)
+
+    def check_encoding(self, called: Any, arguments: Any) -> None:
+        if called != _Global("_codecs.encode"):
+            return
+        items = arguments.items if isinstance(arguments, _Tuple) else ()
+        if len(items) != 2 or items[1] not in _BYTE_ENCODINGS:
+            self.found("_codecs", "encode with an encoding that is not latin1")
 
     def found(self, module: str, name: str) -> _Global:
         if (module, name) in NAME_MAPPING:
@@ -132,3 +161,10 @@ class _Follower:
                 self.scan.mappings.add(target.name)
             elif code.startswith("APPEND"):
                 self.scan.sequences.add(target.name)
+
+
+def _tuple(items: list[Any]) -> _Tuple:
+    weight = 1 + sum(item.weight if isinstance(item, _Tuple) else 1 for item in items)
+    if weight > MAX_TUPLE_WEIGHT:
+        raise ValueError("tuples within tuples without end")
+    return _Tuple(tuple(items), weight)

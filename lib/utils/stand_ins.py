@@ -70,38 +70,71 @@ class PlainDtype:
 
 
 class PlainArray(np.ndarray):
-    """Takes the place of `numpy.ndarray`, filled from bytes only."""
+    """Takes the place of `numpy.ndarray`, filled from bytes only.
+
+    However a file calls it, it starts empty: the real constructor takes a buffer and a dtype,
+    and would read pointers to objects out of the file's bytes.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "PlainArray":
+        return np.ndarray.__new__(cls, (0,))
 
     def __setstate__(self, state: Any, /) -> None:
         version, shape, dtype, fortran, data = state
-        if not isinstance(data, bytes):
+        if type(data) is not bytes:
             raise ValueError("array of objects, which is not plain numbers")
-        super().__setstate__((version, shape, dtype.resolve(), fortran, data))
+        super().__setstate__((version, shape, _resolved(dtype), fortran, data))
+
+
+def _resolved(dtype: Any) -> np.dtype:
+    if type(dtype) is not PlainDtype:
+        raise ValueError("array of a type that is not one of plain numbers")
+    return dtype.resolve()
 
 
 def _empty_array(*args: Any) -> PlainArray:
-    return np.ndarray.__new__(PlainArray, (0,))
+    return PlainArray()
 
 
-def _numpy_scalar(dtype: PlainDtype, data: bytes) -> Any:
-    return np.frombuffer(data, dtype.resolve(), count=1)[0]
+def _numpy_scalar(dtype: Any, data: Any) -> Any:
+    if type(data) is not bytes:
+        raise ValueError("number that is not made of bytes")
+    return np.frombuffer(data, _resolved(dtype), count=1)[0]
 
 
 def _bytes(*args: Any) -> bytes:
     return bytes(*args) if args and not isinstance(args[0], int) else b""
 
 
+def _text(*args: Any) -> str:
+    # The text of anything else may be endless, or tell where objects lie in memory.
+    if any(type(value) not in (str, bytes, int, float, bool) for value in args):
+        raise ValueError("text of something that is no text and no number")
+    return str(*args)
+
+
+def _collection(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """`kind`, made only of what the file spelled out item by item."""
+
+    def build(*args: Any) -> Any:
+        if any(type(value) not in (list, tuple, set, dict, OrderedDict) for value in args):
+            raise ValueError(f"{kind.__name__} of something that is no collection")
+        return kind(*args)
+
+    return build
+
+
 # Empty and small containers, numbers and numpy values: harmless to build from plain data.
 PLAIN: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": MappingStandIn,
-    "builtins.list": list,
-    "builtins.dict": dict,
-    "builtins.tuple": tuple,
-    "builtins.frozenset": frozenset,
+    "builtins.list": _collection(list),
+    "builtins.dict": _collection(dict),
+    "builtins.tuple": _collection(tuple),
+    "builtins.frozenset": _collection(frozenset),
     "builtins.int": int,
     "builtins.float": float,
     "builtins.bool": bool,
-    "builtins.str": str,
+    "builtins.str": _text,
     "builtins.bytes": _bytes,
     "numpy.dtype": PlainDtype,
     "numpy.ndarray": PlainArray,
@@ -118,7 +151,6 @@ TENSOR_PARTS = frozenset(
         "collections.Counter",
         "_codecs.encode",
         "builtins.set",
-        "builtins.bytearray",
         "builtins.complex",
         "torch.Size",
         "torch.device",

@@ -150,12 +150,7 @@ def evaluate(
     summary = RunSummary(names)
     lengths = _plan(dataset, names, folder, options, summary)
     if len(summary.failed) == len(names):
-        reasons = [f"{name}: {reason}" for name, reason in summary.failed.items()]
-        if len(reasons) == 1:
-            raise DataError(f"no sequence can be started: {reasons[0]}")
-        more = len(reasons) - REASONS_SHOWN
-        shown = reasons[:REASONS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-        raise DataError("no sequence can be started\n  " + "\n  ".join(shown))
+        raise DataError(f"no sequence can be started{_listed(summary.failed)}")
     if lengths:
         for place in filter(None, (folder.root, options.debug_dir)):
             check_writable(place)
@@ -172,6 +167,15 @@ def evaluate(
         if name not in summary.done:
             summary.failed[name] = "nobody said what became of it"
     return summary
+
+
+def _listed(failed: dict[str, str]) -> str:
+    reasons = [f"{name}: {reason}" for name, reason in failed.items()]
+    if len(reasons) == 1:
+        return f": {reasons[0]}"
+    more = len(reasons) - REASONS_SHOWN
+    shown = reasons[:REASONS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+    return "\n  " + "\n  ".join(shown)
 
 
 def _collect(

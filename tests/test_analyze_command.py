@@ -232,9 +232,9 @@ def test_lasot_refuses_short_results(tmp_path: Path, capsys: pytest.CaptureFixtu
     write_lasot(place.data / "bird-1", FRAMES)
     folder = place.results("a")
     write_text(folder / "bird-1.txt", "10,20,30,40\n")
-    assert place.analyze("--config", "a", "--protocol", "lasot") == 2
+    assert place.analyze("--config", "a") == 2
     assert f"{folder / 'bird-1.txt'}: 1 rows for 4 frames" in one_line(capsys)
-    assert place.analyze("--config", "a") == 0, "as a plain folder it is padded"
+    assert place.analyze("--config", "a", "--protocol", "otb") == 0, "by OTB's rules it is padded"
 
 
 def test_convention_is_a_choice(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

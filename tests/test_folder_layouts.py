@@ -47,7 +47,7 @@ def test_each_layout(tmp_path: Path, write: Callable[..., None]) -> None:
     dataset = open_path(tmp_path / "videos")
     assert dataset.name == dataset.results_folder == "videos"
     assert dataset.update_key == "DEFAULT"
-    assert dataset.protocol == "otb"
+    assert dataset.protocol == ("lasot" if write is write_lasot else "otb")
     assert dataset.source == str(tmp_path / "videos")
     assert dataset.sequence_names == ("ball2", "ball10")
     sequence = pickle.loads(pickle.dumps(dataset)).load("ball10")
@@ -325,3 +325,12 @@ def test_folders_that_would_share_a_name_are_refused(tmp_path: Path) -> None:
         write_got10k_folder(tmp_path / "videos" / parent, [name])
     with pytest.raises(DataError, match="would both be called 'a_b_c'; rename one"):
         open_folder(tmp_path / "videos")
+
+
+def test_lasot_flags_choose_lasots_rules(tmp_path: Path) -> None:
+    """By OTB's rules absent targets would count as precise; without flags there is no choice."""
+    for name in ("cat-1", "cat-2"):
+        write_lasot(tmp_path / "videos" / name)
+    assert open_folder(tmp_path / "videos").protocol == "lasot"
+    (tmp_path / "videos" / "cat-2" / "out_of_view.txt").unlink()
+    assert open_folder(tmp_path / "videos").protocol == "otb"

@@ -30,7 +30,7 @@ class Row:
     Attributes:
         name: as given to `--dataset`; in capitals it is the update-interval key.
         results_folder: folder of the raw results.
-        protocol: scoring rules.
+        protocol: scoring rules, a kind that `lib.test.analysis` knows.
         folder: default folder below the data root; '' for data that is generated.
         aliases: other names for `--dataset`.
         subfolder: the part of the data set, such as 'val'; the root may be this folder itself.
@@ -42,7 +42,7 @@ class Row:
         absence: files of flags; the target is visible where all are 0.
         cover: file of GOT-10k cover labels 0..8.
         first_box_only: only the first box is public.
-        nan_means_absent: a row of NaN marks an absent target.
+        nan_means_absent: a row of NaN marks an absent target, as in UAV123.
     """
 
     name: str

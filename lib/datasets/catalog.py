@@ -18,6 +18,7 @@ from lib.datasets.sequence import Dataset, Sequence
 from lib.utils.errors import DataError, did_you_mean
 
 CATALOG = (
+    # Generated sequences flag absent targets; LaSOT's rules are the ones that heed that.
     Row(name="synthetic", results_folder="synthetic", protocol="lasot"),
     Row(
         name="got10k_val",

@@ -99,7 +99,7 @@ def open_folder(path: Path | str) -> Dataset:
         name=folder.name,
         results_folder=folder.name,
         update_key="DEFAULT",
-        protocol="otb",
+        protocol="lasot" if all(map(_has_lasot_flags, folders.values())) else "otb",
         source=str(folder),
         sequence_names=tuple(folders),
         loader=partial(load_folder_sequence, folders),
@@ -162,6 +162,13 @@ def _layout_of(folder: Path) -> Layout | None:
             return layout
     # Ground truth without frames: a broken sequence, which loading has to report.
     return annotated[-1] if annotated else None
+
+
+def _has_lasot_flags(folder: Path) -> bool:
+    """Whether LaSOT's rules can be applied: by OTB's, absent targets would count as precise."""
+    layout = _layout_of(folder)
+    flags = LAYOUTS[0].absence
+    return layout == LAYOUTS[0] and all((folder / file).is_file() for file in flags)
 
 
 def _has_frames(folder: Path) -> bool:

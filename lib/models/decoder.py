@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+# Keys and values, each (B, heads, N, D / heads).
 KeysValues = tuple[Tensor, Tensor]
 
 
@@ -192,6 +193,7 @@ class Decoder(nn.Module):
         Returns:
             `(B, L, D)`, and the keys and values to pass as `past` next time.
         """
+        # Words already read = keys already kept.
         offset = 0 if past is None else past[0][0].shape[2]
         positions = self.embedding.position_embeddings.weight[offset : offset + tokens.shape[1]]
         x = self.embedding(tokens)

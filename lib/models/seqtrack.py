@@ -1,7 +1,7 @@
 """SeqTrack: encode templates and search region, then say x, y, w, h.
 
     features = encoder(templates, search)            (B, L_x + T*L_z, C)
-    memory   = bottleneck(select(features))          (B, M, D)
+    memory   = bottleneck(select(features))          (B, M, D); no bottleneck where C = D
     logits   = vocab_embed(decoder(tokens, memory))  (B, L, bins + 2)
 
 Source: SeqTrack (CVPR 2023). State-dict keys and shapes are those of the released weights.
@@ -17,7 +17,7 @@ from lib.models.decoder import Decoder
 from lib.models.tokens import BoxTokenizer
 from lib.models.vit import MLP, Encoder, VisionTransformer
 
-SEQUENCE_LENGTH = 5  # START and four coordinate tokens, or four and END
+DECODER_LENGTH = 5  # START and four coordinate tokens
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
     tokenizer = build_tokenizer(cfg)
     decoder = Decoder(
         vocabulary_size=tokenizer.vocabulary_size,
-        length=SEQUENCE_LENGTH,
+        length=DECODER_LENGTH,
         dim=cfg.model.hidden_dim,
         heads=cfg.model.decoder.nheads,
         ffn=cfg.model.decoder.dim_feedforward,

@@ -1,9 +1,10 @@
 """The one square crop of SeqTrack, and the way back from it.
 
 Template and search region are cut the same way in training and in testing: a square of
-`factor` times the target's mean side, centred on a box, black where it leaves the image,
-resized to a fixed side. Source: the reference framework's `sample_target`; the rounding and
-the one-pixel border rule below decide which boxes released weights give, so they are kept.
+`factor` times the target's geometric mean side, sqrt(w * h), centred on a box, black where it
+leaves the image, resized to a fixed side. Source: the reference framework's `sample_target`; the
+rounding and the one-pixel border rule below decide which boxes released weights give, so they are
+kept.
 """
 
 import math

@@ -32,5 +32,5 @@ class Tracker(ABC):
 
         Returns:
             `target_bbox`, an xywh list, and whatever else the tracker knows; a `confidence`
-            is written beside the raw results.
+            (on a scale of the tracker's own) is written beside the raw results.
         """

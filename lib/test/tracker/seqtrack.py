@@ -29,7 +29,18 @@ IMAGE_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class TrackerSettings:
-    """The numbers of the tracker; see the TEST section of a configuration."""
+    """The numbers of the tracker; see the TEST section of a configuration.
+
+    Attributes:
+        template_factor: side of the template crop in units of `sqrt(w * h)` of the target.
+        template_size: side of the resized template crop in pixels.
+        search_factor: as `template_factor`, for the search region.
+        search_size: as `template_size`, for the search region.
+        num_templates: T, templates in use.
+        window: whether the window penalty favours the middle of the search region.
+        update_interval: frames between two template updates.
+        update_threshold: score (0..40) that an update needs.
+    """
 
     template_factor: float
     template_size: int
@@ -190,7 +201,11 @@ def _advance(
     confidence: Tensor,
     settings: TrackerSettings,
 ) -> Prediction:
-    """One target's new state from the normalised box that was read out for it."""
+    """One target's new state from the normalised box that was read out for it.
+
+    The box goes from [0, 1] of the crop to image pixels from the crop's corner, then to image
+    pixels, and is clipped.
+    """
     # In float32, as the reference: the last digit decides between two rows of a result file.
     in_crop = (cxcywh * settings.search_size / crop.resize_factor).tolist()
     mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)

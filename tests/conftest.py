@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dataset_files import make_got10k_val, make_lasot
+
 # Before anything imports torch. More threads than this only get in each other's way here.
 _THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(os.cpu_count() or 1, 4)
 os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
@@ -108,3 +110,15 @@ def loopback_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+@pytest.fixture
+def lasot(tmp_path: Path) -> Path:
+    """LaSOT with a few of its sequences, as `make_lasot` writes it."""
+    return make_lasot(tmp_path)
+
+
+@pytest.fixture
+def got10k_val(tmp_path: Path) -> Path:
+    """GOT-10k val with a few sequences, as `make_got10k_val` writes it."""
+    return make_got10k_val(tmp_path)

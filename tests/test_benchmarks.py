@@ -14,8 +14,6 @@ from tests.dataset_files import (
     boxes_text,
     flags_column,
     flags_line,
-    make_got10k_val,
-    make_lasot,
     make_otb,
     paths_of,
     write_frames,
@@ -27,16 +25,6 @@ from tests.dataset_files import (
 PUBLISHED = json.loads(
     (Path(__file__).parent / "kits" / "parity" / "test_sequences.json").read_text("utf-8")
 )
-
-
-@pytest.fixture
-def lasot(tmp_path: Path) -> Path:
-    return make_lasot(tmp_path)
-
-
-@pytest.fixture
-def got10k_val(tmp_path: Path) -> Path:
-    return make_got10k_val(tmp_path)
 
 
 # --- LaSOT ------------------------------------------------------------------------------------

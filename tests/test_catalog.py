@@ -9,8 +9,6 @@ from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import CATALOG, dataset_names, open_dataset
 from lib.utils.errors import ConfigError, DataError
 from tests.dataset_files import (
-    make_got10k_val,
-    make_lasot,
     make_otb,
     paths_of,
     write_got10k,
@@ -21,16 +19,6 @@ from tests.dataset_files import (
 def paths_of_env(**env: str) -> Paths:
     """Paths from environment variables alone."""
     return resolve_paths(env=env)
-
-
-@pytest.fixture
-def lasot(tmp_path: Path) -> Path:
-    return make_lasot(tmp_path)
-
-
-@pytest.fixture
-def got10k_val(tmp_path: Path) -> Path:
-    return make_got10k_val(tmp_path)
 
 
 def test_rows_are_distinct() -> None:

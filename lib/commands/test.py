@@ -13,7 +13,14 @@ from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
 from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, ResultsError
+from lib.utils.errors import (
+    EXIT_OK,
+    EXIT_PARTIAL,
+    ConfigError,
+    DataError,
+    ResultsError,
+    counted,
+)
 from lib.utils.files import sha256_of, user_path
 
 RANDOM_CHECKPOINT = "random"
@@ -42,7 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-frames", type=positive, help="frames per sequence")
     add("--runid", type=count, help="results go to <config>_%%03d")
     add("--float-results", action="store_true", help="keep decimals in the raw results")
-    add("--overwrite", action="store_true", help="track again what is there, from this run")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="track again what is there; results of another run are removed",
+    )
     add(
         "--debug",
         nargs="?",
@@ -76,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     record = _make_record(spec, dataset, args)
     _check_other_run(folder, record, args)
-    say(f"{tracker}/{spec.config_name} on {dataset.name}: {_sequences(len(names))}")
+    say(f"{tracker}/{spec.config_name} on {dataset.name}: {counted(len(names), 'sequence')}")
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.test.evaluation.runner import RunOptions, evaluate
 
@@ -210,10 +221,6 @@ def _check_other_run(folder: ResultsFolder, record: RunRecord, args: argparse.Na
                 f"{error}. With --sequence, the results of the other sequences would go as well: "
                 "leave --sequence out if that is meant"
             ) from None
-
-
-def _sequences(count: int) -> str:
-    return f"{count} sequence{'' if count == 1 else 's'}"
 
 
 def _tell_failures(failed: Mapping[str, str]) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.errors import CheckpointError
 
@@ -104,12 +105,10 @@ def load_pretrained_encoder(
         state["pos_embed"] = resample_positions(state["pos_embed"], search_side, template_side)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    differences = _differences(encoder.state_dict(), state)
+    differences = state_differences(encoder.state_dict(), state)
     if differences:
-        shown = ", ".join(differences[:3]) + (", …" if len(differences) > 3 else "")
         raise CheckpointError(
-            f"{path} does not fit the encoder ({len(differences)} differences: {shown}); "
-            "check MODEL.ENCODER.TYPE"
+            f"{path} does not fit the encoder: {'; '.join(differences)}; check MODEL.ENCODER.TYPE"
         )
     encoder.load_state_dict(state)
 
@@ -144,16 +143,3 @@ def _part(square: Tensor, side: int) -> Tensor:
     if side != square.shape[-1]:
         square = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=True)
     return square.flatten(2).transpose(1, 2)
-
-
-def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> list[str]:
-    """What keeps `state` from loading, one phrase per tensor."""
-    return (
-        [f"{key} missing" for key in own if key not in state]
-        + [f"{key} unexpected" for key in state if key not in own]
-        + [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
-            for key in own
-            if key in state and state[key].shape != own[key].shape
-        ]
-    )

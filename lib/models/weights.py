@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from lib.models.signature import NetworkSignature, recognise, same_network
 from lib.utils.checkpoint import printable, read_checkpoint
 from lib.utils.errors import CheckpointError, did_you_mean
-from lib.utils.files import sha256_of
 
 FINAL_NAMES = ("SEQTRACK.pth.tar", "SEQTRACK.safetensors")
 EPOCH_PATTERN = "SEQTRACK_ep*.pth.tar"
@@ -28,13 +27,11 @@ class CheckpointInfo:
 
     Attributes:
         path: the file.
-        sha256: hexadecimal hash of its content.
         epoch: epoch after which it was written, where the file says.
         net_type: class name of the network, where the file says.
     """
 
     path: Path
-    sha256: str
     epoch: int | None
     net_type: str | None
 
@@ -98,7 +95,7 @@ def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> Che
     path = Path(path)
     checkpoint = read_checkpoint(path)
     own = model.state_dict()
-    differences = _differences(own, checkpoint.state, strict)
+    differences = state_differences(own, checkpoint.state, strict)
     if differences:
         raise CheckpointError(
             f"{path} does not fit this model: {'; '.join(differences)}; "
@@ -107,7 +104,7 @@ def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> Che
     on_meta = any(value.is_meta for value in own.values())
     state = {k: v.to(own[k].dtype) if k in own else v for k, v in checkpoint.state.items()}
     model.load_state_dict(state, strict=strict, assign=on_meta)
-    return CheckpointInfo(path, sha256_of(path), checkpoint.epoch, checkpoint.net_type)
+    return CheckpointInfo(path, checkpoint.epoch, checkpoint.net_type)
 
 
 def _explicit(path: Path) -> Path:
@@ -123,7 +120,9 @@ def _explicit(path: Path) -> Path:
     raise CheckpointError(f"--checkpoint {path}: no such file{hint}")
 
 
-def _differences(own: Mapping[str, Tensor], file: Mapping[str, Tensor], strict: bool) -> list[str]:
+def state_differences(
+    own: Mapping[str, Tensor], file: Mapping[str, Tensor], strict: bool = True
+) -> list[str]:
     """What keeps a state dict from loading, one phrase per kind; empty when nothing does."""
     found = []
     if strict:

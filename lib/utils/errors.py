@@ -15,8 +15,10 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 EXIT_CODES_HELP = (
-    "exit codes: 0 done; 1 part of the work failed (listed); 2 wrong input, nothing started; "
-    "3 training stopped by non-finite numbers; 130 interrupted, 143 terminated, state saved"
+    f"exit codes: {EXIT_OK} done; {EXIT_PARTIAL} part of the work failed (listed); "
+    f"{EXIT_BAD_INPUT} wrong input, nothing started; "
+    f"{EXIT_NON_FINITE} training stopped by non-finite numbers; "
+    f"{EXIT_INTERRUPTED} interrupted, {EXIT_TERMINATED} terminated, state saved"
 )
 
 
@@ -50,6 +52,16 @@ class PartialFailure(SeqTrackError):
     """Part of the work failed; everything else was done and saved."""
 
     exit_code = EXIT_PARTIAL
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "sequence"), counted(2, "sequence")
+        ('1 sequence', '2 sequences')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -132,15 +132,6 @@ def pixel_overlap(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return shared / union
 
 
-def continuous_overlap(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """IoU (N,) of boxes (N, 4) as the GOT-10k toolkit computes it: in 0..1, NaN for NaN boxes."""
-    start = np.maximum(predicted[:, :2], truth[:, :2])
-    end = np.minimum(predicted[:, :2] + predicted[:, 2:], truth[:, :2] + truth[:, 2:])
-    shared = np.maximum(end - start, 0.0).prod(axis=1)
-    union = predicted[:, 2:].prod(axis=1) + truth[:, 2:].prod(axis=1) - shared
-    return np.clip(shared / (union + np.finfo(float).eps), 0.0, 1.0)
-
-
 def center_distance(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Euclidean distance (N,) of the centres x + (w - 1) / 2 of boxes (N, 4), in pixels."""
     return _length(centers(predicted) - centers(truth))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lib.test.analysis.frames import TrackedSequence, continuous_overlap, first_row, rows_not_finite
+from lib.test.analysis.frames import TrackedSequence, first_row, rows_not_finite
+from lib.utils.boxes import iou_xywh
 from lib.utils.errors import DataError, ResultsError
 
 
@@ -38,7 +39,7 @@ def counted_overlaps(
     if bound or (bound is None and tracked.resolution is not None):
         size = _required(tracked, tracked.resolution, "the size of its images")
         truth, predicted = clip_to_image(truth, size), clip_to_image(predicted, size)
-    overlap = continuous_overlap(predicted, truth)[1:]
+    overlap = iou_xywh(predicted, truth)[1:]
     if cover or (cover is None and tracked.cover is not None):
         return overlap[_required(tracked, tracked.cover, "its cover flags")[1:] > 0]
     return overlap

@@ -12,7 +12,6 @@ from lib.test.analysis.frames import (
     TrackedSequence,
     bounded_normalised_distance,
     center_distance,
-    continuous_overlap,
     fill_forward,
     first_row,
     fit_length,
@@ -21,6 +20,7 @@ from lib.test.analysis.frames import (
     rows_not_finite,
     rows_with_nan,
 )
+from lib.utils.boxes import iou_xywh
 from lib.utils.errors import DataError, ResultsError
 
 MISSED = np.inf
@@ -127,7 +127,7 @@ def got10k_ope_errors(
         kept &= ~rows_with_nan(truth)
     if not kept.any():
         raise DataError(f"{tracked.truth_source}: no frame has a ground truth to compare with")
-    overlap = continuous_overlap(predicted, truth)
+    overlap = iou_xywh(predicted, truth)
     center = center_distance(predicted, truth)
     normalised = bounded_normalised_distance(predicted, truth)
     overlap[~kept] = NO_OVERLAP

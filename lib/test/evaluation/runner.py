@@ -27,7 +27,7 @@ from lib.test.evaluation.workers import Outcome, track_in_processes
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
-from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.errors import DataError, SeqTrackError, counted
 from lib.utils.files import check_writable
 
 logger = logging.getLogger(__name__)
@@ -76,8 +76,7 @@ class RunSummary:
     @property
     def text(self) -> str:
         """One line for the end of a run."""
-        count = len(self.finished)
-        tracked = f"{count} sequence{'' if count == 1 else 's'} tracked"
+        tracked = f"{counted(len(self.finished), 'sequence')} tracked"
         if self.frames and self.seconds:
             rate = self.frames / self.seconds
             tracked += f" ({self.frames} frames, {rate:.1f} frames/s all in)"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from lib import __version__
-from lib.commands.entry import run
+from lib.commands.entry import Parser, run
 from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 
 # Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
@@ -20,7 +20,7 @@ COMMANDS = {
 def build_parser() -> argparse.ArgumentParser:
     """The parser of `seqtrack` itself; the rest of the line belongs to the sub-command."""
     lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="seqtrack",
         usage="seqtrack COMMAND [arguments]   (seqtrack COMMAND --help lists them)",
         description="commands:\n" + "\n".join(lines),

@@ -85,7 +85,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         pytest.param(["test", "--help"], 0, "--dataset", id="help of a sub-command"),
         pytest.param(["tset"], 2, "did you mean 'test'", id="typo"),
         pytest.param(["xyzzy"], 2, "choose of test", id="unknown, nothing close"),
-        pytest.param([], 2, "usage", id="nothing given"),
+        pytest.param([], 2, "error: the following arguments are required: command", id="nothing"),
     ],
 )
 def test_console_command(

@@ -70,19 +70,36 @@ def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
             yield Problem(keys, f"must be a multiple of the encoder's patch size ({patch})")
 
 
+def _departures(cfg: "Config") -> Iterator[Problem]:
+    encoder, geometry_known = cfg.model.encoder, True
+    if encoder.type == "custom" and not encoder.patch_size:
+        geometry_known = False
+    if cfg.model.correlation and encoder.stem != "conv":
+        keys = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
+        yield Problem(keys, "needs MODEL.ENCODER.STEM conv, whose features it correlates")
+    if encoder.stem == "conv" and geometry_known and encoder.geometry.patch_size != 16:
+        keys = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
+        yield Problem(keys, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
+    if encoder.stem == "conv" and encoder.pretrain_type != "scratch":
+        keys = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.STEM")
+        yield Problem(keys, "must be scratch: no pre-trained weights have a convolutional stem")
+
+
 def _training_sets(cfg: "Config") -> Iterator[Problem]:
-    names, ratios = cfg.data.train.datasets_name, cfg.data.train.datasets_ratio
-    keys = ("DATA.TRAIN.DATASETS_RATIO", "DATA.TRAIN.DATASETS_NAME")
-    if len(names) != len(ratios):
-        counts = f"{len(ratios)} ratio(s) for {len(names)} data set(s) in DATASETS_NAME"
-        yield Problem(keys, f"{counts}; give one ratio for each")
-    elif not any(ratios):
-        yield Problem(keys[:1], "at least one ratio must be above 0")
+    for part, sets in (("TRAIN", cfg.data.train), ("VAL", cfg.data.val)):
+        names, ratios = sets.datasets_name, sets.datasets_ratio
+        keys = (f"DATA.{part}.DATASETS_RATIO", f"DATA.{part}.DATASETS_NAME")
+        if len(names) != len(ratios):
+            counts = f"{len(ratios)} ratio(s) for {len(names)} data set(s) in DATASETS_NAME"
+            yield Problem(keys, f"{counts}; give one ratio for each")
+        elif names and not any(ratios):
+            yield Problem(keys[:1], "at least one ratio must be above 0")
 
 
 _RULES: tuple[Callable[["Config"], Iterator[Problem]], ...] = (
     _encoder,
     _decoder,
     _crop_sizes,
+    _departures,
     _training_sets,
 )

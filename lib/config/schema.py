@@ -16,21 +16,17 @@ from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from lib.config.fields import (
-    ColourMean,
-    ColourSpread,
     Count,
     DatasetKey,
     FrozenMapping,
-    ListOf,
-    NotNegative,
     Plain,
     Positive,
     Section,
     Share,
-    Text,
     over,
 )
 from lib.config.rules import find_problems
+from lib.config.schema_training import Data, Fraction, Training
 
 
 class Geometry(NamedTuple):
@@ -72,12 +68,6 @@ DEFAULT_UPDATE_THRESHOLD = FrozenMapping(
 )
 
 
-def _only_one(value: int) -> int:
-    if value != 1:
-        raise ValueError("must be 1: a sample has exactly one search region")
-    return value
-
-
 class Encoder(Section):
     """MODEL.ENCODER: the ViT that reads templates and search region together."""
 
@@ -101,6 +91,13 @@ class Encoder(Section):
     """Without effect; old files hold it."""
     use_checkpoint: bool = False
     """Recompute activations in the backward pass: less memory, slower training."""
+    stem: Literal["patch", "conv"] = "patch"
+    """What makes tokens of pixels: one convolution over whole patches, or a few small ones
+    (Xiao et al., Early convolutions help transformers see better, 2021; needs PATCH_SIZE 16)."""
+    tied_query_key: bool = False
+    """Start training with equal query and key weights in every block: from scratch, tokens that
+    look alike then attend to each other at once (Trockman and Kolter, Mimetic initialization,
+    2023). The weights are free to part afterwards."""
 
     @property
     def geometry(self) -> Geometry:
@@ -141,120 +138,16 @@ class Model(Section):
     """Coordinate tokens; the vocabulary has two more, END and START."""
     feature_type: Literal["x", "xz", "token"] = "x"
     """What the decoder reads: search tokens, all tokens, or their mean."""
+    template_box: bool = False
+    """Tell the network where in the template the target is: its shape cannot be seen in a
+    square crop. Off in SeqTrack; see docs/tiny.md."""
+    correlation: bool = False
+    """Add to every search token how it correlates with the template (SiamFC, 2016; needs STEM
+    conv). Off in SeqTrack; see docs/tiny.md."""
     encoder: Encoder = Encoder()
     """The image encoder."""
     decoder: Decoder = Decoder()
     """The token decoder."""
-
-
-class Scheduler(Section):
-    """TRAIN.SCHEDULER: how the learning rate falls."""
-
-    type: Literal["step"] = "step"
-    """`step`: times DECAY_RATE after every LR_DROP_EPOCH epochs."""
-    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Factor of one drop."""
-
-
-class Training(Section):
-    """TRAIN: optimisation."""
-
-    lr: Positive = 1e-4
-    """Learning rate; the encoder's is times ENCODER_MULTIPLIER."""
-    weight_decay: NotNegative = 1e-4
-    """AdamW weight decay of all parameters."""
-    epoch: Count = 500
-    """Number of epochs."""
-    lr_drop_epoch: Count = 400
-    """Epochs until the learning rate drops."""
-    batch_size: Count = 8
-    """Samples per process (per GPU) and step."""
-    num_worker: Annotated[int, Field(ge=0)] = 8
-    """Data-loading processes per training process; 0 loads in the training process."""
-    optimizer: Literal["ADAMW"] = "ADAMW"
-    """The optimizer."""
-    encoder_multiplier: NotNegative = 0.1
-    """Share of LR that the encoder gets; 0 freezes it."""
-    freeze_encoder: bool = False
-    """Train the decoder only, but for what ENCODER_OPEN names."""
-    encoder_open: Annotated[tuple[Text, ...], ListOf] = ()
-    """Parameters of a frozen encoder that train: items 0 and 1 exact names, others substrings."""
-    ce_weight: NotNegative = 1.0
-    """Weight of the token cross-entropy."""
-    print_interval: Count = 50
-    """Steps between two lines of the log."""
-    grad_clip_norm: NotNegative = 0.1
-    """Largest norm of all gradients together; 0 leaves them alone."""
-    scheduler: Scheduler = Scheduler()
-    """The learning-rate schedule."""
-
-
-class TrainingSets(Section):
-    """DATA.TRAIN: what samples are drawn from."""
-
-    datasets_name: Annotated[tuple[Text, ...], ListOf, Field(min_length=1)] = (
-        "LASOT",
-        "GOT10K_vottrain",
-    )
-    """Training data sets."""
-    datasets_ratio: Annotated[tuple[NotNegative, ...], ListOf, Field(min_length=1)] = (1.0, 1.0)
-    """How often each is drawn from, relative to the others."""
-    sample_per_epoch: Count = 60000
-    """Samples of one epoch, over all processes."""
-
-
-class CropSampling(Section):
-    """What the search region and the templates of a training sample have in common."""
-
-    size: Count = 256
-    """Side of the crop in pixels."""
-    factor: Positive = 4.0
-    """Side of the crop before resizing, in units of sqrt(box area)."""
-
-
-class SearchSampling(CropSampling):
-    """DATA.SEARCH: the search region of a training sample, and the network's search size."""
-
-    number: Annotated[int, AfterValidator(_only_one)] = 1
-    """Search regions per sample: 1."""
-    center_jitter: NotNegative = 3.5
-    """Range of the random centre shift, in units of sqrt(box area)."""
-    scale_jitter: NotNegative = 0.5
-    """Standard deviation of the random log scale."""
-
-
-class TemplateSampling(CropSampling):
-    """DATA.TEMPLATE: the templates of a training sample, and the network's template size."""
-
-    number: Count = 1
-    """Templates per sample."""
-    center_jitter: NotNegative = 0.0
-    """Range of the random centre shift, in units of sqrt(box area)."""
-    scale_jitter: NotNegative = 0.0
-    """Standard deviation of the random log scale."""
-
-
-class Data(Section):
-    """DATA: training samples."""
-
-    mean: Annotated[tuple[ColourMean, ColourMean, ColourMean], ListOf] = (0.485, 0.456, 0.406)
-    """Mean of the channels R, G, B, for images in [0, 1]."""
-    std: Annotated[tuple[ColourSpread, ColourSpread, ColourSpread], ListOf] = (0.229, 0.224, 0.225)
-    """Standard deviation of the channels R, G, B."""
-    max_sample_interval: Count = 200
-    """Largest distance in frames between the frames of a sample and its base frame."""
-    sampler_mode: Literal["order", "causal"] = "order"
-    """`order`: frames around a base frame, sorted either way; `causal`: templates come first."""
-    loader: Literal["tracking"] = "tracking"
-    """The kind of samples."""
-    seq_format: Literal["xywh", "whxy", "corner"] = "xywh"
-    """Order of the four tokens; `xywh` and `whxy` mean the centre, `corner` x1, y1, x2, y2."""
-    train: TrainingSets = TrainingSets()
-    """The training data sets."""
-    search: SearchSampling = SearchSampling()
-    """The search region."""
-    template: TemplateSampling = TemplateSampling()
-    """The templates."""
 
 
 class Tracking(Section):
@@ -275,6 +168,10 @@ class Tracking(Section):
     """Without effect; old files name the checkpoint's epoch with it."""
     window: bool = False
     """Multiply the centre tokens' probabilities by a Hann window."""
+    decoding: Literal["argmax", "expectation"] = "argmax"
+    """A coordinate is the likeliest bin, or the mean of the bins around it by probability."""
+    size_prior: Fraction = 0.0
+    """Share of the log size by which every answer is pulled toward the first box."""
     num_templates: Count = 1
     """Templates in use; with more than 1, all but the first are replaced now and then."""
     update_intervals: Annotated[

@@ -182,6 +182,7 @@ class Decoder(nn.Module):
         tokens: Tensor,
         memory: list[KeysValues],
         past: list[KeysValues] | None = None,
+        opening: Tensor | None = None,
     ) -> tuple[Tensor, list[KeysValues]]:
         """Run words `(B, L)` through all layers.
 
@@ -189,6 +190,7 @@ class Decoder(nn.Module):
             tokens: `(B, L)` int64; with `past`, the one word that follows it.
             memory: what `project_memory` returned.
             past: what this function returned for the words before, or None.
+            opening: `(B, D)` to add to the first of `tokens`, or None.
 
         Returns:
             `(B, L, D)`, and the keys and values to pass as `past` next time.
@@ -197,6 +199,8 @@ class Decoder(nn.Module):
         offset = 0 if past is None else past[0][0].shape[2]
         positions = self.embedding.position_embeddings.weight[offset : offset + tokens.shape[1]]
         x = self.embedding(tokens)
+        if opening is not None:
+            x = torch.cat([x[:, :1] + opening[:, None], x[:, 1:]], dim=1)
         kept = []
         for i, layer in enumerate(self.body.layers):
             x, keys_values = layer(x, positions, memory[i], None if past is None else past[i])

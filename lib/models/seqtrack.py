@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lib.config.schema import Config
 from lib.models.decoder import Decoder
+from lib.models.template_box import log_size
 from lib.models.tokens import BoxTokenizer
 from lib.models.vit import MLP, Encoder, VisionTransformer
 
@@ -76,6 +77,14 @@ class SeqTrack(nn.Module):
         self.bottleneck = nn.Linear(body.width, hidden_dim)
         self.decoder = decoder
         self.vocab_embed = MLP([hidden_dim, hidden_dim, hidden_dim, vocabulary_size])
+        # START also says how wide and high the target is in the first template.
+        self.start_size = nn.Linear(2, hidden_dim) if body.template_box is not None else None
+
+    def encode(
+        self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
+    ) -> Tensor:
+        """Features `(B, N, C)`; see `VisionTransformer.embed` for the arguments."""
+        return self.encoder(templates, search, template_boxes)
 
     def memory(self, features: Tensor) -> Tensor:
         """What the decoder attends to, `(B, M, D)`, from the encoder's `(B, N, C)`."""
@@ -86,21 +95,51 @@ class SeqTrack(nn.Module):
         # The reference leaves the bottleneck out when the widths agree; its weights exist anyway.
         return features if features.shape[-1] == self.hidden_dim else self.bottleneck(features)
 
-    def forward(self, templates: Tensor, search: Tensor, tokens: Tensor) -> Tensor:
+    def logits(
+        self, memory: Tensor, tokens: Tensor, template_boxes: Tensor | None = None
+    ) -> Tensor:
+        """Teacher-forced logits for a ready memory.
+
+        Args:
+            memory: `(B, M, D)`.
+            tokens: `(B, L)` decoder input, START first.
+            template_boxes: as in `VisionTransformer.embed`.
+
+        Returns:
+            `(B, L, bins + 2)` logits of the word after each input word.
+        """
+        keys_values = self.decoder.project_memory(memory, self.pos_embed)
+        hidden, _ = self.decoder(tokens, keys_values, opening=self._opening(template_boxes))
+        return self.vocab_embed(hidden)
+
+    def _opening(self, template_boxes: Tensor | None) -> Tensor | None:
+        """What START says besides its own word, `(B, D)`, or None."""
+        if self.start_size is None:
+            return None
+        if template_boxes is None:
+            raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+        return self.start_size(log_size(template_boxes[:, 0]))
+
+    def forward(
+        self,
+        templates: Tensor,
+        search: Tensor,
+        tokens: Tensor,
+        template_boxes: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits.
 
         Args:
             templates: `(B, T, 3, S_z, S_z)` normalised images.
             search: `(B, 3, S_x, S_x)` normalised images.
             tokens: `(B, L)` decoder input, START first.
+            template_boxes: as in `VisionTransformer.embed`.
 
         Returns:
             `(B, L, bins + 2)` logits of the word after each input word.
         """
-        memory = self.memory(self.encoder(templates, search))
-        keys_values = self.decoder.project_memory(memory, self.pos_embed)
-        hidden, _ = self.decoder(tokens, keys_values)
-        return self.vocab_embed(hidden)
+        memory = self.memory(self.encode(templates, search, template_boxes))
+        return self.logits(memory, tokens, template_boxes)
 
     def generate(
         self,
@@ -109,6 +148,7 @@ class SeqTrack(nn.Module):
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
         return_distributions: bool = False,
+        template_boxes: Tensor | None = None,
     ) -> Generation:
         """Read the box out: four greedy tokens.
 
@@ -118,9 +158,12 @@ class SeqTrack(nn.Module):
             tokenizer: knows START and the number of bins.
             window: factors `(4, bins)` from `tokenizer.window`, or None for no penalty.
             return_distributions: keep all values, not only those of the chosen tokens.
+            template_boxes: as in `VisionTransformer.embed`.
         """
-        memory = self.memory(self.encoder(templates, search))
-        return self.generate_from_memory(memory, tokenizer, window, return_distributions)
+        memory = self.memory(self.encode(templates, search, template_boxes))
+        return self.generate_from_memory(
+            memory, tokenizer, window, return_distributions, template_boxes
+        )
 
     def generate_from_memory(
         self,
@@ -128,14 +171,16 @@ class SeqTrack(nn.Module):
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
         return_distributions: bool = False,
+        template_boxes: Tensor | None = None,
     ) -> Generation:
         """As `generate`, for a ready memory `(B, M, D)`."""
         keys_values = self.decoder.project_memory(memory, self.pos_embed)
         word = torch.full((len(memory), 1), tokenizer.start, device=memory.device)
+        opening = self._opening(template_boxes)
         past = None
         tokens, confidence, distributions = [], [], []
         for i in range(4):
-            hidden, past = self.decoder(word, keys_values, past)
+            hidden, past = self.decoder(word, keys_values, past, opening if i == 0 else None)
             logits = self.vocab_embed(hidden[:, -1])
             values = logits.float().softmax(dim=-1)[:, : tokenizer.bins]
             if window is not None:
@@ -189,6 +234,10 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
         heads=heads,
         drop_path=cfg.model.encoder.drop_path,
         use_checkpoint=cfg.model.encoder.use_checkpoint,
+        stem=cfg.model.encoder.stem,
+        tied_query_key=cfg.model.encoder.tied_query_key,
+        template_box=cfg.model.template_box,
+        correlation=cfg.model.correlation,
     )
     tokenizer = build_tokenizer(cfg)
     decoder = Decoder(

@@ -98,7 +98,7 @@ class BoxTokenizer:
         """Boxes that tokens say.
 
         Args:
-            tokens: `(B, 4)` integer coordinate tokens.
+            tokens: `(B, 4)` coordinate tokens, or means of them as `expected` gives.
 
         Returns:
             `(B, 4)` float32 cxcywh, normalised to the search crop.
@@ -111,3 +111,21 @@ class BoxTokenizer:
         else:
             values = tokens.float()
         return values / (self.bins - 1)
+
+    def expected(self, distributions: Tensor) -> Tensor:
+        """Means of the coordinate bins about the likeliest one, weighted by probability.
+
+        Bins farther than a sixteenth of all from the likeliest do not count: another peak is
+        another answer, and the mean of two answers is none.
+
+        Args:
+            distributions: `(B, 4, bins)` as `SeqTrack.generate` gives.
+
+        Returns:
+            `(B, 4)` float32 in units of tokens.
+        """
+        bins = torch.arange(self.bins, device=distributions.device)
+        best = distributions.argmax(dim=-1, keepdim=True)
+        near = (bins - best).abs() <= self.bins // 16
+        weights = distributions.float() * near
+        return (weights * bins).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)

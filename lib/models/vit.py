@@ -2,7 +2,8 @@
 
 Blocks and patch embedding are timm's, which carry the parameter names of MAE and of the
 released weights. All images are cut into patches by one shared convolution; the tokens of the
-search region come first, then those of template 1 .. T; every token attends to every other.
+search region come first, then those of template 1 .. T; every token attends to all. A stem and
+two inputs that SeqTrack does not have can be switched on for training from scratch.
 Source: SeqTrack (CVPR 2023), section 3.2.
 """
 
@@ -15,6 +16,10 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+from lib.models.correlation import Correlation
+from lib.models.stem import STRIDE, ConvStem
+from lib.models.template_box import TemplateBox, covered_share
 
 # The epsilon of MAE's encoder.
 LayerNorm = functools.partial(nn.LayerNorm, eps=1e-6)
@@ -32,6 +37,10 @@ class VisionTransformer(nn.Module):
         heads: attention heads per block.
         drop_path: stochastic depth rate of the last block, linear from 0 at the first.
         use_checkpoint: recompute every block in the backward pass to save memory.
+        stem: `patch` or `conv`, see `lib.models.stem`.
+        tied_query_key: start with equal query and key weights.
+        template_box: hear where the target is in the templates, see `lib.models.template_box`.
+        correlation: add correlation features to the search tokens, see `lib.models.correlation`.
     """
 
     def __init__(
@@ -45,14 +54,28 @@ class VisionTransformer(nn.Module):
         heads: int,
         drop_path: float = 0.0,
         use_checkpoint: bool = False,
+        stem: str = "patch",
+        tied_query_key: bool = False,
+        template_box: bool = False,
+        correlation: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
         self.use_checkpoint = use_checkpoint
         self.search_tokens = (search_size // patch_size) ** 2
         self.template_tokens = (template_size // patch_size) ** 2
-        self.patch_embed = PatchEmbed(
-            img_size=None, patch_size=patch_size, embed_dim=width, strict_img_size=False
+        self.template_cells = template_size // STRIDE
+        if stem == "conv":
+            self.patch_embed = ConvStem(width)
+        else:
+            self.patch_embed = PatchEmbed(
+                img_size=None, patch_size=patch_size, embed_dim=width, strict_img_size=False
+            )
+        self.template_box = (
+            TemplateBox(width, template_size // patch_size) if template_box else None
+        )
+        self.correlation = (
+            Correlation(self.patch_embed.channels, width, template_size) if correlation else None
         )
         # Rows 0 .. L_x-1 belong to the search region; all templates share the other L_z rows.
         rows = self.search_tokens + self.template_tokens
@@ -69,37 +92,65 @@ class VisionTransformer(nn.Module):
             for i in range(depth)
         )
         self.norm = LayerNorm(width)
-        self._initialise()
+        self._initialise(tied_query_key)
 
-    def _initialise(self) -> None:
+    def _initialise(self, tied_query_key: bool) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
+        if tied_query_key:
+            for block in self.blocks:
+                query, key, _ = block.attn.qkv.weight.data.chunk(3)
+                # Wide enough for like tokens to stand out in the softmax from the first step.
+                nn.init.normal_(query, std=1.5 / self.width**0.5)
+                key.copy_(query)
 
-    def embed(self, templates: Tensor, search: Tensor) -> Tensor:
+    def embed(
+        self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
+    ) -> Tensor:
         """Patch tokens with positions.
 
         Args:
             templates: `(B, T, 3, S_z, S_z)` normalised images.
             search: `(B, 3, S_x, S_x)` normalised images.
+            template_boxes: `(B, T, 4)` xywh normalised to the templates; heard only by a network
+                that was built to.
 
         Returns:
             `(B, L_x + T * L_z, C)`.
         """
         batch, count = templates.shape[:2]
-        x = self.patch_embed(search) + self.pos_embed[:, : self.search_tokens]
-        z = self.patch_embed(templates.flatten(0, 1)) + self.pos_embed[:, self.search_tokens :]
-        return torch.cat([x, z.reshape(batch, count * self.template_tokens, self.width)], dim=1)
+        images = templates.flatten(0, 1)
+        if self.correlation is None:
+            x, z = self.patch_embed(search), self.patch_embed(images)
+        else:
+            place, target = self.patch_embed.features(search), self.patch_embed.features(images)
+            share = None
+            if self.template_box is not None and template_boxes is not None:
+                share = covered_share(template_boxes, self.template_cells)
+            x = self.patch_embed.tokens(place)
+            x = x + self.correlation(target.unflatten(0, (batch, count)), place, share)
+            z = self.patch_embed.tokens(target)
+        x = x + self.pos_embed[:, : self.search_tokens]
+        z = z + self.pos_embed[:, self.search_tokens :]
+        z = z.reshape(batch, count * self.template_tokens, self.width)
+        if self.template_box is not None:
+            if template_boxes is None:
+                raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+            z = z + self.template_box(template_boxes)
+        return torch.cat([x, z], dim=1)
 
-    def forward(self, templates: Tensor, search: Tensor) -> Tensor:
+    def forward(
+        self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
+    ) -> Tensor:
         """Encode templates `(B, T, 3, S_z, S_z)` and search `(B, 3, S_x, S_x)`.
 
         Returns:
             `(B, L_x + T * L_z, C)` tokens, those of the search region first.
         """
-        tokens = self.embed(templates, search)
+        tokens = self.embed(templates, search, template_boxes)
         for block in self.blocks:
             if self.use_checkpoint and self.training:
                 tokens = checkpoint(block, tokens, use_reentrant=False)
@@ -115,9 +166,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, templates: Tensor, search: Tensor) -> Tensor:
+    def forward(
+        self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
+    ) -> Tensor:
         """See `VisionTransformer.forward`."""
-        return self.body(templates, search)
+        return self.body(templates, search, template_boxes)
 
 
 class MLP(nn.Module):

@@ -12,6 +12,7 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.test.tracker.base import Tracker
+from lib.test.tracker.mil import MIL
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.tracker.spec import TrackerSpec, check_tracker_name
 from lib.test.tracker.static_box import StaticBox
@@ -57,6 +58,8 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
     check_tracker_name(spec.tracker)
     if spec.tracker == "static_box":
         return StaticBox()
+    if spec.tracker == "mil":
+        return MIL()
     if spec.config is None:
         raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
     # Convolutions in TF32 would round the patches, and with them some of the tokens.

@@ -14,17 +14,14 @@ import torch
 from torch import Tensor
 
 from lib.config.schema import Config
-from lib.models.seqtrack import SeqTrack, build_tokenizer
+from lib.models.pixels import normalise
+from lib.models.seqtrack import Generation, SeqTrack, build_tokenizer
 from lib.models.tokens import BoxTokenizer
 from lib.test.tracker.base import Info, Tracker
 from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
-
-# Always these, whatever DATA.MEAN and DATA.STD say: released weights were measured so.
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class TrackerSettings:
         window: whether the window penalty favours the middle of the search region.
         update_interval: frames between two template updates.
         update_threshold: score (0..40) that an update needs.
+        expectation: whether a coordinate is the mean about the likeliest bin instead of the bin.
+        size_prior: share of the log size by which an answer is pulled toward the first box.
     """
 
     template_factor: float
@@ -50,6 +49,8 @@ class TrackerSettings:
     window: bool
     update_interval: int
     update_threshold: float
+    expectation: bool = False
+    size_prior: float = 0.0
 
     @classmethod
     def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
@@ -83,6 +84,8 @@ class TrackerSettings:
             window=test.window,
             update_interval=test.update_interval_for(update_key),
             update_threshold=test.update_threshold_for(update_key),
+            expectation=test.decoding == "expectation",
+            size_prior=test.size_prior,
         )
 
 
@@ -93,11 +96,15 @@ class TargetState:
     Attributes:
         box: xywh in image pixels.
         templates: `(T, 3, S, S)` normalised crops on the network's device.
+        template_boxes: `(T, 4)` the target in them, xywh normalised to the crop.
+        first_size: width and height in the first frame, in image pixels.
         frame: number of the last frame; 0 is the first one.
     """
 
     box: Box
     templates: Tensor
+    template_boxes: Tensor
+    first_size: tuple[float, float]
     frame: int = 0
 
 
@@ -122,12 +129,21 @@ class Prediction:
     resize_factor: float
 
 
-def normalise(pixels: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
-    """B crops `(S, S, 3)` uint8 RGB as `(B, 3, S, S)` float32, normalised on the device."""
-    batch = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).float() / 255.0
-    mean = torch.tensor(IMAGE_MEAN, device=device)[:, None, None]
-    std = torch.tensor(IMAGE_STD, device=device)[:, None, None]
-    return (batch - mean) / std
+def to_pixels(crops: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
+    """B crops `(S, S, 3)` uint8 RGB as `(B, 3, S, S)` float32, normalised on the device.
+
+    Always by ImageNet's mean, whatever DATA.MEAN says: released weights were measured so.
+    """
+    return normalise(torch.from_numpy(np.stack(crops)).to(device))
+
+
+def _box_in_template(crop: Crop, size: int, device: torch.device | str) -> Tensor:
+    """The box that a template was cut around, `(4,)` xywh normalised to it.
+
+    By S - 1, as the boxes of training samples are.
+    """
+    w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
+    return torch.tensor([0.5 - w / 2, 0.5 - h / 2, w, h], dtype=torch.float32, device=device)
 
 
 def start_target(
@@ -144,8 +160,14 @@ def start_target(
             "with w and h above zero are needed"
         )
     crop = crop_square(image, box, settings.template_factor, settings.template_size)
-    template = normalise([crop.pixels], device)
-    return TargetState(crop.box, template.expand(settings.num_templates, -1, -1, -1))
+    template = to_pixels([crop.pixels], device)
+    placed = _box_in_template(crop, settings.template_size, device)
+    return TargetState(
+        box=crop.box,
+        templates=template.expand(settings.num_templates, -1, -1, -1),
+        template_boxes=placed.expand(settings.num_templates, -1),
+        first_size=(crop.box[2], crop.box[3]),
+    )
 
 
 @torch.inference_mode()
@@ -178,9 +200,10 @@ def track_step(
         for image, state in zip(images, states, strict=True)
     ]
     templates = torch.stack([state.templates for state in states])
-    search = normalise([crop.pixels for crop in crops], templates.device)
-    said = network.generate(templates, search, tokenizer, window)
-    boxes = tokenizer.decode(said.tokens).cpu()
+    placed = torch.stack([state.template_boxes for state in states])
+    search = to_pixels([crop.pixels for crop in crops], templates.device)
+    said = network.generate(templates, search, tokenizer, window, settings.expectation, placed)
+    boxes = _decode(said, tokenizer).cpu()
     tokens, confidence = said.tokens.tolist(), said.confidence.cpu().double()
     if not confidence.isfinite().all():
         raise CheckpointError(
@@ -190,6 +213,23 @@ def track_step(
         _advance(state, image, crop, boxes[i], tokens[i], confidence[i], settings)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
     ]
+
+
+def _decode(said: Generation, tokenizer: BoxTokenizer) -> Tensor:
+    """Boxes `(B, 4)` cxcywh, normalised, of what was said: likeliest bins, or means about them."""
+    if said.distributions is None:
+        return tokenizer.decode(said.tokens)
+    return tokenizer.decode(tokenizer.expected(said.distributions))
+
+
+def _pull_size(box: Box, first_size: tuple[float, float], share: float) -> Box:
+    """The xywh `box` with its log size pulled toward the first one's, about the same centre."""
+    x, y, w, h = box
+    new_w, new_h = (
+        max(now, 1e-6) ** (1 - share) * first**share
+        for now, first in zip((w, h), first_size, strict=True)
+    )
+    return (x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h)
 
 
 def _advance(
@@ -209,6 +249,8 @@ def _advance(
     # In float32, as the reference: the last digit decides between two rows of a result file.
     in_crop = (cxcywh * settings.search_size / crop.resize_factor).tolist()
     mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
+    if settings.size_prior:
+        mapped = _pull_size(mapped, state.first_size, settings.size_prior)
     box = clip_xywh(mapped, *image.shape[:2])
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
@@ -222,8 +264,14 @@ def _advance(
     new = replace(state, box=box, frame=frame)
     if updated:
         template = crop_square(image, box, settings.template_factor, settings.template_size)
-        pixels = normalise([template.pixels], state.templates.device)
-        new = replace(new, templates=replace_oldest(state.templates, pixels[0]))
+        device = state.templates.device
+        pixels = to_pixels([template.pixels], device)[0]
+        placed = _box_in_template(template, settings.template_size, device)
+        new = replace(
+            new,
+            templates=replace_oldest(state.templates, pixels),
+            template_boxes=replace_oldest(state.template_boxes, placed),
+        )
     return Prediction(
         state=new,
         tokens=tuple(tokens),

@@ -6,7 +6,7 @@ from pathlib import Path
 from lib.config.schema import Config
 from lib.utils.errors import ConfigError, did_you_mean
 
-TRACKER_NAMES = ("seqtrack", "static_box")
+TRACKER_NAMES = ("seqtrack", "static_box", "mil")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,20 @@ class TrackerSpec:
             "TEST.NUM_TEMPLATES": cfg.test.num_templates,
             "TEST.UPDATE_INTERVALS": cfg.test.update_interval_for(self.update_key),
             "TEST.UPDATE_THRESHOLD": cfg.test.update_threshold_for(self.update_key),
+            **self._departures(cfg),
         }
+
+    @staticmethod
+    def _departures(cfg: Config) -> dict[str, object]:
+        """What is not SeqTrack's way, where it is on."""
+        departures = {
+            "MODEL.ENCODER.STEM": (cfg.model.encoder.stem, "patch"),
+            "MODEL.TEMPLATE_BOX": (cfg.model.template_box, False),
+            "MODEL.CORRELATION": (cfg.model.correlation, False),
+            "TEST.DECODING": (cfg.test.decoding, "argmax"),
+            "TEST.SIZE_PRIOR": (cfg.test.size_prior, 0.0),
+        }
+        return {key: value for key, (value, plain) in departures.items() if value != plain}
 
 
 def check_tracker_name(name: str) -> None:

@@ -28,10 +28,10 @@ def replace_oldest(templates: Tensor, new: Tensor) -> Tensor:
     """Append `new` and drop the oldest template but the first, which is permanent.
 
     Args:
-        templates: `(T, 3, S, S)`, T > 1.
-        new: `(3, S, S)`.
+        templates: `(T, ...)`, T > 1: the templates, or what goes with each.
+        new: `(...)`.
 
     Returns:
-        `(T, 3, S, S)`; the input is left as it was.
+        `(T, ...)`; the input is left as it was.
     """
     return torch.cat([templates[:1], templates[2:], new[None]])

@@ -1,0 +1,219 @@
+"""The sections TRAIN and DATA: optimisation, and what a training sample is made of.
+
+Part of `lib/config/schema.py`, which every other module imports. Defaults are those of the
+reference implementation; what it did not have is off. The source of an option is named with it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from lib.config.fields import (
+    ColourMean,
+    ColourSpread,
+    Count,
+    ListOf,
+    NotNegative,
+    Positive,
+    Section,
+    Share,
+    Text,
+)
+
+Whole = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _only_one(value: int) -> int:
+    if value != 1:
+        raise ValueError("must be 1: a sample has exactly one search region")
+    return value
+
+
+class Scheduler(Section):
+    """TRAIN.SCHEDULER: how the learning rate changes."""
+
+    type: Literal["step", "cosine"] = "step"
+    """`step`: times DECAY_RATE after every LR_DROP_EPOCH epochs. `cosine`: half a cosine from LR
+    to LR * FINAL_SHARE over the whole training (Loshchilov and Hutter, SGDR, 2017)."""
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Factor of one drop of `step`."""
+    warmup_steps: Whole = 0
+    """Optimizer steps of linear growth from 0 at the start (Goyal et al., 2017); 0: none."""
+    final_share: Fraction = 0.0
+    """Share of LR that `cosine` ends at."""
+
+
+class Training(Section):
+    """TRAIN: optimisation."""
+
+    lr: Positive = 1e-4
+    """Learning rate; the encoder's is times ENCODER_MULTIPLIER."""
+    weight_decay: NotNegative = 1e-4
+    """AdamW weight decay of all parameters."""
+    betas: Annotated[tuple[Fraction, Fraction], ListOf] = (0.9, 0.999)
+    """AdamW's decay of the mean and of the square of the gradient."""
+    epoch: Count = 500
+    """Number of epochs."""
+    lr_drop_epoch: Count = 400
+    """Epochs until the learning rate drops."""
+    batch_size: Count = 8
+    """Samples per process (per GPU) and forward pass."""
+    accumulate: Count = 1
+    """Forward passes per optimizer step; the effective batch is BATCH_SIZE * processes * this."""
+    num_worker: Whole = 8
+    """Data-loading processes per training process; 0 loads in the training process."""
+    optimizer: Literal["ADAMW"] = "ADAMW"
+    """The optimizer."""
+    encoder_multiplier: NotNegative = 0.1
+    """Share of LR that the encoder gets; 0 freezes it."""
+    freeze_encoder: bool = False
+    """Train the decoder only, but for what ENCODER_OPEN names."""
+    encoder_open: Annotated[tuple[Text, ...], ListOf] = ()
+    """Parameters of a frozen encoder that train: items 0 and 1 exact names, others substrings."""
+    freeze_blocks: Whole = 0
+    """Keep the patch embedding, the positions and the first N encoder blocks as they are
+    (common practice in fine-tuning)."""
+    ce_weight: NotNegative = 1.0
+    """Weight of the token cross-entropy."""
+    special_weight: NotNegative = 0.01
+    """Weight of END and START inside the cross-entropy; coordinate tokens have 1."""
+    soft_sigma: Annotated[tuple[NotNegative, NotNegative], ListOf] = (0.0, 0.0)
+    """Standard deviation, in bins, of Gaussian token targets at the start and at the end of the
+    training, linear in between; 0 means hard targets (label distribution learning, Geng 2016)."""
+    l1_weight: NotNegative = 0.0
+    """Weight of |expected coordinate - true coordinate|, summed over the four, coordinates in
+    [0, 1] (integral regression, Sun et al., 2018)."""
+    size_weight: NotNegative = 0.0
+    """Weight of |log expected size - log true size|, summed over width and height: it keeps the
+    size from being answered with the usual one."""
+    centre_weight: NotNegative = 0.0
+    """Weight of an auxiliary loss that lives in training only: which search token holds the
+    centre (classification head of the one-stream trackers, OSTrack 2022)."""
+    dense_weight: NotNegative = 0.0
+    """Weight of an auxiliary loss that lives in training only: every search token inside the box
+    says its distances to the four sides (FCOS, Tian et al., 2019)."""
+    print_interval: Count = 50
+    """Steps between two lines of the log."""
+    grad_clip_norm: NotNegative = 0.1
+    """Largest norm of all gradients together; 0 leaves them alone."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay per step of a moving average of the weights, which is what gets validated and
+    published (Polyak averaging); 0: none."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Number format of the forward pass; weights and optimizer stay fp32."""
+    val_epoch_interval: Count = 20
+    """Epochs between two validations, where DATA.VAL names something to validate on."""
+    scheduler: Scheduler = Scheduler()
+    """The learning-rate schedule."""
+
+
+class TrainingSets(Section):
+    """DATA.TRAIN: what samples are drawn from."""
+
+    datasets_name: Annotated[tuple[Text, ...], ListOf, Field(min_length=1)] = (
+        "LASOT",
+        "GOT10K_vottrain",
+    )
+    """Training data sets, or paths of folders of sequences in GOT-10k or LaSOT layout."""
+    datasets_ratio: Annotated[tuple[NotNegative, ...], ListOf, Field(min_length=1)] = (1.0, 1.0)
+    """How often each is drawn from, relative to the others."""
+    sample_per_epoch: Count = 60000
+    """Samples of one epoch, over all processes."""
+
+
+class ValidationSets(Section):
+    """DATA.VAL: what is validated on; empty lists mean no validation."""
+
+    datasets_name: Annotated[tuple[Text, ...], ListOf] = ()
+    """Sets that validation samples are drawn from, such as GOT10K_votval, or SYNTHETIC (its
+    held-out split)."""
+    datasets_ratio: Annotated[tuple[NotNegative, ...], ListOf] = ()
+    """How often each is drawn from, relative to the others."""
+    sample_per_epoch: Count = 1000
+    """Samples of one validation, over all processes; always the same ones."""
+    sequences_name: Text | None = None
+    """A data set of `--dataset`, or a folder, to track in closed loop: AUC."""
+    sequences_number: Count = 4
+    """How many of its sequences, from the first on."""
+
+
+class Synthetic(Section):
+    """DATA.SYNTHETIC: what the built-in training set SYNTHETIC draws its pairs from."""
+
+    textures: Text | None = None
+    """A folder of photographs to use as backgrounds and objects; a picture of the same name with
+    the ending .png beside a photograph is its label map. None: generated textures only."""
+    patch_ratio: NotNegative = 1.0
+    """How often two views of one place in a photograph are drawn (needs TEXTURES)."""
+    cutout_ratio: NotNegative = 1.0
+    """How often an object cut out of a photograph moves over another one (needs TEXTURES)."""
+    generated_ratio: NotNegative = 1.0
+    """How often a generated object moves over a generated background."""
+    strength: Annotated[tuple[Fraction, Fraction], ListOf] = (0.1, 0.5)
+    """Share of pairs with changes of full strength at the start and at the end of the training,
+    linear in between; the other pairs change mildly."""
+
+
+class CropSampling(Section):
+    """What the search region and the templates of a training sample have in common."""
+
+    size: Count = 256
+    """Side of the crop in pixels."""
+    factor: Positive = 4.0
+    """Side of the crop before resizing, in units of sqrt(box area)."""
+
+
+class SearchSampling(CropSampling):
+    """DATA.SEARCH: the search region of a training sample, and the network's search size."""
+
+    number: Annotated[int, AfterValidator(_only_one)] = 1
+    """Search regions per sample: 1."""
+    center_jitter: NotNegative = 3.5
+    """Range of the random centre shift, in units of sqrt(box area)."""
+    scale_jitter: NotNegative = 0.5
+    """Standard deviation of the random log scale."""
+
+
+class TemplateSampling(CropSampling):
+    """DATA.TEMPLATE: the templates of a training sample, and the network's template size."""
+
+    number: Count = 1
+    """Templates per sample."""
+    center_jitter: NotNegative = 0.0
+    """Range of the random centre shift, in units of sqrt(box area)."""
+    scale_jitter: NotNegative = 0.0
+    """Standard deviation of the random log scale."""
+
+
+class Data(Section):
+    """DATA: training samples."""
+
+    mean: Annotated[tuple[ColourMean, ColourMean, ColourMean], ListOf] = (0.485, 0.456, 0.406)
+    """Mean of the channels R, G, B, for images in [0, 1]."""
+    std: Annotated[tuple[ColourSpread, ColourSpread, ColourSpread], ListOf] = (0.229, 0.224, 0.225)
+    """Standard deviation of the channels R, G, B."""
+    max_sample_interval: Count = 200
+    """Largest distance in frames between the frames of a sample and its base frame."""
+    sampler_mode: Literal["order", "causal"] = "order"
+    """`order`: frames around a base frame, sorted either way; `causal`: templates come first."""
+    loader: Literal["tracking"] = "tracking"
+    """The kind of samples."""
+    seq_format: Literal["xywh", "whxy", "corner"] = "xywh"
+    """Order of the four tokens; `xywh` and `whxy` mean the centre, `corner` x1, y1, x2, y2."""
+    gray: Share = 0.05
+    """Probability that all images of a sample become grey."""
+    flip: Share = 0.5
+    """Probability that a crop is mirrored, each of a sample by itself."""
+    brightness: Share = 0.2
+    """Every image is multiplied by a factor of 1 - this .. 1 + this."""
+    train: TrainingSets = TrainingSets()
+    """The training data sets."""
+    val: ValidationSets = ValidationSets()
+    """The validation data sets."""
+    synthetic: Synthetic = Synthetic()
+    """The built-in training set."""
+    search: SearchSampling = SearchSampling()
+    """The search region."""
+    template: TemplateSampling = TemplateSampling()
+    """The templates."""

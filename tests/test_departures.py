@@ -1,0 +1,191 @@
+"""The parts that SeqTrack does not have: off by default, and right when they are on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from lib.config.loader import list_configs, load_config
+from lib.config.schema import Config
+from lib.models.seqtrack import build_seqtrack, build_tokenizer
+from lib.models.template_box import covered_share
+from lib.models.tokens import BoxTokenizer
+from lib.models.weights import PUBLISHED_CONFIGS
+from lib.test.tracker.seqtrack import SeqTrackTracker, TrackerSettings, start_target, track_step
+from lib.test.tracker.spec import TrackerSpec
+
+DEPARTURES = {
+    "MODEL.ENCODER.STEM": "conv",
+    "MODEL.ENCODER.TIED_QUERY_KEY": "true",
+    "MODEL.TEMPLATE_BOX": "true",
+    "MODEL.CORRELATION": "true",
+    "TEST.DECODING": "expectation",
+    "TEST.SIZE_PRIOR": "0.3",
+}
+PLAIN = (
+    "MODEL.ENCODER.STEM=patch MODEL.ENCODER.TIED_QUERY_KEY=false MODEL.TEMPLATE_BOX=false "
+    "MODEL.CORRELATION=false TEST.DECODING=argmax TEST.SIZE_PRIOR=0"
+).split()
+SMALL = (
+    "MODEL.ENCODER.WIDTH=32 MODEL.ENCODER.DEPTH=2 MODEL.ENCODER.HEADS=2 MODEL.HIDDEN_DIM=16 "
+    "MODEL.DECODER.NHEADS=2 MODEL.BINS=64 TEST.NUM_TEMPLATES=2 DATA.TEMPLATE.NUMBER=2"
+).split()
+
+
+def config(*on: str) -> Config:
+    """The tiny configuration, smaller still, with the departures of `on` only."""
+    return load_config(
+        "seqtrack_tiny", [*PLAIN, *SMALL, *(f"{key}={DEPARTURES[key]}" for key in on)]
+    )
+
+
+def inputs(cfg: Config, batch: int = 3) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    size, small = cfg.data.search.size, cfg.data.template.size
+    return {
+        "templates": torch.randn(batch, 2, 3, small, small, generator=generator),
+        "search": torch.randn(batch, 3, size, size, generator=generator),
+        "template_boxes": torch.rand(batch, 2, 4, generator=generator) * 0.4 + 0.2,
+    }
+
+
+@pytest.mark.parametrize("name", PUBLISHED_CONFIGS)
+def test_the_canonical_configurations_have_none(name: str) -> None:
+    cfg = load_config(name)
+    assert cfg.model.encoder.stem == "patch" and not cfg.model.encoder.tied_query_key
+    assert not cfg.model.template_box and not cfg.model.correlation
+    assert not cfg.model.decoder.pre_norm
+    assert cfg.test.decoding == "argmax" and cfg.test.size_prior == 0
+    train = cfg.train
+    extras = (train.l1_weight, train.size_weight, train.centre_weight, train.dense_weight)
+    assert not any((*extras, *train.soft_sigma, train.ema_decay, train.freeze_blocks))
+    assert (train.accumulate, train.precision, train.scheduler.type) == (1, "fp32", "step")
+    assert train.scheduler.warmup_steps == 0 and name in list_configs()
+
+
+@pytest.mark.parametrize(
+    "on",
+    [
+        ("MODEL.ENCODER.STEM",),
+        ("MODEL.TEMPLATE_BOX",),
+        ("MODEL.ENCODER.STEM", "MODEL.CORRELATION"),
+        ("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX"),
+    ],
+    ids=lambda on: "+".join(key.rpartition(".")[2] for key in on),
+)
+def test_generation_says_what_the_teacher_forced_pass_says(on: tuple[str, ...]) -> None:
+    """Cached generation with every input equals the forward pass over the same words."""
+    cfg = config(*on)
+    torch.manual_seed(0)
+    network, tokenizer, given = build_seqtrack(cfg).eval(), build_tokenizer(cfg), inputs(cfg)
+    with torch.inference_mode():
+        said = network.generate(tokenizer=tokenizer, return_distributions=True, **given)
+        words = torch.cat([torch.full((3, 1), tokenizer.start), said.tokens[:, :3]], dim=1)
+        logits = network(tokens=words, **given)
+    values = logits.softmax(dim=-1)[..., : tokenizer.bins]
+    torch.testing.assert_close(values, said.distributions, atol=1e-6, rtol=1e-4)
+
+
+def test_a_sample_does_not_depend_on_the_others_of_its_batch() -> None:
+    cfg = config("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX")
+    network, given = build_seqtrack(cfg).train(), inputs(cfg)
+    together = network.encode(**given)
+    alone = network.encode(**{key: value[1:2] for key, value in given.items()})
+    torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_every_departure_changes_the_answer_and_learns() -> None:
+    """The box and the template's features reach the logits, with a gradient for each weight."""
+    cfg = config("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX")
+    network, given = build_seqtrack(cfg).eval(), inputs(cfg)
+    words = torch.tensor([[build_tokenizer(cfg).start, 3, 4, 5, 6]] * 3)
+    logits = network(tokens=words, **given)
+    other = network(tokens=words, **{**given, "template_boxes": given["template_boxes"] / 2})
+    assert (logits - other).abs().max() > 1e-4
+    logits.square().mean().backward()
+    idle = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
+
+
+def test_a_network_that_hears_the_box_asks_for_it() -> None:
+    cfg = config("MODEL.TEMPLATE_BOX")
+    given = inputs(cfg)
+    with pytest.raises(ValueError, match="template_boxes"):
+        build_seqtrack(cfg).encode(given["templates"], given["search"])
+
+
+def test_tied_query_and_key_start_equal() -> None:
+    for on in ((), ("MODEL.ENCODER.TIED_QUERY_KEY",)):
+        for block in build_seqtrack(config(*on)).encoder.body.blocks:
+            query, key, _ = block.attn.qkv.weight.chunk(3)
+            assert torch.equal(query, key) == bool(on)
+
+
+def test_covered_share_of_cells() -> None:
+    # A box over the left half and the upper quarter of 4 x 4 cells, and one of half a cell.
+    boxes = torch.tensor([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 0.25, 0.125]])
+    share = covered_share(boxes, 4).reshape(2, 4, 4)
+    assert share[0].tolist() == [[1, 1, 0, 0]] + [[0] * 4] * 3
+    assert share[1, 2].tolist() == [0, 0, 0.5, 0] and share[1].sum() == 0.5
+
+
+def test_expected_tokens_are_means_about_the_likeliest() -> None:
+    tokenizer = BoxTokenizer(64)
+    values = torch.zeros(1, 4, 64)
+    values[0, :, 20], values[0, :, 21] = 0.3, 0.1
+    values[0, 1, 60] = 0.29  # another peak, another answer
+    values[0, 2, 21] = 0.3
+    expected = tokenizer.expected(values)
+    torch.testing.assert_close(expected, torch.tensor([[20.25, 20.25, 20.5, 20.25]]))
+    assert tokenizer.decode(expected)[0, 0].item() == pytest.approx(20.25 / 63)
+
+
+def test_the_tracker_tells_the_network_the_box_in_the_template() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
+    cfg = config("MODEL.TEMPLATE_BOX")
+    settings = TrackerSettings.from_config(cfg)
+    state = start_target(image, (60, 40, 40, 10), settings, "cpu")
+    x, y, w, h = state.template_boxes[0].tolist()
+    # Factor 2 of sqrt(40 * 10) = 20 pixels: the box is as wide as the crop, a quarter as high.
+    assert w == pytest.approx(64 / 63) and h == pytest.approx(16 / 63)
+    assert x + w / 2 == pytest.approx(0.5) and y + h / 2 == pytest.approx(0.5)
+    assert state.template_boxes.shape == (2, 4)
+
+
+def test_the_size_prior_pulls_toward_the_first_box() -> None:
+    # So large that no answer is clipped.
+    image = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
+    cfg = config()
+    torch.manual_seed(0)
+    network, tokenizer = build_seqtrack(cfg).eval(), build_tokenizer(cfg)
+    free = TrackerSettings.from_config(cfg)
+    state = start_target(image, (180, 190, 40, 20), free, "cpu")
+    boxes = {}
+    for share in (0.5, 0.75, 1.0):
+        settings = dataclasses.replace(free, size_prior=share)
+        (said,) = track_step(network, tokenizer, None, settings, [state], [image])
+        boxes[share] = np.array(said.state.box)
+    assert boxes[1.0][2:] == pytest.approx((40, 20))
+    # Half of the log distance that is left at 0.5 is left at 0.75.
+    assert boxes[0.75][2:] == pytest.approx(np.sqrt(boxes[0.5][2:] * (40, 20)), abs=1e-3)
+    assert abs(boxes[0.5][2] - 40) > 5
+    centres = [box[:2] + box[2:] / 2 for box in boxes.values()]
+    assert centres[0] == pytest.approx(centres[1], abs=1e-3)
+
+
+def test_records_name_the_departures_that_are_on() -> None:
+    """Results of a network with a departure never pass for those of one without."""
+    plain = TrackerSpec("seqtrack", "x", config()).settings
+    on = TrackerSpec("seqtrack", "x", config(*DEPARTURES)).settings
+    assert on.keys() - plain.keys() == DEPARTURES.keys() - {"MODEL.ENCODER.TIED_QUERY_KEY"}
+    assert {key: on[key] for key in plain} == plain
+
+
+def test_a_tracker_with_all_departures_tracks() -> None:
+    cfg = config(*DEPARTURES)
+    tracker = SeqTrackTracker(build_seqtrack(cfg), cfg)
+    image = np.full((90, 120, 3), 80, np.uint8)
+    tracker.initialize(image, {"init_bbox": [30, 30, 20, 20]})
+    x, y, w, h = tracker.track(image)["target_bbox"]
+    assert np.isfinite([x, y, w, h]).all() and w >= 10 and h >= 10

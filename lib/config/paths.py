@@ -23,6 +23,8 @@ below the repository (the current folder where only the installed package is the
     test/tracking_results/<tracker>/<config>/<dataset>/<sequence>.txt
     test/debug/<tracker>/<config>/<dataset>/    frames with the boxes drawn
     logs/
+    tensorboard/train/seqtrack/<config>/        curves and pictures of a training
+    cache/training_sets/                        what was read from the annotation of big sets
     experiments/seqtrack/<config>.yaml
 
 `data` moves with the data folder, everything but `experiments` with the save folder.
@@ -96,6 +98,15 @@ class Paths:
     def log_dir(self) -> Path:
         """Folder of the text logs."""
         return self.save_dir / "logs"
+
+    def curves_dir(self, config_name: str) -> Path:
+        """Folder of TensorBoard's files of a training."""
+        return self.save_dir / "tensorboard" / "train" / "seqtrack" / config_name
+
+    @property
+    def index_dir(self) -> Path:
+        """Folder of the indexes of training sets."""
+        return self.save_dir / "cache" / "training_sets"
 
     def dataset_root(self, row_key: str, default_folder: str) -> Path:
         """Folder of one data set; `default_folder` is its name below the data root.

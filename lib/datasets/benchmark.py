@@ -88,6 +88,11 @@ def benchmark_folder(row: Row, root: Path) -> Path:
     return root / row.subfolder
 
 
+def packaged_list(name: str) -> str:
+    """Text of a list of sequences that ships with the package."""
+    return (resources.files("lib.datasets") / "splits" / name).read_text("utf-8")
+
+
 def list_entries(row: Row, folder: Path) -> dict[str, Entry]:
     """All sequences of a benchmark in evaluation order, by name.
 
@@ -95,11 +100,10 @@ def list_entries(row: Row, folder: Path) -> dict[str, Entry]:
         DataError: the data set's own list is missing or malformed.
     """
     if row.split.endswith(".csv"):
-        text = (resources.files("lib.datasets") / "splits" / row.split).read_text("utf-8")
-        entries = [_entry(row, line["name"], line) for line in csv.DictReader(text.splitlines())]
+        lines = csv.DictReader(packaged_list(row.split).splitlines())
+        entries = [_entry(row, line["name"], line) for line in lines]
     elif row.split:
-        text = (resources.files("lib.datasets") / "splits" / row.split).read_text("utf-8")
-        entries = [_entry(row, name, {}) for name in text.split()]
+        entries = [_entry(row, name, {}) for name in packaged_list(row.split).split()]
     else:
         entries = [_entry(row, name, {}) for name in read_names(folder / row.list_file)]
     return {entry.name: entry for entry in entries}

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lib.datasets.benchmark import (
     load_benchmark_sequence,
 )
 from lib.datasets.folder import open_folder
+from lib.datasets.listing import TrainingRow
 from lib.datasets.sequence import Dataset, Sequence
 from lib.utils.errors import DataError, did_you_mean
 
@@ -66,6 +68,75 @@ CATALOG = (
     ),
 )
 
+_GOT10K_TRAIN = TrainingRow(
+    name="GOT10K_train_full",
+    format="text",
+    folder="got10k",
+    subfolder="train",
+    split="got10k_train_full_split.txt",
+    list_file="list.txt",
+    listed=9335,
+    images="{name}",
+    frame_pattern="%08d.jpg",
+    annotation="{name}/groundtruth.txt",
+    absence=("{name}/absence.label",),
+    cover="{name}/cover.label",
+)
+
+TRAINING_CATALOG = (
+    TrainingRow(
+        name="LASOT",
+        format="text",
+        folder="lasot",
+        split="lasot_train_split.txt",
+        images="{group}/{name}/img",
+        frame_pattern="%08d.jpg",
+        annotation="{group}/{name}/groundtruth.txt",
+        absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
+    ),
+    replace(_GOT10K_TRAIN, name="GOT10K_vottrain", split="got10k_vot_train_split.txt"),
+    replace(_GOT10K_TRAIN, name="GOT10K_votval", split="got10k_vot_val_split.txt"),
+    _GOT10K_TRAIN,
+    # The two parts of train_full. Not GOT10K_val, which is the name of the official val set.
+    replace(_GOT10K_TRAIN, name="GOT10K_train", split="got10k_train_split.txt"),
+    replace(_GOT10K_TRAIN, name="GOT10K_ltrval", split="got10k_val_split.txt"),
+    TrainingRow(
+        name="COCO17",
+        format="coco",
+        folder="coco",
+        images="images/train2017",
+        annotation="annotations/instances_train2017.json",
+    ),
+    TrainingRow(
+        name="TRACKINGNET",
+        format="text",
+        folder="trackingnet",
+        parts=tuple(f"TRAIN_{number}" for number in range(12)),
+        images="{part}/frames/{name}",
+        frame_pattern="%d.jpg",
+        first_frame=0,
+        annotation="{part}/anno/{name}.txt",
+    ),
+    TrainingRow(
+        name="VID",
+        format="vid",
+        folder="vid",
+        images="Data/VID/train",
+        frame_pattern="%06d.JPEG",
+        first_frame=0,
+        annotation="Annotations/VID/train",
+    ),
+    TrainingRow(name="SYNTHETIC", format="generated"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a data set is looked for, and what a message says to someone who has it elsewhere."""
+
+    root: Path
+    remedy: str
+
 
 def dataset_names() -> list[str]:
     """Names that `--dataset` knows; a path works too."""
@@ -82,7 +153,7 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
     """
     row = _find_row(name_or_path)
     if row is None:
-        if _looks_like_path(name_or_path):
+        if looks_like_path(name_or_path):
             return open_folder(name_or_path)
         hint = did_you_mean(name_or_path, dataset_names())
         raise DataError(
@@ -94,10 +165,31 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
         from lib.datasets.synthetic import SYNTHETIC_NAMES, load_synthetic
 
         return _dataset(row, "built-in", SYNTHETIC_NAMES, load_synthetic)
-    paths.check_dataset_keys(key for one in CATALOG for key in (one.name, one.folder) if key)
     folder, entries = _open_benchmark(row, paths)
     loader = partial(load_benchmark_sequence, row, folder, entries)
     return _dataset(row, str(folder), tuple(entries), loader)
+
+
+def place_of(name: str, folder: str, paths: Paths) -> Place:
+    """Where the settings say that a data set of the catalog is.
+
+    Args:
+        name: of the row.
+        folder: its default folder below the data root.
+        paths: the settings.
+
+    Raises:
+        ConfigError: a setting is about a data set that the catalog does not know.
+    """
+    rows = (*CATALOG, *TRAINING_CATALOG)
+    paths.check_dataset_keys(key for row in rows for key in (row.name, row.folder) if key)
+    origin = paths.dataset_root_origin(name, folder)
+    remedy = (
+        f"that place comes from: {origin}; put the data there, or say where it is by "
+        f"--data_dir (the folder that holds {folder}), the environment variable "
+        f"SEQTRACK_DATA_{name.upper()}, or `datasets: {{{name.lower()}: FOLDER}}` in paths.yaml"
+    )
+    return Place(paths.dataset_root(name, folder), remedy)
 
 
 def _find_row(name: str) -> Row | None:
@@ -107,7 +199,8 @@ def _find_row(name: str) -> Row | None:
     return None
 
 
-def _looks_like_path(text: str) -> bool:
+def looks_like_path(text: str) -> bool:
+    """Whether someone who wrote `text` for a data set means a folder."""
     separators = [separator for separator in ("/", os.sep, os.altsep) if separator]
     return text in (".", "..", "~") or any(s in text for s in separators) or os.path.isdir(text)
 
@@ -128,13 +221,8 @@ def _dataset(
 
 def _open_benchmark(row: Row, paths: Paths) -> tuple[Path, dict[str, Entry]]:
     """The folder and the sequences of a benchmark, or an error that says how to name its place."""
-    root = paths.dataset_root(row.name, row.folder)
-    origin = paths.dataset_root_origin(row.name, row.folder)
-    remedy = (
-        f"that place comes from: {origin}; put the data there, or say where it is by "
-        f"--data_dir (the folder that holds {row.folder}), the environment variable "
-        f"SEQTRACK_DATA_{row.name.upper()}, or `datasets: {{{row.name}: FOLDER}}` in paths.yaml"
-    )
+    place = place_of(row.name, row.folder, paths)
+    root, remedy = place.root, place.remedy
     if not root.is_dir():
         raise DataError(f"data set {row.name!r}: no folder {root}; {remedy}")
     folder = benchmark_folder(row, root)

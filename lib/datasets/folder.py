@@ -63,12 +63,31 @@ _LIST_FILE = "list.txt"
 def open_folder(path: Path | str) -> Dataset:
     """Open a folder of sequences, or the folder of a single one, as a data set.
 
-    Sequences are the sub-folders (named by `list.txt` where there is one), or their sub-folders
-    as in LaSOT's `<class>/<class>-1`. One without ground truth fails when it is loaded, so that
-    the others can go on.
+    One without ground truth fails when it is loaded, so that the others can go on.
 
     Raises:
         DataError: no such folder, or not one sequence in it that could be tracked.
+    """
+    folder, folders = find_sequences(path)
+    return Dataset(
+        name=folder.name,
+        results_folder=folder.name,
+        update_key="DEFAULT",
+        protocol="lasot" if all(map(_has_lasot_flags, folders.values())) else "otb",
+        source=str(folder),
+        sequence_names=tuple(folders),
+        loader=partial(load_folder_sequence, folders),
+    )
+
+
+def find_sequences(path: Path | str) -> tuple[Path, dict[str, Path]]:
+    """The folder at `path`, absolute, and its sequences by name, in order.
+
+    Sequences are the sub-folders (named by `list.txt` where there is one), or their sub-folders
+    as in LaSOT's `<class>/<class>-1`; at least one of them has ground truth.
+
+    Raises:
+        DataError: no such folder, or no such sequence in it.
     """
     # abspath, not resolve: a link keeps the name that the user gave it.
     folder = Path(os.path.abspath(user_path(path, "data set folder")))
@@ -87,7 +106,7 @@ def open_folder(path: Path | str) -> Dataset:
             f"data set folder {folder} {state}; a sequence is a folder with frames and "
             f"ground truth ({_LOOKED_FOR})"
         )
-    if not any(_layout_of(one) for one in folders.values()):
+    if not any(layout_of(one) for one in folders.values()):
         first = next(iter(folders.values()))
         raise DataError(
             f"{first}: no ground truth; looked for {_LOOKED_FOR}"
@@ -95,15 +114,7 @@ def open_folder(path: Path | str) -> Dataset:
             else f"{folder}: none of its {len(folders)} sequences has ground truth (the first is "
             f"{first}); looked for {_LOOKED_FOR}"
         )
-    return Dataset(
-        name=folder.name,
-        results_folder=folder.name,
-        update_key="DEFAULT",
-        protocol="lasot" if all(map(_has_lasot_flags, folders.values())) else "otb",
-        source=str(folder),
-        sequence_names=tuple(folders),
-        loader=partial(load_folder_sequence, folders),
-    )
+    return folder, folders
 
 
 def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
@@ -113,7 +124,7 @@ def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
         DataError: no ground truth, or it is malformed, or it does not fit the frames.
     """
     folder = folders[name]
-    layout = _layout_of(folder)
+    layout = layout_of(folder)
     if layout is None:
         problem = "no ground truth" if folder.is_dir() else "no such folder, but it is listed"
         raise DataError(f"{folder}: {problem}; looked for {_LOOKED_FOR}")
@@ -154,7 +165,7 @@ def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarra
     return np.where(absent[:, None], 0.0, boxes), ~absent
 
 
-def _layout_of(folder: Path) -> Layout | None:
+def layout_of(folder: Path) -> Layout | None:
     """The layout of a sequence folder; None where there is no ground truth."""
     annotated = [layout for layout in LAYOUTS if os.path.isfile(folder / layout.annotation)]
     for layout in annotated:
@@ -166,7 +177,7 @@ def _layout_of(folder: Path) -> Layout | None:
 
 def _has_lasot_flags(folder: Path) -> bool:
     """Whether LaSOT's rules can be applied: by OTB's, absent targets would count as precise."""
-    layout = _layout_of(folder)
+    layout = layout_of(folder)
     flags = LAYOUTS[0].absence
     return layout == LAYOUTS[0] and all((folder / file).is_file() for file in flags)
 
@@ -185,26 +196,26 @@ def _subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(wanted, key=natural_key)]
 
 
-def _find_sequences(folder: Path, depth: int) -> list[Path]:
+def _sequences_below(folder: Path, depth: int) -> list[Path]:
     """Folders meant as sequences, in `folder` and `depth` levels below it, in order."""
-    if _layout_of(folder) is not None:
+    if layout_of(folder) is not None:
         return [folder]
     inner: list[Path] = []
     if depth:
         for child in _subfolders(folder):
-            inner.extend(_find_sequences(child, depth - 1))
+            inner.extend(_sequences_below(child, depth - 1))
     # Frames without ground truth are a sequence to complain about, unless sequences lie below:
     # then the images are previews or the like.
-    if _has_frames(folder) and not any(_layout_of(one) for one in inner):
+    if _has_frames(folder) and not any(layout_of(one) for one in inner):
         return [folder]
     return inner
 
 
 def _sequence_folders(folder: Path) -> dict[str, Path]:
     """Sequence names and their folders, in order."""
-    if _layout_of(folder) is None and (folder / _LIST_FILE).is_file():
+    if layout_of(folder) is None and (folder / _LIST_FILE).is_file():
         return {name: folder / name for name in read_names(folder / _LIST_FILE)}
-    found = _find_sequences(folder, depth=2)
+    found = _sequences_below(folder, depth=2)
     named = {one.name: one for one in found}
     if len(named) < len(found):
         named = {}

@@ -49,6 +49,38 @@ class ImageFiles:
         return str(self.folder / self.names[index])
 
 
+@dataclass(frozen=True)
+class NumberedFiles:
+    """Image files named by consecutive numbers: nothing is listed, and nothing large is kept.
+
+    Attributes:
+        folder: of the images.
+        pattern: name of a frame by its number, such as `%08d.jpg`.
+        first: number of the first frame.
+        count: number of frames.
+    """
+
+    folder: Path
+    pattern: str
+    first: int
+    count: int
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return self.count
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB; DataError if there is no such image."""
+        return read_rgb(self._path(index))
+
+    def describe(self, index: int) -> str:
+        """Path of frame `index`."""
+        return str(self._path(index))
+
+    def _path(self, index: int) -> Path:
+        return self.folder / (self.pattern % (self.first + index))
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """One video with its ground truth. Boxes are x, y, w, h in pixels, float64.

@@ -1,0 +1,143 @@
+"""What a row of the catalog says about a training set, and what its readers hand to the index.
+
+A reader looks at what is there (`Listing`, quick) and reads the boxes only when the index asks
+for them (`Record`, slow for a big set). The key of a listing tells whether anything changed.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lib.utils.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One training set. The patterns are relative to the data set's folder.
+
+    `{name}` is the sequence, `{group}` its name before the last '-', `{part}` one of `parts`.
+
+    Attributes:
+        name: as in DATA.TRAIN.DATASETS_NAME.
+        format: 'text' (a text file of boxes per video), 'coco', 'vid', or 'generated'.
+        folder: default folder below the data root; '' for data that is generated.
+        subfolder: the part of the data set, such as 'train'; old set-ups lack it.
+        parts: folders that the videos are spread over.
+        split: packaged list of sequences: names, or positions in `list_file`.
+        list_file: list of sequences inside the data set.
+        listed: number of names in the whole `list_file`.
+        images: folder of the frames of a sequence (all images in 'coco' and 'vid').
+        frame_pattern: name of a frame by its number.
+        first_frame: number of the first frame.
+        annotation: the file of boxes (all of them in 'coco', their folder in 'vid').
+        absence: files of flags; the target is visible where all are 0.
+        cover: file of GOT-10k cover labels 0..8; the target is visible where it is not 0.
+    """
+
+    name: str
+    format: str
+    folder: str = ""
+    subfolder: str = ""
+    parts: tuple[str, ...] = ()
+    split: str = ""
+    list_file: str = ""
+    listed: int = 0
+    images: str = ""
+    frame_pattern: str = ""
+    first_frame: int = 1
+    annotation: str = ""
+    absence: tuple[str, ...] = ()
+    cover: str = ""
+
+
+class Record(NamedTuple):
+    """One sequence of a training set.
+
+    Attributes:
+        name: unique within the set.
+        folder: of its frames, relative to the listing's base.
+        pattern: name of a frame by its number; the whole name in a set of single images; '' when
+            the folder has to be listed.
+        first: number of the first frame.
+        boxes: `(N, 4)` float32 xywh in pixels.
+        visible: `(N,)` bool.
+    """
+
+    name: str
+    folder: str
+    pattern: str
+    first: int
+    boxes: np.ndarray
+    visible: np.ndarray
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a training set consists of, before any box is read.
+
+    Attributes:
+        base: the folder that records are relative to.
+        key: differs when a file of boxes was added, removed or changed.
+        tasks: each reads a part of the set, in order.
+    """
+
+    base: Path
+    key: str
+    tasks: Sequence[Callable[[], Iterable[Record]]]
+
+
+@dataclass(frozen=True)
+class FolderNames:
+    """Which folders are there, by one listing of each parent: quick on network disks too."""
+
+    base: Path
+    _known: dict[str, frozenset[str]] = field(default_factory=dict)
+
+    def __contains__(self, folder: str) -> bool:
+        """Whether `folder`, relative to the base, is there."""
+        parent, _, name = folder.rpartition("/")
+        if parent not in self._known:
+            self._known[parent] = frozenset(list_names(self.base / parent))
+        return name in self._known[parent]
+
+
+def list_names(folder: Path) -> list[str]:
+    """Names in `folder`, sorted, without hidden ones; none where there is no such folder.
+
+    Raises:
+        DataError: the folder cannot be read.
+    """
+    try:
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror or error})") from None
+
+
+def fingerprint(about: str, base: Path, files: Iterable[str]) -> str:
+    """A key from the names, sizes and times of `files` (or folders), relative to `base`.
+
+    Raises:
+        DataError: one of them is missing.
+    """
+    digest = hashlib.sha256(about.encode(errors="surrogateescape"))
+    for file in files:
+        path = os.path.join(base, file)
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        line = f"{file}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(line.encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def has_area(boxes: np.ndarray) -> np.ndarray:
+    """Which boxes `(N, 4)` xywh have a positive width and height, `(N,)` bool."""
+    return (boxes[:, 2] > 0) & (boxes[:, 3] > 0)

@@ -1,0 +1,179 @@
+"""The boxes of a whole training set in three arrays, kept in one file that all processes map.
+
+Reading the annotation of a big set takes minutes, and every loader process needs it. So it is
+read once; the file says which listing it was made from, and is made again when that changed.
+The file is a line of JSON, padded, and three arrays in NumPy's own format.
+"""
+
+import json
+import logging
+import os
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from tqdm import tqdm
+
+from lib.datasets.listing import Listing
+from lib.utils.errors import DataError
+from lib.utils.files import atomic_path
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = "seqtrack-training-index-1"
+_HEADER = 256
+_BLOCK = 1 << 20
+_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingIndex:
+    """All sequences of a training set; pickles as the path of its file where it has one.
+
+    Attributes:
+        sequences: `(n,)` with the fields name, folder and pattern (bytes), first, start (row of
+            its first box), length and visible (number of frames with a visible target).
+        boxes: `(M, 4)` float32 xywh.
+        visible: `(M,)` bool.
+        key: of the listing that it was made from.
+        file: where it is kept; None when it is held in memory only.
+    """
+
+    sequences: np.ndarray
+    boxes: np.ndarray
+    visible: np.ndarray
+    key: str
+    file: Path | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the path of the file: another process maps the same memory."""
+        if self.file is None:
+            return TrainingIndex, (self.sequences, self.boxes, self.visible, self.key)
+        return _open_again, (self.file, self.key)
+
+
+def load_or_build(listing: Listing, file: Path, name: str) -> TrainingIndex:
+    """The index of `listing` from `file`, or made now and kept there if that is possible.
+
+    Args:
+        listing: of the training set.
+        file: where the index is kept.
+        name: of the training set, for messages.
+
+    Raises:
+        DataError: an annotation file is malformed.
+    """
+    try:
+        index = _load(file, check=True)
+        if index.key == listing.key:
+            return index
+        logger.info("training set %s has changed since it was indexed", name)
+    except FileNotFoundError:
+        pass
+    except _DAMAGE as error:
+        logger.warning("%s: damaged index of a training set (%s); it is made again", file, error)
+    index = build_index(listing, name)
+    try:
+        _save(file, index)
+        return _load(file)
+    except OSError as error:
+        logger.warning(
+            "%s: the index of training set %s cannot be kept (%s); it is made again in every run, "
+            "and every loader process has its own copy",
+            file,
+            name,
+            error.strerror or error,
+        )
+        return index
+
+
+def build_index(listing: Listing, name: str) -> TrainingIndex:
+    """Read all annotation of `listing`; a progress bar shows when that takes long.
+
+    Raises:
+        DataError: an annotation file is malformed; the message names it.
+    """
+    bar = tqdm(
+        listing.tasks, f"indexing {name}, once", file=sys.stderr, disable=None, delay=2, leave=False
+    )
+    records = [record for task in bar for record in task()]
+    if not records:
+        raise DataError(f"training set {name!r}: {listing.base} holds no usable annotation")
+    lengths = np.array([len(record.boxes) for record in records])
+    columns = {
+        "name": np.array([os.fsencode(record.name) for record in records]),
+        "folder": np.array([os.fsencode(record.folder) for record in records]),
+        "pattern": np.array([os.fsencode(record.pattern) for record in records]),
+        "first": np.array([record.first for record in records], dtype=np.int32),
+        "start": np.cumsum(lengths) - lengths,
+        "length": lengths.astype(np.int32),
+        "visible": np.array([record.visible.sum() for record in records], dtype=np.int32),
+    }
+    sequences = np.empty(len(records), dtype=[(key, c.dtype) for key, c in columns.items()])
+    for key, column in columns.items():
+        sequences[key] = column
+    boxes = np.concatenate([record.boxes for record in records])
+    visible = np.concatenate([record.visible for record in records])
+    return TrainingIndex(sequences, boxes, visible, listing.key)
+
+
+def _save(file: Path, index: TrainingIndex) -> None:
+    with atomic_path(file) as temporary, open(temporary, "wb+") as stream:
+        stream.seek(_HEADER)
+        for array in (index.sequences, index.boxes, index.visible):
+            npy.write_array(stream, array, version=(1, 0), allow_pickle=False)
+        size = stream.tell()
+        header = {"format": _FORMAT, "key": index.key, "size": size, "crc32": _checksum(stream)}
+        stream.seek(0)
+        stream.write(json.dumps(header).encode().ljust(_HEADER - 1) + b"\n")
+
+
+def _load(file: Path, *, check: bool = False) -> TrainingIndex:
+    """Map the arrays of `file`; `check` reads it all and compares its checksum."""
+    with open(file, "rb") as stream:
+        header = json.loads(stream.read(_HEADER))
+        if header["format"] != _FORMAT:
+            raise ValueError(f"format {header['format']!r}")
+        if os.fstat(stream.fileno()).st_size != header["size"]:
+            raise ValueError("cut short")
+        if check and _checksum(stream) != header["crc32"]:
+            raise ValueError("wrong checksum")
+        stream.seek(_HEADER)
+        sequences, boxes, visible = (_map_array(stream, file) for _ in range(3))
+    return TrainingIndex(sequences, boxes, visible, header["key"], file)
+
+
+def _open_again(file: Path, key: str) -> TrainingIndex:
+    """What unpickling in another process does."""
+    try:
+        index = _load(file)
+    except _DAMAGE as error:
+        raise DataError(f"{file}: cannot be read any more ({error}); start again") from None
+    if index.key != key:
+        raise DataError(f"{file}: the training set changed and was indexed anew; start again")
+    return index
+
+
+def _map_array(stream: IO[bytes], file: Path) -> np.ndarray:
+    """The array at the stream's position as a read-only map; the stream goes on behind it."""
+    if npy.read_magic(stream) != (1, 0):
+        raise ValueError("unknown version of an array")
+    shape, fortran, dtype = npy.read_array_header_1_0(stream)
+    if fortran or dtype.hasobject:
+        raise ValueError("unexpected kind of array")
+    array = np.memmap(file, dtype, "r", stream.tell(), shape)
+    stream.seek(array.nbytes, os.SEEK_CUR)
+    return array
+
+
+def _checksum(stream: IO[bytes]) -> int:
+    """CRC-32 of everything behind the header."""
+    stream.seek(_HEADER)
+    checksum = 0
+    while block := stream.read(_BLOCK):
+        checksum = zlib.crc32(block, checksum)
+    return checksum

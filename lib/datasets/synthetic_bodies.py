@@ -129,6 +129,12 @@ def _normalised(parts: list[Part]) -> Body:
     return Body(tuple(moved))
 
 
+def single_body(sprite: Sprite, aspect: float, *, bends: bool = True) -> Body:
+    """A body of one sprite, whose square is shown with width / height = `aspect`."""
+    place = _place((0, 0), (aspect**0.5, aspect**-0.5))
+    return _normalised([Part(sprite, place, bends=bends)])
+
+
 def _painted(
     rng: np.random.Generator, shape: str, colours: np.ndarray, accent: np.ndarray, marks: int
 ) -> Sprite:
@@ -205,10 +211,9 @@ class ProceduralMaterials:
         if kind == "composite":
             return _composite(rng, colours, accent)
         aspect = float(np.exp(rng.uniform(-0.45, 0.45)))
-        place = _place((0, 0), (aspect**0.5, aspect**-0.5))
         marks = 0 if kind == "panel" else int(rng.integers(1, 4))
         sprite = _painted(rng, kind, colours, accent, marks)
-        return _normalised([Part(sprite, place, bends=kind != "panel")])
+        return single_body(sprite, aspect, bends=kind != "panel")
 
 
 def look_alike(rng: np.random.Generator, body: Body) -> Body:
@@ -230,8 +235,7 @@ def look_alike(rng: np.random.Generator, body: Body) -> Body:
         for level in part.sprite.levels:
             tinted = cv2.transform(level, change)
             # Premultiplied colour may not exceed its alpha, or edges would glow.
-            tinted[:, :, :3] = np.minimum(tinted[:, :, :3], tinted[:, :, 3:])
-            levels.append(tinted)
+            levels.append(cv2.min(tinted, cv2.merge([tinted[:, :, 3]] * 4)))
         pivot = (mirror * stretch * part.pivot[0], part.pivot[1] / stretch)
         sprite = replace(part.sprite, levels=tuple(levels))
         parts.append(replace(part, sprite=sprite, place=shape @ part.place, pivot=pivot))

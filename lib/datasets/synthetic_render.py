@@ -17,7 +17,7 @@ _NOISE_DEVIATION = 32
 _LONGEST_STREAK = 21
 
 
-def _streak(velocity: np.ndarray, shutter: float) -> np.ndarray | None:
+def streak(velocity: np.ndarray, shutter: float) -> np.ndarray | None:
     """Kernel of the motion blur of something that moves by `velocity` pixels a frame, or None."""
     reach = shutter * velocity
     span = math.hypot(*reach.tolist())
@@ -34,7 +34,7 @@ def _streak(velocity: np.ndarray, shutter: float) -> np.ndarray | None:
     return kernel / kernel.sum()
 
 
-def _pixel_matrix(matrix: np.ndarray) -> np.ndarray:
+def pixel_matrix(matrix: np.ndarray) -> np.ndarray:
     """OpenCV's form `(2, 3)` of a matrix: it counts from pixel centres, we from their corners."""
     shifted = matrix[:2].copy()
     shifted[:, 2] += matrix[:2, :2] @ (0.5, 0.5) - 0.5
@@ -87,7 +87,8 @@ class Renderer:
         spec = self.scene.spec
         image = self._background(frame)
         for layer in self.scene.layers:
-            _draw_layer(image, layer, frame, spec.motion_blur)
+            moving = _velocity(layer.centers, frame)
+            draw_layer(image, layer, frame, streak(moving, spec.motion_blur))
         if spec.shadow > 0:
             factor = self._world_picture(self.shade, frame)
             image = cv2.multiply(image, cv2.merge([factor] * 3), scale=1 / 255)
@@ -107,14 +108,14 @@ class Renderer:
         place = np.array(
             [[world_w / columns, 0, -world_w / 2], [0, world_h / rows, -world_h / 2], [0, 0, 1]]
         )
-        matrix = _pixel_matrix(self.scene.cameras[frame] @ place)
+        matrix = pixel_matrix(self.scene.cameras[frame] @ place)
         return cv2.warpAffine(
             picture, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
         )
 
     def _background(self, frame: int) -> np.ndarray:
         image = self._world_picture(self.backdrop, frame)
-        kernel = _streak(_velocity(self._drift[frame], frame), self.scene.spec.motion_blur)
+        kernel = streak(_velocity(self._drift[frame], frame), self.scene.spec.motion_blur)
         return image if kernel is None else cv2.filter2D(image, -1, kernel)
 
     def _light(self, image: np.ndarray, frame: int) -> np.ndarray:
@@ -125,13 +126,12 @@ class Renderer:
         return cv2.LUT(image, np.clip(np.rint(curves), 0, 255).astype(np.uint8)[None])
 
 
-def _draw_layer(image: np.ndarray, layer: Layer, frame: int, shutter: float) -> None:
-    """Blend one layer into the image, in place."""
+def draw_layer(image: np.ndarray, layer: Layer, frame: int, kernel: np.ndarray | None) -> None:
+    """Blend one layer into the image, in place; `kernel` is its motion blur, as of `streak`."""
     height, width = image.shape[:2]
     left, top, right, bottom = layer.bounds[frame].tolist()
     if left > width or top > height or right < 0 or bottom < 0:
         return
-    kernel = _streak(_velocity(layer.centers, frame), shutter)
     edge = 0 if kernel is None else kernel.shape[0] // 2
     x0, y0 = max(0, math.floor(left) - edge - 1), max(0, math.floor(top) - edge - 1)
     x1 = min(width, math.ceil(right) + edge + 1)
@@ -160,7 +160,7 @@ def _warp(layer: Layer, frame: int, window: tuple[int, int, int, int]) -> np.nda
     picture = layer.sprite.levels[level]
     pose[:2, :2] *= 2**level
     if not layer.bent:
-        return cv2.warpAffine(picture, _pixel_matrix(pose), (x1 - x0, y1 - y0))
+        return cv2.warpAffine(picture, pixel_matrix(pose), (x1 - x0, y1 - y0))
     half = np.float32(picture.shape[0] / 2)
     inverse = (np.linalg.inv(pose)[:2] / half).astype(np.float32)
     x = np.arange(x1 - x0, dtype=np.float32) + np.float32(0.5)

@@ -1,0 +1,49 @@
+"""What a training set gives for one sample: T + 1 frames of one target, each with its box."""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+
+class Sighting(NamedTuple):
+    """One look at the target.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 RGB.
+        box: `(4,)` float64 xywh in pixels of `image`; it may stick out.
+    """
+
+    image: np.ndarray
+    box: np.ndarray
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The frames of one sample, before cropping.
+
+    Attributes:
+        sightings: T templates, then the search frame.
+        source: where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`.
+    """
+
+    sightings: tuple[Sighting, ...]
+    source: str
+
+
+class SampleSource(Protocol):
+    """Something that samples are drawn from; picklable, so that loader processes can have it."""
+
+    name: str
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+        """Draw the frames of one sample; everything random comes from `rng`.
+
+        Args:
+            rng: generator of this sample.
+            progress: how much of the training is done, 0..1.
+
+        Raises:
+            DataError: a file of the sample cannot be used; the message names it.
+        """
+        ...

@@ -88,8 +88,9 @@ def test_generation_says_what_the_teacher_forced_pass_says(on: tuple[str, ...]) 
 
 
 def test_a_sample_does_not_depend_on_the_others_of_its_batch() -> None:
+    """In tracking; batch norm looks at the whole batch in training only."""
     cfg = config("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX")
-    network, given = build_seqtrack(cfg).train(), inputs(cfg)
+    network, given = build_seqtrack(cfg).eval(), inputs(cfg)
     together = network.encode(**given)
     alone = network.encode(**{key: value[1:2] for key, value in given.items()})
     torch.testing.assert_close(together[1:2], alone, atol=1e-5, rtol=1e-4)

@@ -71,18 +71,21 @@ def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
 
 
 def _departures(cfg: "Config") -> Iterator[Problem]:
-    encoder, geometry_known = cfg.model.encoder, True
-    if encoder.type == "custom" and not encoder.patch_size:
-        geometry_known = False
-    if cfg.model.correlation and encoder.stem != "conv":
-        keys = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
-        yield Problem(keys, "needs MODEL.ENCODER.STEM conv, whose features it correlates")
-    if encoder.stem == "conv" and geometry_known and encoder.geometry.patch_size != 16:
-        keys = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
-        yield Problem(keys, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
-    if encoder.stem == "conv" and encoder.pretrain_type != "scratch":
-        keys = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.STEM")
-        yield Problem(keys, "must be scratch: no pre-trained weights have a convolutional stem")
+    encoder = cfg.model.encoder
+    if encoder.stem != "conv":
+        if cfg.model.correlation:
+            correlation = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
+            yield Problem(
+                correlation, "needs MODEL.ENCODER.STEM conv, whose features it correlates"
+            )
+        return
+    patch_known = encoder.type != "custom" or encoder.patch_size
+    if patch_known and encoder.geometry.patch_size != 16:
+        patch = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
+        yield Problem(patch, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
+    if encoder.pretrain_type != "scratch":
+        start = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.STEM")
+        yield Problem(start, "must be scratch: no pre-trained weights have a convolutional stem")
 
 
 def _training_sets(cfg: "Config") -> Iterator[Problem]:

@@ -26,7 +26,7 @@ class Correlation(nn.Module):
         self.cells = (template_size // STRIDE) ** 2
         self.refine = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.GroupNorm(4, channels),
+            nn.BatchNorm2d(channels),
             nn.ReLU(),
             nn.Conv2d(channels, channels, 3, padding=1),
         )

@@ -1,20 +1,19 @@
 """A convolutional stem: tokens out of a few small convolutions instead of one large patch.
 
 A departure from SeqTrack for training from scratch (MODEL.ENCODER.STEM conv). Source: Xiao et
-al., Early convolutions help transformers see better, NeurIPS 2021. Group norm, so that a sample
-does not depend on the others of its batch.
+al., Early convolutions help transformers see better, NeurIPS 2021, with batch norm as there; its
+running mean and variance are the only buffers a network of this project can have.
 """
 
 from torch import Tensor, nn
 
 STRIDE = 8  # of the features, half of the tokens'
-_GROUP = 16
 
 
 def _convolution(before: int, after: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
-        nn.GroupNorm(after // _GROUP, after),
+        nn.BatchNorm2d(after),
         nn.ReLU(),
     )
 

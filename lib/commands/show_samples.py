@@ -1,0 +1,142 @@
+"""`python scripts/show_samples.py`: what a configuration trains on, as one picture to look at."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lib.commands.entry import count, parser, positive, say
+from lib.config.loader import load_config
+from lib.config.paths import resolve_paths
+from lib.utils.errors import EXIT_OK, DataError, counted
+from lib.utils.files import user_path
+from lib.utils.image_io import IMAGE_SUFFIXES, write_rgb
+
+if TYPE_CHECKING:
+    from lib.models.tokens import BoxTokenizer
+    from lib.train.transforms import TrainingSample
+
+TRUTH_COLOUR = (64, 255, 64)
+TOKEN_COLOUR = (255, 64, 64)
+_TEXT_COLOUR = (230, 230, 230)
+_GROUND = (40, 40, 40)
+_SIDE = 224  # of a crop in the picture
+_GAP = 6
+_LINE = 16  # height of a line of text
+_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "show_samples.py",
+        "Write a contact sheet of training samples: templates and search region of each, its box "
+        "(green), and the box that its tokens say (red).",
+    )
+    add = p.add_argument
+    add("--config", required=True, help="name in experiments/, or path of a YAML file")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add("--part", choices=("train", "val"), default="train", help="samples of DATA.TRAIN or .VAL")
+    add("--number", type=positive, default=16, help="how many samples, from the first one")
+    add("--epoch", type=positive, default=1, help="of the training")
+    add("--seed", type=count, default=0, help="as that of train.py, to see the same samples")
+    add("--out", metavar="FILE", help="picture to write; logs/samples-<config>.png by default")
+    add("--data_dir", help="root of the data sets")
+    add("--save_dir", help="root of checkpoints, test and logs")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input, or data that gives no samples; nothing was written.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    cfg = load_config(args.config, args.overrides)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    out = _picture_path(args.out, paths.log_dir / f"samples-{cfg.name}.png")
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.models.seqtrack import build_tokenizer
+    from lib.train.sampler import VALIDATION_EPOCH, build_sampler
+
+    sampler = build_sampler(cfg, paths, args.seed, args.part)
+    epoch = args.epoch if args.part == "train" else VALIDATION_EPOCH
+    numbers = tqdm(range(args.number), "samples", disable=None, leave=False)
+    samples = [sampler.sample(epoch, number) for number in numbers]
+    for line in dict.fromkeys(text for sample in samples for text in sample.broken):
+        say(f"broken: {line}", error=True)
+    write_rgb(out, contact_sheet(samples, build_tokenizer(cfg)))
+    redraws = sum(sample.redraws for sample in samples)
+    say(f"{counted(len(samples), 'sample')}, {counted(redraws, 'redraw')}; picture: {out}")
+    return EXIT_OK
+
+
+def contact_sheet(samples: Sequence["TrainingSample"], tokenizer: "BoxTokenizer") -> np.ndarray:
+    """A row per sample: templates, then the search region, with their boxes; text below.
+
+    Args:
+        samples: all with the same number of templates.
+        tokenizer: says which tokens a box has, and which box these tokens are.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+    """
+    import torch
+
+    boxes = torch.from_numpy(np.stack([sample.box for sample in samples]))
+    _, targets = tokenizer.encode(boxes)
+    tokens = targets[:, :4]
+    rows = [
+        _row(sample, words, decoded)
+        for sample, words, decoded in zip(
+            samples, tokens.tolist(), tokenizer.decode(tokens).numpy(), strict=True
+        )
+    ]
+    return np.concatenate(rows)
+
+
+def _row(sample: "TrainingSample", tokens: list[int], decoded: np.ndarray) -> np.ndarray:
+    """One row `(H, W, 3)`; `decoded` is the tokens' box, `(4,)` cxcywh, normalised."""
+    pictures = [
+        _with_boxes(crop, [(box, TRUTH_COLOUR)])
+        for crop, box in zip(sample.templates, sample.template_boxes, strict=True)
+    ]
+    said = np.concatenate([decoded[:2] - decoded[2:] / 2, decoded[2:]])
+    pictures.append(_with_boxes(sample.search, [(sample.box, TRUTH_COLOUR), (said, TOKEN_COLOUR)]))
+    row = np.full((_SIDE + 2 * _LINE + 2 * _GAP, (_SIDE + _GAP) * len(pictures), 3), _GROUND)
+    row = row.astype(np.uint8)
+    for i, picture in enumerate(pictures):
+        left = i * (_SIDE + _GAP)
+        row[:_SIDE, left : left + _SIDE] = picture
+    words = f"{sample.number}: tokens {' '.join(map(str, tokens))}"
+    for line, text in enumerate((words, sample.source)):
+        place = (2, _SIDE + _LINE * (line + 1) - 3)
+        cv2.putText(row, text, place, *_FONT, _TEXT_COLOUR, 1, cv2.LINE_AA)
+    return row
+
+
+def _with_boxes(
+    crop: np.ndarray, boxes: Sequence[tuple[np.ndarray, tuple[int, int, int]]]
+) -> np.ndarray:
+    """The crop at the picture's size with normalised xywh boxes, the last one thinnest."""
+    picture = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)
+    for thinner, (box, colour) in enumerate(boxes):
+        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * (_SIDE - 1)
+        x1, y1, x2, y2 = np.rint(corners.clip(-_SIDE, 2 * _SIDE)).astype(int).tolist()
+        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, max(1, 3 - 2 * thinner))
+    return picture
+
+
+def _picture_path(wanted: str | None, default: Path) -> Path:
+    path = user_path(wanted, "--out") if wanted else default
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        known = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"--out {wanted}: no picture is called so; it ends in one of {known}")
+    return path

@@ -1,0 +1,206 @@
+"""Which sample comes next: everything random in a sample follows from (seed, epoch, number).
+
+So a sample can be made again by its number, in any process and in any order.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lib.config.paths import Paths
+from lib.config.schema import Config
+from lib.datasets.draw import Draw, SampleSource, Sighting
+from lib.datasets.pairs import PairSource
+from lib.datasets.training import TrainingSet, open_training_set
+from lib.train.frames import MIN_LENGTH, UnusableSampleError, choose_frames, enough_frames
+from lib.train.transforms import TrainingSample, TrainingTransform
+from lib.utils.errors import ConfigError, DataError, counted
+from lib.utils.files import user_path
+
+# So many draws in a row without a sample mean that something is wrong with the data.
+MAX_DRAWS = 100
+SYNTHETIC = "SYNTHETIC"
+VALIDATION_EPOCH = 0
+
+
+class VideoSource:
+    """Draws frames of one target from a training set; of a set of images, one image only.
+
+    Every sequence that has enough visible frames is equally likely.
+    """
+
+    def __init__(self, training_set: TrainingSet, templates: int, mode: str, interval: int) -> None:
+        """Find the sequences that can be drawn from.
+
+        Args:
+            training_set: where the sequences come from.
+            templates: templates per sample.
+            mode: `order` or `causal`, see `choose_frames`.
+            interval: largest distance in frames to the base frame.
+
+        Raises:
+            DataError: there is none.
+        """
+        self.name = training_set.name
+        self._set = training_set
+        self._templates = templates
+        self._mode = mode
+        self._interval = interval
+        self._indices = _fit_sequences(training_set, enough_frames(templates))
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+        """Draw the templates and the search frame of one sample; `progress` changes nothing.
+
+        Raises:
+            DataError: a file of the sample cannot be used; the message names it.
+            UnusableSampleError: the sequence has no frames for this sampler mode.
+        """
+        sequence = self._set.load(int(self._indices[rng.integers(len(self._indices))]))
+        name = f"{self.name} {sequence.name}"
+        if not self._set.is_video:
+            chosen = [0] * (self._templates + 1)
+        else:
+            try:
+                chosen = choose_frames(
+                    rng, sequence.visible, self._templates, self._mode, self._interval
+                )
+            except UnusableSampleError as error:
+                raise UnusableSampleError(f"{name}: {error}") from None
+        images = {i: sequence.frames.read(i) for i in dict.fromkeys(chosen)}
+        boxes = np.asarray(sequence.boxes, np.float64)
+        frames = ", ".join(map(str, chosen))
+        return Draw(
+            tuple(Sighting(images[i], boxes[i]) for i in chosen), f"{name}, frames {frames}"
+        )
+
+
+@dataclass(frozen=True)
+class TrackingSampler:
+    """Makes the samples of a training; picklable, so that loader processes can have it.
+
+    Attributes:
+        sources: what samples are drawn from.
+        ratios: how often each is drawn from, relative to the others.
+        transform: makes a sample of a draw.
+        seed: of the run.
+        epochs: epochs of the training.
+        samples: samples of one epoch.
+    """
+
+    sources: tuple[SampleSource, ...]
+    ratios: tuple[float, ...]
+    transform: TrainingTransform
+    seed: int
+    epochs: int
+    samples: int
+
+    def sample(self, epoch: int, number: int) -> TrainingSample:
+        """Make sample `number` (from 0) of `epoch` (from 1; 0 is the validation's).
+
+        A draw that gives no sample is followed by another one, up to `MAX_DRAWS`.
+
+        Raises:
+            DataError: none of them gave a sample; the message names the last one and says why.
+        """
+        seeds = np.random.SeedSequence([self.seed, epoch, number])
+        rng = np.random.Generator(np.random.PCG64(seeds))
+        progress = self._progress(epoch, number)
+        chances = np.asarray(self.ratios) / sum(self.ratios)
+        broken: list[str] = []
+        for redraws in range(MAX_DRAWS):
+            source = self.sources[rng.choice(len(self.sources), p=chances)]
+            try:
+                draw = source.draw(rng, progress)
+                variation = self.transform.vary(rng, len(draw.sightings))
+                sample = self.transform.apply(draw, variation, number)
+            except UnusableSampleError as error:
+                why = str(error)
+            except DataError as error:
+                why = str(error)
+                broken.append(why)
+            else:
+                return replace(sample, redraws=redraws, broken=tuple(broken))
+        raise DataError(
+            f"{source.name}: {MAX_DRAWS} draws gave no training sample "
+            f"({len(broken)} hit a broken file); the last one: {why}"
+        )
+
+    def _progress(self, epoch: int, number: int) -> float:
+        """Share of the training that is done; validation is always at its end."""
+        if epoch == VALIDATION_EPOCH:
+            return 1.0
+        return min((epoch - 1 + number / self.samples) / self.epochs, 1.0)
+
+
+def build_sampler(
+    cfg: Config, paths: Paths, seed: int, part: str = "train", cache_dir: Path | None = None
+) -> TrackingSampler:
+    """Open the data sets of DATA.TRAIN or DATA.VAL; one whose ratio is 0 is left alone.
+
+    Args:
+        cfg: names the sets and what a sample is made of.
+        paths: where the sets are.
+        seed: of the run, from 0 on.
+        part: `train` or `val`.
+        cache_dir: where indices of big sets are kept.
+
+    Raises:
+        ConfigError: no set is named, or a name is unknown.
+        DataError: a set is not there, or nothing can be drawn from it.
+    """
+    sets = cfg.data.train if part == "train" else cfg.data.val
+    wanted = [(n, r) for n, r in zip(sets.datasets_name, sets.datasets_ratio, strict=True) if r]
+    if not wanted:
+        raise ConfigError(f"DATA.{part.upper()}.DATASETS_NAME names nothing to draw samples from")
+    sources: list[SampleSource] = []
+    for name, _ in wanted:
+        if name == SYNTHETIC:
+            sources.append(_pair_source(cfg, part))
+        else:
+            opened = open_training_set(name, paths, cache_dir)
+            rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
+            sources.append(VideoSource(opened, *rules))
+    return TrackingSampler(
+        sources=tuple(sources),
+        ratios=tuple(ratio for _, ratio in wanted),
+        transform=TrainingTransform(cfg.data),
+        seed=seed,
+        epochs=cfg.train.epoch,
+        samples=sets.sample_per_epoch,
+    )
+
+
+def _pair_source(cfg: Config, part: str) -> PairSource:
+    synthetic = cfg.data.synthetic
+    textures = synthetic.textures
+    return PairSource(
+        templates=cfg.data.template.number,
+        split=part,
+        textures=user_path(textures, "DATA.SYNTHETIC.TEXTURES") if textures else None,
+        patch_ratio=synthetic.patch_ratio,
+        cutout_ratio=synthetic.cutout_ratio,
+        generated_ratio=synthetic.generated_ratio,
+        strength=synthetic.strength,
+        factors=(cfg.data.template.factor, cfg.data.search.factor),
+    )
+
+
+def _fit_sequences(training_set: TrainingSet, enough: int) -> np.ndarray:
+    """Indices of the sequences that can be drawn from."""
+    if not training_set.is_video:
+        fit = np.arange(len(training_set))
+    else:
+        visible, lengths = training_set.visible_counts, training_set.lengths
+        fit = np.flatnonzero((visible > enough) & (lengths >= MIN_LENGTH))
+    if len(fit):
+        return fit
+    if not len(training_set):
+        raise DataError(f"training set {training_set.name}: it has no sequence")
+    best = int(np.argmax(visible))
+    raise DataError(
+        f"training set {training_set.name}: none of its {counted(len(training_set), 'sequence')} "
+        f"can be drawn from. At least {MIN_LENGTH} frames are needed, more than {enough} of them "
+        f"with a visible target; the best, {training_set.describe(best)}, has {visible[best]} "
+        f"visible of {lengths[best]}"
+    )

@@ -1,0 +1,182 @@
+"""From the frames of a draw to the crops of a training sample.
+
+In this order, as in the reference: all images grey or mirrored together; a jittered box per
+frame; the crop around it; brightness and mirroring per crop. The random numbers are drawn apart
+from their use (`Variation`), so that recorded ones can be put in their place.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lib.config.schema_training import Data, SearchSampling, TemplateSampling
+from lib.datasets.draw import Draw, Sighting
+from lib.train.frames import UnusableSampleError
+from lib.utils.crop import Crop, crop_square
+from lib.utils.errors import DataError
+
+_JOINT_FLIP = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """What the network is given for one sample, and the truth.
+
+    Attributes:
+        templates: `(T, S_z, S_z, 3)` uint8 RGB.
+        search: `(S_x, S_x, 3)` uint8 RGB.
+        template_boxes: `(T, 4)` float32 xywh, normalised to the template's crop.
+        box: `(4,)` float32 xywh, normalised to the search crop; it may stick out.
+        number: of the sample in its epoch.
+        source: where its frames came from, for messages.
+        redraws: draws before this one that gave no sample.
+        broken: what was wrong with those of them that hit a broken file.
+    """
+
+    templates: np.ndarray
+    search: np.ndarray
+    template_boxes: np.ndarray
+    box: np.ndarray
+    number: int
+    source: str
+    redraws: int = 0
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The random numbers of one sample of N frames.
+
+    Attributes:
+        grey: all images become grey.
+        mirrored: all images and boxes are mirrored.
+        normal: `(N, 2)`, for the log size of the jittered box.
+        uniform: `(N, 2)` in [0, 1), for its centre.
+        brightness: `(N,)` factors.
+        flips: `(N,)` bool, whether a crop is mirrored.
+    """
+
+    grey: bool
+    mirrored: bool
+    normal: np.ndarray
+    uniform: np.ndarray
+    brightness: np.ndarray
+    flips: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """The crops of a sample as section DATA of a configuration wants them."""
+
+    data: Data
+
+    def vary(self, rng: np.random.Generator, frames: int) -> Variation:
+        """Draw the random numbers of a sample of `frames` frames."""
+        grey, mirrored = rng.random() < self.data.gray, rng.random() < _JOINT_FLIP
+        jitter = [(rng.standard_normal(2), rng.random(2)) for _ in range(frames)]
+        spread = self.data.brightness
+        return Variation(
+            grey=grey,
+            mirrored=mirrored,
+            normal=np.stack([normal for normal, _ in jitter]),
+            uniform=np.stack([uniform for _, uniform in jitter]),
+            brightness=rng.uniform(1 - spread, 1 + spread, frames),
+            flips=rng.random(frames) < self.data.flip,
+        )
+
+    def apply(self, draw: Draw, variation: Variation, number: int = 0) -> TrainingSample:
+        """Make the sample that `variation` decides, from templates and search frame.
+
+        Raises:
+            UnusableSampleError: a box has no area, or its crop would be smaller than a pixel or
+                miss the image.
+        """
+        last = len(draw.sightings) - 1
+        pixels, boxes = [], []
+        for i, sighting in enumerate(draw.sightings):
+            rule = self.data.search if i == last else self.data.template
+            try:
+                crop, box = _look(sighting, rule, variation, i)
+            except DataError as error:
+                raise UnusableSampleError(f"{draw.source}: {error}") from None
+            pixels.append(crop)
+            boxes.append(box)
+        return TrainingSample(
+            templates=np.stack(pixels[:last]),
+            search=pixels[last],
+            template_boxes=np.stack(boxes[:last]),
+            box=boxes[last],
+            number=number,
+            source=draw.source,
+        )
+
+
+def jitter_box(
+    box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre: float, scale: float
+) -> np.ndarray:
+    """A box that is off by chance, in single precision like the reference.
+
+    Args:
+        box: `(4,)` xywh.
+        normal: `(2,)`, decides the log size.
+        uniform: `(2,)` in [0, 1), decides the centre.
+        centre: range of the centre, in units of `sqrt(w * h)` of the new size.
+        scale: standard deviation of the log size.
+
+    Returns:
+        `(4,)` float32 xywh.
+    """
+    left_top, size = np.split(box.astype(np.float32), 2)
+    new_size = size * np.exp(np.float32(scale) * normal.astype(np.float32))
+    reach = np.sqrt(new_size.prod()) * np.float32(centre)
+    new_centre = left_top + size / 2 + reach * (uniform.astype(np.float32) - np.float32(0.5))
+    return np.concatenate([new_centre - new_size / 2, new_size])
+
+
+def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
+    """An image box `(4,)` xywh in a crop, as float32 xywh that is 0..1 inside it.
+
+    The crop's first and last pixel are 0 and 1, so a side of S pixels counts as S - 1; the
+    tracker maps back with S. Released weights were trained and measured so.
+    """
+    around = np.asarray(crop.box)
+    last = crop.pixels.shape[0] - 1
+    shift = (box[:2] + box[2:] / 2) - (around[:2] + around[2:] / 2)
+    centre = (last / 2 + shift * crop.resize_factor) / last
+    size = box[2:] * crop.resize_factor / last
+    return np.concatenate([centre - size / 2, size]).astype(np.float32)
+
+
+def _look(
+    sighting: Sighting, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
+    image, box = sighting.image, sighting.box
+    if not (np.isfinite(box).all() and (box[2:] > 0).all()):
+        raise DataError(f"the box {box.tolist()} has no area")
+    if variation.grey:
+        image = _grey(image)
+    if variation.mirrored:
+        # A view: only what the crop needs is copied.
+        image = image[:, ::-1]
+        box = np.array([image.shape[1] - 1 - box[0] - box[2], *box[1:]])
+    around = jitter_box(
+        box, variation.normal[i], variation.uniform[i], rule.center_jitter, rule.scale_jitter
+    )
+    crop = crop_square(image, around.tolist(), rule.factor, rule.size)
+    place = box_in_crop(box, crop)
+    pixels = _brighten(crop.pixels, variation.brightness[i])
+    if variation.flips[i]:
+        pixels = cv2.flip(pixels, 1)
+        place[0] = 1 - place[0] - place[2]
+    return pixels, place
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def _brighten(pixels: np.ndarray, factor: float) -> np.ndarray:
+    levels = np.rint(np.arange(256) * factor).clip(0, 255).astype(np.uint8)
+    return cv2.LUT(pixels, levels)

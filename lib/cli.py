@@ -11,6 +11,8 @@ from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 # Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
 # command runs, so `seqtrack --help` does not wait for torch.
 COMMANDS = {
+    "train": ("lib.commands.train", "train a configuration"),
+    "track": ("lib.commands.track", "track targets in a video file, write a video and a table"),
     "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),

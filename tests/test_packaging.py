@@ -84,7 +84,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         pytest.param(["--help"], 0, "exit codes", id="help ends with the exit codes"),
         pytest.param(["test", "--help"], 0, "--dataset", id="help of a sub-command"),
         pytest.param(["tset"], 2, "did you mean 'test'", id="typo"),
-        pytest.param(["xyzzy"], 2, "choose of test", id="unknown, nothing close"),
+        pytest.param(["xyzzy"], 2, "choose of ", id="unknown, nothing close"),
         pytest.param([], 2, "error: the following arguments are required: command", id="nothing"),
     ],
 )

@@ -16,7 +16,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.catalog import dataset_names
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md")
+DOCUMENTS = ("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md", "docs/training.md", "docs/tiny.md")
 
 
 def code_blocks(document: str, language: str) -> Iterator[str]:
@@ -48,6 +48,8 @@ def command_module(words: list[str]) -> tuple[str, list[str]] | None:
     """The module of lib.commands behind a command line, and its arguments."""
     if words[0] == "seqtrack":
         return cli.COMMANDS[words[1]][0], words[2:]
+    if words[0] == "torchrun":
+        words = ["python", *words[words.index("tracking/train.py") :]]
     if words[0] == "python" and words[1].startswith(("tracking/", "scripts/")):
         source = (ROOT / words[1]).read_text(encoding="utf-8")
         match = re.search(r"run\(\"(lib\.commands\.\w+)\"\)", source)
@@ -65,7 +67,7 @@ def test_command_line(document: str, words: list[str]) -> None:
     if words[0] in ("bash", "source") or words[0].startswith("."):
         script = next(word for word in words if "/" in word)
         assert script.startswith(".venv/") or (ROOT / script).is_file()
-    elif words[0] in ("python", "seqtrack") and "-m" not in words:
+    elif words[0] in ("python", "seqtrack", "torchrun") and "-m" not in words:
         found = command_module(words)
         assert found, f"nothing of ours: {words}"
         if {"--help", "--version"} & set(found[1]):
@@ -108,7 +110,8 @@ def test_every_command_is_documented(name: str) -> None:
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-    missing = [target for target in targets if not (ROOT / target).exists()]
+    folder = (ROOT / document).parent
+    missing = [target for target in targets if not (folder / target).exists()]
     assert not missing
 
 

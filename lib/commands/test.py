@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lib import __version__
 from lib.commands.entry import count, parser, positive, say
-from lib.config.loader import list_configs, load_config
+from lib.commands.trackers import make_spec, with_checkpoint
+from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
@@ -21,9 +22,8 @@ from lib.utils.errors import (
     ResultsError,
     counted,
 )
-from lib.utils.files import sha256_of, user_path
+from lib.utils.files import sha256_of
 
-RANDOM_CHECKPOINT = "random"
 FAILURES_SHOWN = 20
 
 
@@ -77,11 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     tracker, config = _which_tracker(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
-    spec = _make_spec(tracker, config, args.overrides)
+    spec = make_spec(tracker, config, args.overrides)
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
     devices = _which_devices(args)
-    spec = _with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
+    spec = with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
     folder = ResultsFolder(
         paths.dataset_results_dir(tracker, spec.config_name, dataset.results_folder, args.runid)
     )
@@ -127,15 +127,6 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
     return tracker, config
 
 
-def _make_spec(tracker: str, config: str, overrides: list[str]) -> TrackerSpec:
-    if tracker == "seqtrack":
-        cfg = load_config(config, overrides)
-        return TrackerSpec(tracker, cfg.name, cfg)
-    if overrides:
-        raise ConfigError(f"--set does nothing for {tracker!r}, which has no configuration")
-    return TrackerSpec(tracker, config)
-
-
 def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
     names = list(dataset.sequence_names)
     if wanted is None:
@@ -149,24 +140,6 @@ def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
         return [names[int(wanted)]]
     dataset.load(wanted)
     return [wanted]
-
-
-def _with_checkpoint(
-    spec: TrackerSpec, wanted: str | None, paths: Paths, update_key: str
-) -> TrackerSpec:
-    checkpoint = None
-    if spec.config is not None:
-        if wanted == RANDOM_CHECKPOINT:
-            say("warning: untrained weights, the boxes of this run mean nothing")
-        else:
-            from lib.models.weights import find_checkpoint
-
-            explicit = user_path(wanted, "--checkpoint") if wanted else None
-            folders = paths.checkpoint_dirs(spec.config_name)
-            checkpoint = find_checkpoint(spec.config_name, folders, explicit)
-    elif wanted:
-        raise ConfigError(f"--checkpoint does nothing for {spec.tracker!r}, which has no weights")
-    return TrackerSpec(spec.tracker, spec.config_name, spec.config, checkpoint, update_key)
 
 
 def _which_devices(args: argparse.Namespace) -> list[str]:

@@ -1,10 +1,13 @@
 """Starting the encoder from weights that were pre-trained on images.
 
-Nothing here touches the network: a file is found on disk or the message says where to get it.
+Only `fetch_pretrained` touches the network, and only training calls it; everything else finds a
+file on disk, or its message says where to get it.
 Source: MAE (CVPR 2022) for `mae`; timm's ViT-B/16 at 384 px, trained on ImageNet, for `default`.
 """
 
+import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from torch.nn import functional as F
 
 from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
+from lib.utils.download import DownloadError, discard, fetch
 from lib.utils.errors import CheckpointError
 
 CACHE_VARIABLE = "SEQTRACK_PRETRAINED"
@@ -29,6 +33,15 @@ URLS: Mapping[tuple[str, str], str] = {
     ("mae", "vit_huge_patch14"): _MAE.format("huge"),
     ("default", "vit_base_patch16"): _TIMM,
 }
+# File name -> algorithm and first digits of the checksum that is published with the file: in
+# MAE's README, in the name of timm's file.
+CHECKSUMS: Mapping[str, tuple[str, str]] = {
+    "mae_pretrain_vit_base.pth": ("md5", "8cad7c"),
+    "mae_pretrain_vit_large.pth": ("md5", "b8b06e"),
+    "mae_pretrain_vit_huge.pth": ("md5", "9bdbb0"),
+    "jx_vit_base_p16_384-83fb41ba.pth": ("sha256", "83fb41ba"),
+}
+_BLOCK = 1 << 20
 
 
 def find_pretrained(
@@ -51,15 +64,9 @@ def find_pretrained(
     """
     if explicit is not None and Path(explicit).is_file():
         return Path(explicit)
-    url = URLS.get((pretrain_type, encoder_type))
-    if url is None:
-        known = ", ".join(f"{kind} for {encoder}" for kind, encoder in URLS)
-        raise CheckpointError(
-            f"no pre-trained weights {pretrain_type!r} are published for encoder {encoder_type} "
-            f"(there are: {known}); set MODEL.ENCODER.PRETRAIN_TYPE to scratch, or name a file"
-        )
+    url = _published(pretrain_type, encoder_type)
     folder = Path(explicit) if explicit is not None else cache_folder or default_cache_folder()
-    path = folder / url.rsplit("/", 1)[1]
+    path = folder / _name(url)
     if explicit is not None and not folder.is_dir():
         raise CheckpointError(f"pre-trained weights {explicit}: no such file; {url} is published")
     if not path.is_file():
@@ -68,6 +75,63 @@ def find_pretrained(
             "or set MODEL.ENCODER.PRETRAIN_TYPE to scratch"
         )
     return path
+
+
+def fetch_pretrained(
+    pretrain_type: str, encoder_type: str, cache_folder: Path | None = None
+) -> Path:
+    """The file with the pre-trained encoder in the cache folder; fetched if it is not there.
+
+    What is fetched is compared with the published checksum before it gets its name.
+
+    Raises:
+        CheckpointError: nothing is published for this encoder, or it cannot be fetched or is
+            another file; the message says where to put one that comes in another way.
+    """
+    url = _published(pretrain_type, encoder_type)
+    path = (cache_folder or default_cache_folder()) / _name(url)
+    if path.is_file():
+        return path
+    incoming = path.with_name(path.name + ".incoming")
+    try:
+        fetch(url, incoming, quiet=not sys.stderr.isatty())
+        _check_sum(incoming, url)
+        os.replace(incoming, path)
+    except (DownloadError, OSError) as error:
+        raise CheckpointError(
+            f"pre-trained weights: {error}; put {url} at {path}, name a copy with --pretrained "
+            "FILE, or set MODEL.ENCODER.PRETRAIN_TYPE to scratch"
+        ) from None
+    return path
+
+
+def _published(pretrain_type: str, encoder_type: str) -> str:
+    url = URLS.get((pretrain_type, encoder_type))
+    if url is None:
+        known = ", ".join(f"{kind} for {encoder}" for kind, encoder in URLS)
+        raise CheckpointError(
+            f"no pre-trained weights {pretrain_type!r} are published for encoder {encoder_type} "
+            f"(there are: {known}); set MODEL.ENCODER.PRETRAIN_TYPE to scratch, or name a file"
+        )
+    return url
+
+
+def _name(url: str) -> str:
+    return url.rsplit("/", 1)[1]
+
+
+def _check_sum(path: Path, url: str) -> None:
+    algorithm, published = CHECKSUMS[_name(url)]
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    found = digest.hexdigest()
+    if not found.startswith(published):
+        discard(path)
+        raise DownloadError(
+            f"what {url} gave has the {algorithm} {found[:12]}…, not {published}… as published"
+        )
 
 
 def default_cache_folder() -> Path:

@@ -70,12 +70,17 @@ def find_checkpoint(
 
 def newest_epoch(folder: Path) -> Path | None:
     """The `SEQTRACK_ep<number>.pth.tar` with the highest number in `folder`, or None."""
-    by_epoch = {
+    by_epoch = epoch_checkpoints(folder)
+    return by_epoch[max(by_epoch)] if by_epoch else None
+
+
+def epoch_checkpoints(folder: Path) -> dict[int, Path]:
+    """The files `SEQTRACK_ep<number>.pth.tar` of a folder, by number."""
+    return {
         int(match[1]): path
         for path in folder.glob(EPOCH_PATTERN)
         if (match := re.fullmatch(r"SEQTRACK_ep(\d+)\.pth\.tar", path.name)) and path.is_file()
     }
-    return by_epoch[max(by_epoch)] if by_epoch else None
 
 
 def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> CheckpointInfo:

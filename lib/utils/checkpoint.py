@@ -135,7 +135,13 @@ def save_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
     """
     _require_plain(payload, "payload")
     with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-        torch.save(payload, stream)
+        try:
+            torch.save(payload, stream)
+        except RuntimeError as error:
+            # What the stream said (the disk is full) is buried under what torch makes of it.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def save_safetensors(

@@ -1,0 +1,309 @@
+"""`seqtrack track`, `python tracking/video_demo.py`: track targets in a video, write a video."""
+
+import argparse
+import csv
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from lib.commands.entry import Terminated, parser, positive, say
+from lib.commands.trackers import make_spec, with_checkpoint
+from lib.config.paths import Paths, resolve_paths
+from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.folder import LAYOUTS, open_folder
+from lib.datasets.sequence import Dataset
+from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.test.video import DEFAULT_FPS, FPS_RANGE, Clip, FrameClip, Step, open_clip
+from lib.test.video_writer import SUFFIXES, Painter, check_suffix, kept_path, open_sink
+from lib.utils.boxes import Box
+from lib.utils.errors import (
+    EXIT_OK,
+    ConfigError,
+    DataError,
+    PartialFailure,
+    ResultsError,
+    SeqTrackError,
+    counted,
+)
+from lib.utils.files import check_writable, user_path
+
+if TYPE_CHECKING:
+    from lib.test.follow import Targets
+
+DEFAULT_CONFIG = "seqtrack_tiny"
+COLUMNS = ("frame", "target", "time_s", "x", "y", "w", "h", "confidence")
+_DESCRIPTION = (
+    "Track one or more targets in a video file or a folder of images. Writes a video with the "
+    "boxes drawn and a CSV with one row per frame and target. A confidence is 0..1: the mean "
+    "probability of the four tokens of a box, the reference's score of 0..40 divided by 40."
+)
+
+
+def box_argument(text: str) -> Box:
+    """An argument that is a box, `x,y,w,h`."""
+    try:
+        x, y, w, h = (float(word) for word in text.split(","))
+    except ValueError:
+        x = y = w = h = math.nan
+    if not math.isfinite(x + y + w + h) or w <= 0 or h <= 0:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no box; write x,y,w,h: left, top, width and height in pixels of the "
+            "first frame, such as 120,80,60,40"
+        )
+    return x, y, w, h
+
+
+def rate_argument(text: str) -> float:
+    """An argument that is a number of frames per second."""
+    low, high = FPS_RANGE
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is no frame rate from {low:g} to {high:g}")
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser("video_demo.py", _DESCRIPTION)
+    add = p.add_argument
+    add("clip", nargs="?", help="video file, or folder of images")
+    add(
+        "--box",
+        action="append",
+        default=[],
+        type=box_argument,
+        metavar="X,Y,W,H",
+        dest="boxes",
+        help="a target in the first frame: left, top, width, height in pixels; may be repeated",
+    )
+    add("--dataset", help=f"instead of a clip: {', '.join(dataset_names())}, or a folder")
+    add("--sequence", help="name of the sequence (default: the first)")
+    add("--tracker", default="seqtrack", help=f"one of {', '.join(TRACKER_NAMES)}")
+    add("--config", help=f"name in experiments/, or a YAML file (default: {DEFAULT_CONFIG})")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add(
+        "--out",
+        help=f"the video to write, {', '.join(SUFFIXES)} (default: <clip>_<tracker>.mp4 in the "
+        "current folder); browsers show .webm and .gif, not this .mp4",
+    )
+    add("--csv", help="the table to write (default: beside the video)")
+    add("--force", action="store_true", help="replace files that exist")
+    add("--max-frames", type=positive, help="stop after so many frames")
+    add(
+        "--fps",
+        type=rate_argument,
+        help=f"frames per second of the video (default: the clip's, {DEFAULT_FPS:g} for images)",
+    )
+    add("--data_dir", help="root of the data sets")
+    add("--save_dir", help="root of the checkpoints")
+    return p
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is tracked.
+
+    Attributes:
+        clip: the frames.
+        boxes: the targets in the first frame.
+        origin: the file of the clip, which must not be overwritten; None for images.
+        truth: `(N, 4)` xywh per frame, NaN where unknown; None where there is no ground truth.
+        update_key: key of the data set in TEST.UPDATE_INTERVALS.
+    """
+
+    clip: Clip
+    boxes: list[Box]
+    origin: Path | None = None
+    truth: np.ndarray | None = None
+    update_key: str = "DEFAULT"
+
+    def truth_of(self, index: int) -> np.ndarray | None:
+        """Ground truth of a frame, None where there is none."""
+        return self.truth[index] if self.truth is not None and index < len(self.truth) else None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write."""
+
+    video: Path
+    table: Path
+
+
+@dataclass
+class Tally:
+    """How far it got, and what it took in seconds."""
+
+    frames: int = 0
+    read: float = 0.0
+    track: float = 0.0
+    write: float = 0.0
+    kept: list[Path] = field(default_factory=list)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        PartialFailure: the clip ended early; what was tracked before is kept.
+        SeqTrackError: wrong input; nothing was written.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    check_tracker_name(args.tracker)
+    if args.tracker != "seqtrack" and args.config:
+        raise ConfigError(f"--config does nothing for {args.tracker!r}, which has none")
+    config = args.config or (DEFAULT_CONFIG if args.tracker == "seqtrack" else "default")
+    spec = make_spec(args.tracker, config, args.overrides)
+    job = _open_job(args, paths)
+    outputs = _choose_outputs(args, job, spec)
+    spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.test.follow import build_targets
+    from lib.utils.device import resolve_device
+
+    targets = build_targets(spec, resolve_device(args.device))
+    legend = "" if job.truth is None else " (green: ground truth)"
+    what = f"{spec.tracker}/{spec.config_name} on {job.clip.name}"
+    say(f"{what}: {counted(len(job.boxes), 'target')}{legend}")
+    tally = Tally()
+    try:
+        _track(targets, job, outputs, args, tally)
+    except (KeyboardInterrupt, Terminated):
+        _tell(tally)
+        raise
+    except SeqTrackError as error:
+        if tally.frames == 0:
+            raise
+        _tell(tally)
+        raise PartialFailure(str(error)) from error
+    _tell(tally)
+    return EXIT_OK
+
+
+def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
+    """The clip with its targets, from a file, a folder or a data set."""
+    if (args.clip is None) == (args.dataset is None):
+        raise DataError("give one clip: a video file, a folder of images, or --dataset NAME")
+    if args.sequence is not None and args.dataset is None:
+        raise DataError(f"--sequence {args.sequence} needs --dataset")
+    if args.dataset is not None:
+        return _sequence_job(args, open_dataset(args.dataset, paths))
+    path = user_path(args.clip, "clip")
+    if not args.boxes and any((path / layout.annotation).is_file() for layout in LAYOUTS):
+        return _sequence_job(args, open_folder(path))
+    clip = open_clip(path, args.fps)
+    if not args.boxes:
+        height, width = next(clip.frames()).image.shape[:2]
+        raise DataError(
+            "no target is given; add --box x,y,w,h: left, top, width and height in pixels of the "
+            f"first frame, which is {width} wide and {height} high"
+        )
+    return Job(clip, args.boxes, path if path.is_file() else None)
+
+
+def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
+    sequence = dataset.load(args.sequence or dataset.sequence_names[0])
+    truth = sequence.ground_truth
+    if sequence.visible is not None:
+        truth = np.where(sequence.visible[:, None], truth, np.nan)
+    if not args.boxes:
+        text = ",".join(f"{value:g}" for value in sequence.init_box)
+        say(f"box {text} is the first of {sequence.annotation}")
+    return Job(
+        clip=FrameClip(sequence.name, sequence.frames, args.fps or DEFAULT_FPS),
+        boxes=args.boxes or [sequence.init_box],
+        truth=truth,
+        update_key=dataset.update_key,
+    )
+
+
+def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Outputs:
+    """Names for the files to write, where they can be written.
+
+    Raises:
+        ResultsError: a file is there already, or is the clip itself.
+        SeqTrackError: no such video format, or the folder cannot be written.
+    """
+    stem = job.origin.stem if job.origin else job.clip.name
+    default = Path(f"{stem or 'clip'}_{spec.tracker}.mp4")
+    video = user_path(args.out, "--out") if args.out else default
+    check_suffix(video)
+    table = user_path(args.csv, "--csv") if args.csv else video.with_suffix(".csv")
+    if os.path.abspath(table) == os.path.abspath(video):
+        raise ResultsError(f"{video}: --out and --csv are the same file")
+    for path in (video, table):
+        if path.is_dir():
+            raise ResultsError(f"{path} is a folder; name a file")
+        if not path.exists():
+            check_writable(path.parent)
+        elif job.origin is not None and path.samefile(job.origin):
+            raise ResultsError(f"{path} is the clip itself; choose another name with --out")
+        elif not args.force:
+            raise ResultsError(f"{path} is there already; choose another name, or add --force")
+    return Outputs(video, table)
+
+
+def _track(
+    targets: "Targets", job: Job, outputs: Outputs, args: argparse.Namespace, tally: Tally
+) -> None:
+    """Frames in, video and rows out; both files are whole whatever ends it."""
+    from lib.test.follow import follow
+
+    several = len(job.boxes) > 1
+    painter = Painter([f"#{number + 1}" if several else "" for number in range(len(job.boxes))])
+    limits = [n for n in (job.clip.length, args.max_frames) if n is not None]
+    with (
+        kept_path(outputs.table, tally.kept) as part,
+        open(part, "w", newline="", encoding="utf-8") as stream,
+        open_sink(outputs.video, args.fps or job.clip.fps, tally.kept) as sink,
+        tqdm(total=min(limits, default=None), unit="frame", disable=None) as bar,
+    ):
+        for step in follow(targets, job.clip, job.boxes, args.max_frames):
+            began = time.perf_counter()
+            sink.write(painter.draw(step, began, job.truth_of(step.frame.index)))
+            _write_rows(stream, step)
+            tally.frames += 1
+            tally.read += step.read_seconds
+            tally.track += step.track_seconds
+            tally.write += time.perf_counter() - began
+            bar.update()
+
+
+def _write_rows(stream: TextIO, step: Step) -> None:
+    rows = csv.writer(stream, lineterminator="\n")
+    if step.frame.index == 0:
+        rows.writerow(COLUMNS)
+    for target, estimate in enumerate(step.estimates, start=1):
+        known = "" if estimate.confidence is None else f"{estimate.confidence:.4f}"
+        box = [f"{value:.2f}" for value in estimate.box]
+        rows.writerow([step.frame.index, target, f"{step.frame.time:.3f}", *box, known])
+
+
+def _tell(tally: Tally) -> None:
+    """What was done, and where it is."""
+    if tally.frames == 0:
+        return
+    seconds = tally.read + tally.track + tally.write
+    each = 1000 / tally.frames
+    say(
+        f"{counted(tally.frames, 'frame')} in {seconds:.1f} s, {tally.frames / seconds:.1f} "
+        f"frames/s (per frame {each * tally.read:.1f} ms reading, {each * tally.track:.1f} "
+        f"tracking, {each * tally.write:.1f} drawing and writing)"
+    )
+    for path in tally.kept:
+        say(f"written: {path}")

@@ -1,0 +1,181 @@
+"""`seqtrack train`, `python tracking/train.py`: train a configuration."""
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from lib.commands.entry import Terminated, count, parser, positive, say
+from lib.config.loader import load_config
+from lib.config.paths import Paths, resolve_paths
+from lib.config.schema import Config
+from lib.utils.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, ConfigError, SeqTrackError
+from lib.utils.files import check_writable, user_path
+
+if TYPE_CHECKING:
+    from lib.train.run import Run
+
+MODULE = "lib.commands.train"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser("train.py", "Train a configuration; started again, the same command goes on.")
+    add = p.add_argument
+    add("--config", required=True, help="name in experiments/, or path of a YAML file")
+    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add("--save_dir", help="root of checkpoints, logs and tensorboard")
+    add("--data_dir", help="root of the data sets")
+    add("--mode", choices=("single", "multiple"), help="one process, or several on this machine")
+    add("--nproc_per_node", type=positive, metavar="N", help="processes, one per GPU")
+    add("--init-from", metavar="FILE", help="weights to start from; ignored when going on")
+    add("--pretrained", metavar="PATH", help="file of the pre-trained encoder, or its folder")
+    add("--precision", choices=("fp32", "bf16", "fp16"), help="the same as TRAIN.PRECISION")
+    add("--compile", action="store_true", help="compile the network: a slow start, fast steps")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--seed", type=count, default=0, help="of weights, samples and dropout")
+    add("--dry-run", action="store_true", help="run a few steps, say what a training would take")
+    add("--script", default="seqtrack", help="seqtrack, as other trackers' users type it")
+    add("--use_lmdb", type=count, default=0, help="0; LMDB files are not read")
+    # What launchers of old pass on; the environment says it too.
+    add("--local_rank", type=count, help=argparse.SUPPRESS)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input, and nothing was started; or the training failed, with the
+            exit code of its kind.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    args = build_parser().parse_args(words)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _check_old_options(args)
+    cfg = load_config(args.config, _overrides(args))
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    if "RANK" not in os.environ:
+        processes = _processes(args)
+        if not args.dry_run:
+            check_writable(paths.checkpoint_dir(cfg.name))
+        if processes > 1:
+            from lib.commands.launch import launch
+
+            return launch(MODULE, words, processes)
+    return _train(cfg, paths, args, words)
+
+
+def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]) -> int:
+    """Train in this process, alone or as one of many."""
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.commands.closed_loop import build_closed_loop
+    from lib.train.dry_run import dry_run
+    from lib.train.setup import Options, prepare
+    from lib.train.state import finished
+    from lib.train.summary import summary
+    from lib.utils.distributed import join_world
+
+    options = Options(
+        seed=args.seed,
+        init_from=user_path(args.init_from, "--init-from") if args.init_from else None,
+        pretrained=user_path(args.pretrained, "--pretrained") if args.pretrained else None,
+        compiled=args.compile,
+        command=("train.py", *words),
+    )
+    with join_world(args.device) as world, _short_of_memory():
+        if args.dry_run:
+            dry_run(cfg, options, paths, world, say)
+        elif done := finished(paths.checkpoint_dir(cfg.name), cfg):
+            if world.is_main:
+                say(done)
+        else:
+            closed_loop = build_closed_loop(cfg, paths) if world.is_main else None
+            run = prepare(cfg, options, paths, world, say, closed_loop)
+            for line in summary(run, options.compiled):
+                run.log.say(line)
+            _fit(run)
+    return EXIT_OK
+
+
+def _fit(run: "Run") -> None:
+    """Train; the log is closed however that ends."""
+    from lib.train.log import warnings_in
+    from lib.train.loop import fit
+    from lib.train.record import write_record
+
+    # Not before: a folder that holds another training must keep its records.
+    facts = {**run.settings, "seed": run.seed, "processes": run.world.size}
+    run.log.at_first_step(lambda: write_record(run.folder, run.cfg, facts))
+    try:
+        with warnings_in(run.log):
+            fit(run)
+    except SeqTrackError as error:
+        run.log.note(f"error: {error}")
+        raise
+    except (KeyboardInterrupt, Terminated) as signal:
+        if run.world.is_main:
+            raise
+        # One process says it for all; not a return, which would wait for the others.
+        interrupted = isinstance(signal, KeyboardInterrupt)
+        raise SystemExit(EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED) from None
+    finally:
+        run.log.close()
+
+
+@contextlib.contextmanager
+def _short_of_memory() -> Iterator[None]:
+    """Turn a GPU's lack of memory into one line with what helps."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        reason = str(error).splitlines()[0]
+        raise SeqTrackError(
+            f"{reason} A smaller TRAIN.BATCH_SIZE with TRAIN.ACCUMULATE above 1 needs less and "
+            "keeps the effective batch; MODEL.ENCODER.USE_CHECKPOINT=true trades time for memory"
+        ) from None
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    precision = [f"TRAIN.PRECISION={args.precision}"] if args.precision else []
+    return [*args.overrides, *precision]
+
+
+def _check_old_options(args: argparse.Namespace) -> None:
+    if args.script != "seqtrack":
+        raise ConfigError(f"--script {args.script!r}: there is only seqtrack here; leave it out")
+    if args.use_lmdb:
+        raise ConfigError(
+            "--use_lmdb 1: LMDB files are not read; unpack the data sets into their usual folders"
+        )
+
+
+def _processes(args: argparse.Namespace) -> int:
+    """How many processes to start; 1 means this one."""
+    asked = args.nproc_per_node
+    if args.mode == "single":
+        if asked not in (None, 1):
+            raise ConfigError(f"--nproc_per_node {asked} needs --mode multiple")
+        return 1
+    if asked is None and args.mode is None:
+        return 1
+    from lib.utils.device import resolve_device
+
+    device = resolve_device(args.device)
+    if device.type == "cpu":
+        return asked or 1
+    import torch
+
+    available = torch.cuda.device_count()
+    if device.type != "cuda" or device.index is not None:
+        raise ConfigError(f"--mode multiple spreads over GPUs, but --device is {device}")
+    if asked is not None and asked > available:
+        raise ConfigError(
+            f"--nproc_per_node {asked} asked for, but there are only {available} GPUs"
+        )
+    return asked or available

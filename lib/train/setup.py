@@ -1,0 +1,266 @@
+"""From a configuration to a `Run`: samples, network, starting weights, optimizer, log."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lib.config.paths import Paths
+from lib.config.schema import Config
+from lib.models.pretrained import (
+    fetch_pretrained,
+    find_pretrained,
+    load_pretrained_encoder,
+)
+from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.weights import epoch_checkpoints, load_weights
+from lib.train.ema import Ema
+from lib.train.log import QuietLog, Say, TrainingLog, warnings_in
+from lib.train.objective import Objective
+from lib.train.optim import build_optimizer
+from lib.train.record import circumstances
+from lib.train.run import Run
+from lib.train.sampler import TrackingSampler, build_sampler
+from lib.train.state import INTERRUPT_NAME
+from lib.train.stepper import Stepper
+from lib.train.validation import ClosedLoop, Validator
+from lib.utils.distributed import World
+from lib.utils.errors import ConfigError
+from lib.utils.files import sha256_of
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says besides the configuration.
+
+    Attributes:
+        seed: of the weights, the samples and dropout.
+        init_from: weights to start from.
+        pretrained: file of the pre-trained encoder, or its folder.
+        compiled: whether torch.compile is used.
+        command: the command line, for the records.
+    """
+
+    seed: int = 0
+    init_from: Path | None = None
+    pretrained: Path | None = None
+    compiled: bool = False
+    command: Sequence[str] = ()
+
+
+def prepare(
+    cfg: Config,
+    options: Options,
+    paths: Paths,
+    world: World,
+    say: Say,
+    closed_loop: ClosedLoop | None = None,
+) -> Run:
+    """Everything that `fit` needs; nothing of it is trained or restored yet.
+
+    Args:
+        cfg: the configuration.
+        options: what else was asked for.
+        paths: where data lies and outputs go.
+        world: this process among all.
+        say: prints a line.
+        closed_loop: scores the tracker on sequences; needed in the main process only.
+
+    Raises:
+        ConfigError: options or keys that do not go together.
+        DataError: a training or validation set cannot be used.
+        CheckpointError: the starting weights cannot be had.
+    """
+    check_options(cfg, options)
+    log = open_log(cfg, paths, world, say)
+    with warnings_in(log):
+        sampler, held_out = open_samplers(cfg, options, paths, world)
+    folder = paths.checkpoint_dir(cfg.name)
+    network = new_network(cfg, options.seed)
+    if world.is_main:
+        _load_start(network, cfg, options, folder, log)
+    run = assemble(network, cfg, options, world, sampler, log, folder, paths.log_dir)
+    run.validate = Validator(
+        cfg=cfg,
+        objective=run.objective,
+        ema=run.ema,
+        autocast=run.stepper.autocast,
+        world=world,
+        log=log,
+        samples=held_out,
+        pictured=held_out or sampler,
+        closed_loop=closed_loop,
+        workers=run.workers,
+    )
+    if isinstance(log, TrainingLog):
+        log.watch(run.optimizer)
+    return run
+
+
+def check_options(cfg: Config, options: Options) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if options.pretrained is not None:
+        if options.init_from is not None:
+            raise ConfigError("--init-from brings the whole network; leave --pretrained out")
+        if cfg.model.encoder.pretrain_type == "scratch":
+            raise ConfigError(
+                "--pretrained does nothing where MODEL.ENCODER.PRETRAIN_TYPE is scratch; "
+                "set it to mae or default"
+            )
+
+
+def open_samplers(
+    cfg: Config, options: Options, paths: Paths, world: World
+) -> tuple[TrackingSampler, TrackingSampler | None]:
+    """The samples to train on, and the held-out ones where DATA.VAL names sets.
+
+    The main process goes first: opening a big set for the first time indexes it.
+    """
+    if not world.is_main:
+        world.barrier()
+    sampler = build_sampler(cfg, paths, options.seed)
+    named = cfg.data.val.datasets_name
+    held_out = build_sampler(cfg, paths, options.seed, "val") if named else None
+    if world.is_main:
+        world.barrier()
+    return sampler, held_out
+
+
+def open_log(cfg: Config, paths: Paths, world: World, say: Say) -> QuietLog:
+    """The log of this process."""
+    if not world.is_main:
+        return QuietLog(say)
+    return TrainingLog(
+        text_file=paths.log_dir / f"seqtrack-{cfg.name}.log",
+        curves=paths.curves_dir(cfg.name),
+        epochs=cfg.train.epoch,
+        print_interval=cfg.train.print_interval,
+        say=say,
+    )
+
+
+def new_network(cfg: Config, seed: int) -> SeqTrack:
+    """The network with its first, random weights; the same in all processes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_seqtrack(cfg)
+
+
+def assemble(
+    network: SeqTrack,
+    cfg: Config,
+    options: Options,
+    world: World,
+    sampler: TrackingSampler,
+    log: QuietLog,
+    folder: Path,
+    log_dir: Path,
+) -> Run:
+    """Put the network on its device and the rest of a run around it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)  # the heads have random weights too
+        objective = Objective(network, cfg)
+    objective.to(world.device)
+    optimizer = build_optimizer(objective, cfg)
+    forward = _wrapped(objective, world, options.compiled)
+    # After the wrap: only now all processes have the weights of the main one.
+    ema = Ema(network, cfg.train.ema_decay) if cfg.train.ema_decay else None
+    return Run(
+        cfg=cfg,
+        objective=objective,
+        optimizer=optimizer,
+        stepper=Stepper(forward, optimizer, cfg, world.device, ema),
+        ema=ema,
+        sampler=sampler,
+        world=world,
+        folder=folder,
+        log_dir=log_dir,
+        log=log,
+        validate=None,
+        seed=options.seed,
+        workers=cfg.train.num_worker,
+        settings=circumstances(options.command, world),
+    )
+
+
+def load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
+    """Start the encoder from a pre-trained one; returns a line about it.
+
+    Raises:
+        CheckpointError: the file is of another encoder.
+    """
+    patch = cfg.model.encoder.geometry.patch_size
+    sides = (cfg.data.search.size // patch, cfg.data.template.size // patch)
+    load_pretrained_encoder(network.encoder.body, path, *sides)
+    return f"the encoder starts from {path} (sha256 {sha256_of(path)})"
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a training in `folder` would be continued."""
+    return bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
+
+
+def _load_start(
+    network: SeqTrack, cfg: Config, options: Options, folder: Path, log: QuietLog
+) -> None:
+    """Give a new training its starting weights; one that goes on needs none."""
+    kind, encoder = cfg.model.encoder.pretrain_type, cfg.model.encoder.type
+    if can_go_on(folder):
+        if options.init_from is not None:
+            log.say(f"--init-from is ignored: the training in {folder} goes on")
+    elif options.init_from is not None:
+        load_weights(network, options.init_from)
+        digest = sha256_of(options.init_from)
+        log.say(f"the network starts from {options.init_from} (sha256 {digest})")
+    elif kind == "scratch":
+        log.say("the network starts from random weights")
+    elif options.pretrained is not None:
+        log.say(load_encoder(network, cfg, find_pretrained(kind, encoder, options.pretrained)))
+    else:
+        log.say(load_encoder(network, cfg, fetch_pretrained(kind, encoder)))
+
+
+def _wrapped(objective: Objective, world: World, compiled: bool) -> nn.Module:
+    forward: nn.Module = objective
+    if world.size > 1:
+        forward = DistributedDataParallel(
+            objective,
+            device_ids=[world.device] if world.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+        )
+    if not compiled:
+        return forward
+    _check_compiler(world.device)
+    return torch.compile(forward)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Find out now, not in the first step, whether torch.compile has what it needs.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise ConfigError(
+            f"--compile needs a C++ compiler, and there is no {compiler}; install one, name yours "
+            "in the environment variable CXX, or leave --compile out"
+        )
+    if device.type != "cuda":
+        return
+    try:
+        torch.compile(torch.sin)(torch.ones(3, device=device))
+    # Its stages raise whatever they like: no Triton, no C compiler for it, a GPU too old.
+    except Exception as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"--compile does not work here ({reason}); leave it out") from None

@@ -1,0 +1,305 @@
+"""Training checkpoints: what is in them, when they are written and kept, and going on from one.
+
+    SEQTRACK_ep0012.pth.tar      after every epoch; the last ten and every tenth stay
+    SEQTRACK_interrupt.pth.tar   in the middle of an epoch, at SIGTERM or Ctrl-C; for training only
+    SEQTRACK.pth.tar             at the end: weights only
+
+The fields are those of the reference trainer; what it did not need is in `resume`. Learning
+rates, samples and dropout depend on the position in the training alone: nothing of them is kept.
+All files are in the folder of the run, and no other folder is looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lib.config.schema import Config
+from lib.models.weights import FINAL_NAMES, epoch_checkpoints, state_differences
+from lib.train.optim import restore_optimizer
+from lib.train.run import Position, Run
+from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint
+from lib.utils.errors import CheckpointError, PartialFailure, counted
+
+INTERRUPT_NAME = "SEQTRACK_interrupt.pth.tar"
+_NET_TYPE = "SEQTRACK"
+_KEPT_LAST = 10
+_KEPT_EVERY = 10
+_CHANGES_SHOWN = 5
+_ADVICE = "to train anew from its weights, give --init-from and another --save_dir"
+
+
+def save_epoch(run: Run, position: Position) -> None:
+    """Write the checkpoint of a complete epoch, then remove those that it makes superfluous.
+
+    Raises:
+        PartialFailure: it could not be written; nothing was removed.
+    """
+    path = run.folder / f"SEQTRACK_ep{position.epoch:04d}.pth.tar"
+    _write(run, path, lambda: _content(run, position))
+    if run.world.is_main:
+        (run.folder / INTERRUPT_NAME).unlink(missing_ok=True)
+        epochs = epoch_checkpoints(run.folder)
+        for number in sorted(epochs)[:-_KEPT_LAST]:
+            if number % _KEPT_EVERY:
+                epochs[number].unlink(missing_ok=True)
+
+
+def save_interrupt(run: Run, position: Position) -> None:
+    """Write the checkpoint of an incomplete epoch.
+
+    Raises:
+        PartialFailure: it could not be written.
+    """
+    _write(run, run.folder / INTERRUPT_NAME, lambda: _content(run, position))
+
+
+def save_final(run: Run, position: Position) -> Path:
+    """Write the weights alone, the averaged ones if there are; returns the file.
+
+    Raises:
+        PartialFailure: it could not be written.
+    """
+    path = run.folder / FINAL_NAMES[0]
+    weights = {"epoch": position.epoch, "net_type": _NET_TYPE}
+    _write(run, path, lambda: {**weights, "net": _published(run)})
+    return path
+
+
+def finished(folder: Path, cfg: Config) -> str | None:
+    """A sentence about the finished training in `folder`, or None if there is work to do.
+
+    Raises:
+        CheckpointError: there are final weights but nothing to go on from, as when they were
+            downloaded: a new training would overwrite them.
+    """
+    path = folder / FINAL_NAMES[0]
+    if not path.is_file():
+        return None
+    can_go_on = bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
+    try:
+        epoch = read_checkpoint(path).epoch
+    except CheckpointError:
+        if not can_go_on:
+            raise
+        return None
+    if epoch is not None and epoch >= cfg.train.epoch:
+        return f"{path}: this training is finished ({counted(epoch, 'epoch')}); nothing to do"
+    if not can_go_on:
+        raise CheckpointError(
+            f"{path} holds weights but nothing to go on from, and a new training would overwrite "
+            f"them: start from them with --init-from {path} and another --save_dir, or move them"
+        )
+    return None
+
+
+def restore(run: Run) -> Position:
+    """Go on from the newest usable checkpoint of the folder, if there is one.
+
+    Raises:
+        CheckpointError: checkpoints are there but none can be read; or the newest is of another
+            network; or the processes do not see the same files.
+    """
+    found = _newest(run)
+    position = Position() if found is None else _restore_from(run, *found)
+    places = (position.epoch, position.samples, position.step)
+    if not all([run.world.agree(number) for number in places]):
+        raise CheckpointError(
+            f"{run.folder}: the processes find different checkpoints there; --save_dir must be "
+            "a folder that all machines share"
+        )
+    return position
+
+
+def _write(run: Run, path: Path, content: Callable[[], dict[str, Any]]) -> None:
+    failure = ""
+    if run.world.is_main:
+        try:
+            save_checkpoint(path, content())
+        except OSError as error:
+            kept = epoch_checkpoints(run.folder)
+            before = f"{kept[max(kept)].name} and before are whole" if kept else "none is there yet"
+            failure = (
+                f"{path}: the checkpoint cannot be saved ({error.strerror or error}); {before}; "
+                "make room and start again"
+            )
+    if run.world.highest(int(bool(failure))):
+        raise PartialFailure(failure or f"{path}: the first process cannot save the checkpoint")
+
+
+def _content(run: Run, position: Position) -> dict[str, Any]:
+    resume = {
+        "samples": position.samples,
+        "step": position.step,
+        "heads": _on_cpu(run.objective.heads.state_dict()),
+        "stepper": _on_cpu(run.stepper.state_dict()),
+    }
+    if run.ema is not None:
+        # `net` is what trackers read: the average. Training goes on with these.
+        resume["net"] = _on_cpu(run.objective.network.state_dict())
+        resume["ema_updates"] = run.ema.updates
+    return {
+        "epoch": position.epoch,
+        "actor_type": "SeqTrackActor",
+        "net_type": _NET_TYPE,
+        "net": _published(run),
+        "net_info": None,
+        "constructor": None,
+        "optimizer": _on_cpu(run.optimizer.state_dict()),
+        "stats": {},
+        "settings": {**run.settings, **_circumstances(run)},
+        "resume": resume,
+    }
+
+
+def _published(run: Run) -> dict[str, Tensor]:
+    network = run.objective.network
+    return _on_cpu(network.state_dict() if run.ema is None else run.ema.weights())
+
+
+def _circumstances(run: Run) -> dict[str, Any]:
+    """What should be the same when a training goes on."""
+    return {
+        "config_name": run.cfg.name,
+        "config": run.cfg.model_dump(by_alias=True, mode="json"),
+        "seed": run.seed,
+        "processes": run.world.size,
+    }
+
+
+def _on_cpu(value: Any) -> Any:
+    """Tensors on the CPU, mappings as plain dictionaries."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
+
+
+def _newest(run: Run) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that can be read, with its content."""
+    epochs = epoch_checkpoints(run.folder)
+    paths = [epochs[number] for number in sorted(epochs, reverse=True)]
+    interrupt = run.folder / INTERRUPT_NAME
+    if interrupt.is_file():
+        paths.insert(0, interrupt)
+    for path in paths:
+        try:
+            content = _read(path)
+        except CheckpointError as error:
+            _warn(run, f"{error}; going on from the checkpoint before it")
+            continue
+        # Left over where a run was killed right after it had saved the epoch.
+        if path == interrupt and content["epoch"] < max(epochs, default=0):
+            continue
+        return path, content
+    if paths:
+        raise CheckpointError(
+            f"{run.folder}: no checkpoint there can be read (see above); move them away to train "
+            "from the start"
+        )
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = load_tensors(path)
+    if not isinstance(content, dict) or type(content.get("epoch")) is not int:
+        raise CheckpointError(f"{path} does not say after which epoch it was written")
+    if not isinstance(content.get("net"), dict):
+        raise CheckpointError(f"{path} has no weights in a field 'net'")
+    return content
+
+
+def _restore_from(run: Run, path: Path, content: dict[str, Any]) -> Position:
+    try:
+        position = _take_over(run, path, content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} is no training checkpoint of this version or of the reference ({error!r}); "
+            + _ADVICE
+        ) from None
+    _say_where(run, path, content, position)
+    return position
+
+
+def _take_over(run: Run, path: Path, content: dict[str, Any]) -> Position:
+    resume = content.get("resume") or {}
+    weights = resume.get("net", content["net"])
+    weights = {key.removeprefix("module."): value for key, value in weights.items()}
+    _load(run.objective.network, weights, path)
+    if "heads" in resume:
+        _load(run.objective.heads, resume["heads"], path)
+    _take_over_optimizer(run, path, content.get("optimizer"))
+    if "stepper" in resume:
+        run.stepper.load_state_dict(resume["stepper"])
+    if run.ema is not None:
+        average = content["net"] if "ema_updates" in resume else weights
+        updates = resume.get("ema_updates", 0)
+        run.ema.load_state_dict({"updates": updates, "weights": average})
+    epoch, samples = content["epoch"], resume.get("samples", 0)
+    if samples // run.samples_per_batch >= run.batches:  # epochs are shorter now
+        epoch, samples = epoch + 1, 0
+    return Position(epoch, samples, resume.get("step", epoch * run.steps_per_epoch))
+
+
+def _take_over_optimizer(run: Run, path: Path, state: dict[str, Any] | None) -> None:
+    """Published checkpoints often come without the moments, or without any optimizer."""
+    if state is not None:
+        try:
+            restore_optimizer(run.optimizer, state)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}; {_ADVICE}") from None
+    if state is None or not state["state"]:
+        _warn(run, f"{path} holds no moments of the optimizer; they start from zero")
+
+
+_ADVICE = (
+    "to start a training of its own from these weights, give --init-from and another --save_dir"
+)
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+    differences = state_differences(module.state_dict(), weights)
+    if differences:
+        raise CheckpointError(
+            f"{path} is of another configuration: {'; '.join(differences)}; train this one into "
+            "another --save_dir"
+        )
+    module.load_state_dict(weights)
+
+
+def _say_where(run: Run, path: Path, content: dict[str, Any], position: Position) -> None:
+    within = f" and {counted(position.samples, 'sample')} of the next" if position.samples else ""
+    run.log.say(f"going on after {counted(position.epoch, 'epoch')}{within}, from {path}")
+    settings = content.get("settings")
+    if not isinstance(settings, dict):
+        return
+    before, now = _flat(settings), _flat(_circumstances(run))
+    changes = [
+        f"{key} ({before[key]} -> {now[key]})"
+        for key in now
+        if key in before and before[key] != now[key] and not key.startswith("TEST.")
+    ]
+    if changes:
+        more = f" and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
+        shown = ", ".join(changes[:_CHANGES_SHOWN])
+        _warn(run, f"not as it was when the checkpoint was written: {shown}{more}")
+
+
+def _warn(run: Run, text: str) -> None:
+    # All processes read the same files; once is enough.
+    if run.world.is_main:
+        run.log.warn(text)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; those of the configuration as users know them."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        name = prefix if key == "config" else f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{name}." if name else "")
+        else:
+            flat[name] = value
+    return flat

@@ -1,0 +1,170 @@
+"""Validation while training: held-out samples, sequences in closed loop, and pictures.
+
+Everything is as it was afterwards: random generators, modes of the modules, weights. A training
+that validates gives the same weights, to the bit, as one that does not.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib.config.schema import Config
+from lib.models.seqtrack import SeqTrack
+from lib.train.data import collate, validation_batches
+from lib.train.ema import Ema
+from lib.train.log import QuietLog
+from lib.train.log_images import ask, draw_samples
+from lib.train.objective import Objective
+from lib.train.sampler import VALIDATION_EPOCH, TrackingSampler
+from lib.utils.distributed import World
+from lib.utils.errors import DataError
+
+# The network and a way to warn -> named scores. Handed in, because tracking is not our layer.
+ClosedLoop = Callable[[SeqTrack, Callable[[str], None]], dict[str, float]]
+
+_PICTURED_SAMPLES = 6
+
+
+@dataclass(frozen=True)
+class Validator:
+    """What `Run.validate` calls in all processes.
+
+    Attributes:
+        cfg: the configuration.
+        objective: the losses, as they are trained (not what wraps them).
+        ema: its averaged weights are validated where there is one.
+        autocast: gives the context of the forward pass.
+        world: this process among all.
+        log: gets the pictures.
+        samples: held-out samples, or None.
+        pictured: samples to show: the held-out ones, or else the training's.
+        closed_loop: scores the tracker on sequences, or None.
+        workers: data-loading processes.
+    """
+
+    cfg: Config
+    objective: Objective
+    ema: Ema | None
+    autocast: Callable[[], torch.autocast]
+    world: World
+    log: QuietLog
+    samples: TrackingSampler | None
+    pictured: TrackingSampler
+    closed_loop: ClosedLoop | None
+    workers: int
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """Validate after an epoch.
+
+        Returns:
+            Mean losses and IoU of the held-out samples, the same in all processes; in the main
+            process the scores of the closed loop as well.
+        """
+        with ExitStack() as stack:
+            stack.enter_context(untouched_generators(self.world.device))
+            stack.enter_context(evaluating(self.objective))
+            if self.ema is not None:
+                stack.enter_context(self.ema.swapped())
+            values = {} if self.samples is None else self._held_out(self.samples)
+            if self.world.is_main:
+                self._picture(epoch)
+                if self.closed_loop is not None:
+                    values |= self.closed_loop(self.objective.network, self.log.warn)
+            self.world.barrier()
+        return values
+
+    @torch.no_grad()
+    def _held_out(self, sampler: TrackingSampler) -> dict[str, float]:
+        """Means over all held-out samples; processes may have different numbers of batches."""
+        device = self.world.device
+        sums: dict[str, Tensor] = {}
+        count = 0
+        batches = validation_batches(
+            sampler,
+            samples=self.cfg.data.val.sample_per_epoch,
+            batch_size=self.cfg.train.batch_size,
+            rank=self.world.rank,
+            world=self.world.size,
+            workers=self.workers,
+            pin_memory=device.type == "cuda",
+        )
+        end = torch.ones((), device=device)
+        for batch in batches:
+            there = batch.to(device, non_blocking=True)
+            with self.autocast():
+                terms = self.objective(
+                    there.templates, there.search, there.template_boxes, there.boxes, end
+                )
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0.0) + term.float() * len(batch)
+            count += len(batch)
+        if not sums:  # more processes than samples
+            sums = {name: torch.zeros((), device=device) for name in self._terms}
+        sums["samples"] = torch.full((), float(count), device=device)
+        mean = {name: float(value) for name, value in self.world.mean(sums).items()}
+        samples = mean.pop("samples")
+        return {name: value / samples for name, value in mean.items()}
+
+    @property
+    def _terms(self) -> list[str]:
+        return ["total", *self.objective.weights, "iou"]
+
+    def _picture(self, epoch: int) -> None:
+        """The first samples, always the same, with what the network says about them."""
+        cfg, objective = self.cfg, self.objective
+        key = 1 if self.samples is None else VALIDATION_EPOCH
+        try:
+            made = [self.pictured.sample(key, number) for number in range(_PICTURED_SAMPLES)]
+        except DataError as error:
+            self.log.warn(f"no pictures of samples: {error}")
+            return
+        batch = collate(made)
+        there = batch.to(self.world.device)
+        answer = ask(
+            objective.network,
+            objective.tokenizer,
+            there.templates,
+            there.search,
+            there.template_boxes,
+            cfg.data.mean,
+            cfg.data.std,
+        )
+        drawn = draw_samples(
+            batch.templates.numpy(),
+            batch.template_boxes.numpy(),
+            batch.search.numpy(),
+            batch.boxes.numpy(),
+            answer,
+            cfg.data.seq_format,
+        )
+        self.log.picture("samples", drawn, epoch)
+
+
+@contextmanager
+def untouched_generators(device: torch.device) -> Iterator[None]:
+    """All global random generators of this process are afterwards as they were before."""
+    devices = [device] if device.type == "cuda" else []
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module is in the mode that it was in."""
+    modes = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for one, training in modes:
+            one.training = training

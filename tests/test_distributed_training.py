@@ -1,0 +1,117 @@
+"""Several processes (gloo on the CPU) train like one, stop together and end together."""
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lib.train.state import INTERRUPT_NAME
+from lib.utils.checkpoint import load_tensors, read_state_dict
+from lib.utils.distributed import World, join_world
+from lib.utils.errors import SeqTrackError
+from tests.training_runs import make_config, start_pair, trained, wait_for
+
+# 20 steps in two epochs; the same samples in every step, whoever computes them.
+OPTIONS = {"epochs": 2, "steps": 10, "dropout": 0.0}
+LOSS = re.compile(r"^step (\d+) (\d+) (\S+)$", re.M)
+
+
+def losses_in(text: str) -> dict[tuple[int, int], float]:
+    return {(int(e), int(b)): float(loss) for e, b, loss in LOSS.findall(text)}
+
+
+def test_two_processes_train_like_one_and_stop_together(tmp_path):
+    cfg = make_config(**OPTIONS, batch=4)
+    one = trained(tmp_path / "one", cfg)
+    folder = tmp_path / "two"
+    samples = {"samples": cfg.data.train.sample_per_epoch}
+    pair = start_pair(folder, **OPTIONS, **samples, hold=[2, 4])
+    first = wait_for(pair[0], "step 2 4")
+    pair[1].send_signal(signal.SIGTERM)  # to one only
+    time.sleep(0.5)
+    (folder / "go").touch()
+    outputs = [process.communicate(timeout=300) for process in pair]
+    assert [process.returncode for process in pair] == [143, 143], outputs
+    stopped = load_tensors(folder / INTERRUPT_NAME)
+    assert stopped["settings"]["processes"] == 2 and stopped["resume"]["step"] == 14
+
+    pair = start_pair(folder, **OPTIONS, **samples)
+    outputs = [process.communicate(timeout=300) for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    rest = outputs[0][0]
+    assert not (folder / INTERRUPT_NAME).exists() and "warning" not in rest
+    losses = losses_in(first + rest)
+    expected = {(s["epoch"], s["batch"]): s["total"] for s in one.log.steps}
+    assert sorted(losses) == [(2, b) for b in range(4, 11)]
+    distances = [abs(losses[k] / expected[k] - 1) for k in losses]
+    assert max(distances) < 1e-4
+    ours, theirs = (learned(f / "SEQTRACK.pth.tar") for f in (one.folder, folder))
+    assert max(relative(ours[key], theirs[key]) for key in ours) < 1e-5
+
+
+def learned(path: Path) -> dict[str, torch.Tensor]:
+    """The weights, without the biases of attention keys.
+
+    These shift all scores of a query alike, so their gradient is nothing but rounding, and AdamW
+    makes whole steps of it.
+    """
+    weights = {key: value.clone() for key, value in read_state_dict(path).items()}
+    for key, value in weights.items():
+        if key.endswith("in_proj_bias"):
+            value[len(value) // 3 : 2 * len(value) // 3] = 0
+    return weights
+
+
+def relative(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).norm() / one.norm())
+
+
+def test_death_of_one_process_is_the_death_of_all(tmp_path):
+    pair = start_pair(tmp_path, **OPTIONS, die=1)
+    _, errors = pair[0].communicate(timeout=300)
+    assert pair[1].wait(timeout=300) == -signal.SIGKILL
+    assert pair[0].returncode == 1
+    assert errors.startswith("error: another process of the run ended"), errors
+    assert errors.count("\n") == 1 and not list(tmp_path.glob("*.tar"))
+
+
+def test_alone_without_a_launcher():
+    with join_world("cpu", env={}) as world:
+        assert world == World() and world.is_main
+        assert world.highest(3) == 3 and world.total(3) == 3 and world.agree(3)
+        mean = world.mean({"a": torch.tensor(2, dtype=torch.bfloat16, requires_grad=False)})
+        assert mean["a"].dtype == torch.float32 and float(mean["a"]) == 2
+        world.barrier()
+
+
+def test_launcher_of_one_process_needs_no_group():
+    env = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+    with join_world("cpu", env=env) as world:
+        assert world.size == 1
+    assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"MASTER_ADDR": None}, "MASTER_ADDR", id="incomplete"),
+        pytest.param({"LOCAL_RANK": "one"}, "LOCAL_RANK=one", id="not a number"),
+    ],
+)
+def test_bad_environment(changes, message):
+    env = dict.fromkeys(("RANK", "LOCAL_RANK"), "1") | {"WORLD_SIZE": "2", "MASTER_PORT": "1"}
+    env = {k: v for k, v in {**env, "MASTER_ADDR": "::1", **changes}.items() if v is not None}
+    with pytest.raises(SeqTrackError, match=message), join_world("cpu", env=env):
+        pass
+
+
+def test_more_processes_than_devices(monkeypatch):
+    env = dict.fromkeys(("RANK", "LOCAL_RANK"), "1")
+    env |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SeqTrackError, match="--nproc_per_node 1"), join_world("auto", env=env):
+        pass

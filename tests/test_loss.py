@@ -8,7 +8,6 @@ import torch
 from lib.models.tokens import SEQ_FORMATS, BoxTokenizer
 from lib.train.loss import (
     coordinate_distance,
-    coordinates,
     expected_coordinates,
     size_distance,
     soft_targets,
@@ -47,7 +46,7 @@ def test_hard_cross_entropy_is_that_of_torch():
 def test_coordinates_are_tokens_before_truncation(seq_format):
     boxes = torch.rand(500, 4, generator=torch.Generator().manual_seed(2)) * 1.6
     boxes[:, :2] -= 0.3
-    true = coordinates(boxes, seq_format)
+    true = BoxTokenizer(BINS, seq_format).coordinates(boxes)
     words = words_of(boxes, seq_format)
     assert torch.equal((true * (BINS - 1)).long(), words[:, :4])
     assert true.amin() >= 0 and true.amax() <= 1
@@ -79,7 +78,7 @@ def test_soft_targets_become_the_nearest_bin():
 
 
 def test_soft_cross_entropy():
-    words, true = words_of(BOXES), coordinates(BOXES, "xywh")
+    words, true = words_of(BOXES), BoxTokenizer(BINS).coordinates(BOXES)
     soft = soft_targets(true, BINS, torch.tensor(2.0))
     logits = saying(words[:, :4])
     logits[:, :4, :BINS] = soft.clamp_min(1e-12).log()
@@ -111,11 +110,12 @@ def test_coordinate_distance():
 @pytest.mark.parametrize("seq_format", SEQ_FORMATS)
 def test_size_distance(seq_format):
     tokenizer = BoxTokenizer(BINS, seq_format)
-    true = coordinates(torch.tensor([[0.2, 0.2, 0.4, 0.1]]), seq_format)
-    said = coordinates(torch.tensor([[0.5, 0.1, 0.2, 0.3]]), seq_format)
+    true = BoxTokenizer(BINS, seq_format).coordinates(torch.tensor([[0.2, 0.2, 0.4, 0.1]]))
+    said = BoxTokenizer(BINS, seq_format).coordinates(torch.tensor([[0.5, 0.1, 0.2, 0.3]]))
     want = math.log(0.4 / 0.2) + math.log(0.3 / 0.1)
     assert size_distance(said, true, tokenizer).item() == pytest.approx(want, rel=1e-4)
-    nothing = coordinates(torch.tensor([[1.5, 1.5, 0.2, 0.2]]), seq_format).requires_grad_()
+    outside = torch.tensor([[1.5, 1.5, 0.2, 0.2]])
+    nothing = BoxTokenizer(BINS, seq_format).coordinates(outside).requires_grad_()
     distance = size_distance(nothing, true, tokenizer)
     distance.backward()
     assert distance.item() == pytest.approx(math.log(0.4 * 99) + math.log(0.1 * 99), rel=1e-4)

@@ -13,6 +13,11 @@ from torch import Tensor
 SEQ_FORMATS = ("xywh", "whxy", "corner")
 
 
+def cut_to_crop(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Upper left and lower right corner, `(B, 2)` each in [0, 1], of xywh boxes `(B, 4)`."""
+    return boxes[:, :2].clamp(0, 1), (boxes[:, :2] + boxes[:, 2:]).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class BoxTokenizer:
     """Turns boxes into tokens and back.
@@ -69,27 +74,37 @@ class BoxTokenizer:
         factors[list(self.window_positions)] = hann
         return factors
 
-    def encode(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens of training boxes.
+    def coordinates(self, boxes: Tensor) -> Tensor:
+        """The four coordinates that a box is said by, before they are cut to whole tokens.
 
         A box is cut to the crop first, so the centre of a box that sticks out moves.
 
         Args:
-            boxes: `(B, 4)` float32 xywh, normalised to the search crop.
+            boxes: `(B, 4)` float32 xywh, normalised to the search crop; may stick out.
+
+        Returns:
+            `(B, 4)` in [0, 1], in the order of the format.
+
+        Example:
+            >>> BoxTokenizer(64).coordinates(torch.tensor([[0.5, 0.5, 1.0, 0.25]])).tolist()
+            [[0.75, 0.625, 0.5, 0.25]]
+        """
+        low, high = cut_to_crop(boxes)
+        centre, size = (low + high) / 2, high - low
+        parts = {"xywh": (centre, size), "whxy": (size, centre), "corner": (low, high)}
+        return torch.cat(parts[self.seq_format], dim=1)
+
+    def encode(self, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens of training boxes.
+
+        Args:
+            boxes: `(B, 4)` float32 xywh, normalised to the search crop; may stick out.
 
         Returns:
             decoder input `(B, 5)` = START and four tokens, and target `(B, 5)` = four tokens
             and END, both int64.
         """
-        low = boxes[:, :2].clamp(0, 1)
-        high = (boxes[:, :2] + boxes[:, 2:]).clamp(0, 1)
-        if self.seq_format == "corner":
-            values = torch.cat([low, high], dim=1)
-        else:
-            centre, size = (low + high) / 2, high - low
-            order = [centre, size] if self.seq_format == "xywh" else [size, centre]
-            values = torch.cat(order, dim=1)
-        tokens = (values * (self.bins - 1)).long()
+        tokens = (self.coordinates(boxes) * (self.bins - 1)).long()
         start = tokens.new_full((len(tokens), 1), self.start)
         end = tokens.new_full((len(tokens), 1), self.end)
         return torch.cat([start, tokens], dim=1), torch.cat([tokens, end], dim=1)

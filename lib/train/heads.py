@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.models.template_box import covered_share
-from lib.train.loss import cut_to_crop
+from lib.models.tokens import cut_to_crop
 
 
 class CentreHead(nn.Module):

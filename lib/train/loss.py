@@ -18,31 +18,6 @@ from lib.models.tokens import BoxTokenizer
 _NARROWEST = 0.05
 
 
-def cut_to_crop(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Upper left and lower right corner, `(B, 2)` each in [0, 1], of xywh boxes `(B, 4)`."""
-    return boxes[:, :2].clamp(0, 1), (boxes[:, :2] + boxes[:, 2:]).clamp(0, 1)
-
-
-def coordinates(boxes: Tensor, seq_format: str) -> Tensor:
-    """What `BoxTokenizer.encode` makes tokens of, before it truncates.
-
-    Args:
-        boxes: `(B, 4)` float32 xywh, normalised to the search crop; may stick out.
-        seq_format: order of the four, as in `BoxTokenizer`.
-
-    Returns:
-        `(B, 4)` in [0, 1].
-
-    Example:
-        >>> coordinates(torch.tensor([[0.5, 0.5, 1.0, 0.25]]), "xywh").tolist()
-        [[0.75, 0.625, 0.5, 0.25]]
-    """
-    low, high = cut_to_crop(boxes)
-    centre, size = (low + high) / 2, high - low
-    parts = {"xywh": (centre, size), "whxy": (size, centre), "corner": (low, high)}
-    return torch.cat(parts[seq_format], dim=1)
-
-
 def soft_targets(true: Tensor, bins: int, sigma: Tensor) -> Tensor:
     """A Gaussian over the coordinate bins about each true coordinate.
 

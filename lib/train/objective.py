@@ -107,7 +107,7 @@ class Objective(nn.Module):
         self, logits: Tensor, words: Tensor, boxes: Tensor, progress: Tensor | float
     ) -> dict[str, Tensor]:
         """Losses of logits `(B, 5, bins + 2)` for the right words `(B, 5)` and xywh boxes."""
-        true = loss.coordinates(boxes, self.tokenizer.seq_format)
+        true = self.tokenizer.coordinates(boxes)
         terms = {}
         if "ce" in self.weights:
             soft = None

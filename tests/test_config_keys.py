@@ -223,6 +223,38 @@ CUSTOM = "TYPE: custom, WIDTH: 48, DEPTH: 2, HEADS: 4, PATCH_SIZE: 8"
             "multiple of the encoder's patch size (8) (value 60)",
             id="size-and-own-patch",
         ),
+        pytest.param(
+            "MODEL: {CORRELATION: true, ENCODER: {PRETRAIN_TYPE: scratch}}",
+            "MODEL.CORRELATION",
+            "needs MODEL.ENCODER.STEM conv",
+            id="correlation of what",
+        ),
+        pytest.param(
+            "MODEL: {ENCODER: {TYPE: vit_huge_patch14, STEM: conv, PRETRAIN_TYPE: scratch}}\n"
+            "DATA: {SEARCH: {SIZE: 224}, TEMPLATE: {SIZE: 224}}\n"
+            "TEST: {SEARCH_SIZE: 224, TEMPLATE_SIZE: 224}",
+            "MODEL.ENCODER.STEM",
+            "conv needs MODEL.ENCODER.PATCH_SIZE 16",
+            id="stem of another patch",
+        ),
+        pytest.param(
+            "MODEL: {TEMPLATE_BOX: true}",
+            "MODEL.ENCODER.PRETRAIN_TYPE",
+            "must be scratch with MODEL.TEMPLATE_BOX",
+            id="departure with pre-trained weights",
+        ),
+        pytest.param(
+            "TRAIN: {ENCODER_MULTIPLIER: 0.0, ENCODER_OPEN: [norm]}",
+            "TRAIN.ENCODER_OPEN",
+            "would train at learning rate 0",
+            id="open at learning rate 0",
+        ),
+        pytest.param(
+            "DATA: {VAL: {DATASETS_NAME: [SYNTHETIC]}}",
+            "DATA.VAL.DATASETS_RATIO",
+            "give one ratio for each",
+            id="validation set without ratio",
+        ),
     ],
 )
 def test_broken_rule(text: str, key: str, message: str) -> None:

@@ -19,6 +19,9 @@ from lib.utils.errors import (
     did_you_mean,
 )
 
+# What every library takes for a number or a seed.
+_LARGEST = 2**63 - 1
+
 
 class Terminated(BaseException):
     """SIGTERM arrived; a BaseException so that no `except Exception` swallows it."""
@@ -64,6 +67,8 @@ def count(text: str) -> int:
     """An argument that is a whole number from 0 on."""
     if not (text.isascii() and text.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    if int(text) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is larger than {_LARGEST}")
     return int(text)
 
 

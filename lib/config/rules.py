@@ -72,20 +72,33 @@ def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
 
 def _departures(cfg: "Config") -> Iterator[Problem]:
     encoder = cfg.model.encoder
-    if encoder.stem != "conv":
-        if cfg.model.correlation:
-            correlation = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
-            yield Problem(
-                correlation, "needs MODEL.ENCODER.STEM conv, whose features it correlates"
-            )
-        return
-    patch_known = encoder.type != "custom" or encoder.patch_size
-    if patch_known and encoder.geometry.patch_size != 16:
-        patch = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
-        yield Problem(patch, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
-    if encoder.pretrain_type != "scratch":
-        start = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.STEM")
-        yield Problem(start, "must be scratch: no pre-trained weights have a convolutional stem")
+    if encoder.stem == "conv":
+        patch_known = encoder.type != "custom" or encoder.patch_size
+        if patch_known and encoder.geometry.patch_size != 16:
+            patch = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
+            yield Problem(patch, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
+    elif cfg.model.correlation:
+        stem = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
+        yield Problem(stem, "needs MODEL.ENCODER.STEM conv, whose features it correlates")
+    departures = {
+        "MODEL.ENCODER.STEM": encoder.stem == "conv",
+        "MODEL.ENCODER.TIED_QUERY_KEY": encoder.tied_query_key,
+        "MODEL.TEMPLATE_BOX": cfg.model.template_box,
+    }
+    on = [key for key, value in departures.items() if value]
+    if on and encoder.pretrain_type != "scratch":
+        message = f"must be scratch with {on[0]}: no pre-trained encoder was made with it"
+        yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", on[0]), message)
+
+
+def _freezing(cfg: "Config") -> Iterator[Problem]:
+    if cfg.train.encoder_open and cfg.train.encoder_multiplier == 0:
+        keys = ("TRAIN.ENCODER_OPEN", "TRAIN.ENCODER_MULTIPLIER")
+        message = (
+            "would train at learning rate 0, since TRAIN.ENCODER_MULTIPLIER is 0; freeze the rest "
+            "with TRAIN.FREEZE_ENCODER instead"
+        )
+        yield Problem(keys, message)
 
 
 def _training_sets(cfg: "Config") -> Iterator[Problem]:
@@ -104,5 +117,6 @@ _RULES: tuple[Callable[["Config"], Iterator[Problem]], ...] = (
     _decoder,
     _crop_sizes,
     _departures,
+    _freezing,
     _training_sets,
 )

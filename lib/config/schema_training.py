@@ -51,7 +51,7 @@ class Training(Section):
     """Learning rate; the encoder's is times ENCODER_MULTIPLIER."""
     weight_decay: NotNegative = 1e-4
     """AdamW weight decay of all parameters."""
-    betas: Annotated[tuple[Fraction, Fraction], ListOf] = (0.9, 0.999)
+    betas: Annotated[tuple[Share, Share], ListOf] = (0.9, 0.999)
     """AdamW's decay of the mean and of the square of the gradient."""
     epoch: Count = 500
     """Number of epochs."""
@@ -103,7 +103,8 @@ class Training(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the forward pass; weights and optimizer stay fp32."""
     val_epoch_interval: Count = 20
-    """Epochs between two validations, where DATA.VAL names something to validate on."""
+    """Epochs between two validations, where DATA.VAL names something to validate on, and between
+    two pictures for TensorBoard."""
     scheduler: Scheduler = Scheduler()
     """The learning-rate schedule."""
 
@@ -190,9 +191,10 @@ class Data(Section):
     """DATA: training samples."""
 
     mean: Annotated[tuple[ColourMean, ColourMean, ColourMean], ListOf] = (0.485, 0.456, 0.406)
-    """Mean of the channels R, G, B, for images in [0, 1]."""
+    """Mean of the channels R, G, B, for images in [0, 1]. Trackers always use these values: a
+    network trained with others is not tracked as it was trained."""
     std: Annotated[tuple[ColourSpread, ColourSpread, ColourSpread], ListOf] = (0.229, 0.224, 0.225)
-    """Standard deviation of the channels R, G, B."""
+    """Standard deviation of the channels R, G, B; see MEAN."""
     max_sample_interval: Count = 200
     """Largest distance in frames between the frames of a sample and its base frame."""
     sampler_mode: Literal["order", "causal"] = "order"

@@ -130,8 +130,9 @@ class BoxTokenizer:
     def expected(self, distributions: Tensor) -> Tensor:
         """Means of the coordinate bins about the likeliest one, weighted by probability.
 
-        Bins farther than a sixteenth of all from the likeliest do not count: another peak is
-        another answer, and the mean of two answers is none.
+        Bins farther than a quarter of all from the likeliest do not count: another peak is
+        another answer, and the mean of two answers is none. Nearer ones do: an uncertain size is
+        skewed, its likeliest value is too small, and a tracker multiplies that from frame to frame.
 
         Args:
             distributions: `(B, 4, bins)` as `SeqTrack.generate` gives.
@@ -141,6 +142,6 @@ class BoxTokenizer:
         """
         bins = torch.arange(self.bins, device=distributions.device)
         best = distributions.argmax(dim=-1, keepdim=True)
-        near = (bins - best).abs() <= self.bins // 16
+        near = (bins - best).abs() <= self.bins // 4
         weights = distributions.float() * near
         return (weights * bins).sum(dim=-1) / weights.sum(dim=-1).clamp_min(1e-12)

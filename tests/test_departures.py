@@ -22,10 +22,11 @@ DEPARTURES = {
     "MODEL.CORRELATION": "true",
     "TEST.DECODING": "expectation",
     "TEST.SIZE_PRIOR": "0.3",
+    "TEST.HOLD_BELOW": "0.8",
 }
 PLAIN = (
     "MODEL.ENCODER.STEM=patch MODEL.ENCODER.TIED_QUERY_KEY=false MODEL.TEMPLATE_BOX=false "
-    "MODEL.CORRELATION=false TEST.DECODING=argmax TEST.SIZE_PRIOR=0"
+    "MODEL.CORRELATION=false TEST.DECODING=argmax TEST.SIZE_PRIOR=0 TEST.HOLD_BELOW=0"
 ).split()
 SMALL = (
     "MODEL.ENCODER.WIDTH=32 MODEL.ENCODER.DEPTH=2 MODEL.ENCODER.HEADS=2 MODEL.HIDDEN_DIM=16 "
@@ -56,7 +57,7 @@ def test_the_canonical_configurations_have_none(name: str) -> None:
     assert cfg.model.encoder.stem == "patch" and not cfg.model.encoder.tied_query_key
     assert not cfg.model.template_box and not cfg.model.correlation
     assert not cfg.model.decoder.pre_norm
-    assert cfg.test.decoding == "argmax" and cfg.test.size_prior == 0
+    assert cfg.test.decoding == "argmax" and (cfg.test.size_prior, cfg.test.hold_below) == (0, 0)
     train = cfg.train
     extras = (train.l1_weight, train.size_weight, train.centre_weight, train.dense_weight)
     assert not any((*extras, *train.soft_sigma, train.ema_decay, train.freeze_blocks))
@@ -173,6 +174,26 @@ def test_the_size_prior_pulls_toward_the_first_box() -> None:
     assert abs(boxes[0.5][2] - 40) > 5
     centres = [box[:2] + box[2:] / 2 for box in boxes.values()]
     assert centres[0] == pytest.approx(centres[1], abs=1e-3)
+
+
+def test_an_unsure_answer_leaves_the_box_where_it_was() -> None:
+    image = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
+    cfg = config()
+    torch.manual_seed(0)
+    network, tokenizer = build_seqtrack(cfg).eval(), build_tokenizer(cfg)
+    free = TrackerSettings.from_config(cfg)
+    state = start_target(image, (180, 190, 40, 20), free, "cpu")
+    (moved,) = track_step(network, tokenizer, None, free, [state], [image])
+    assert moved.state.box != state.box and moved.state.usual_score == pytest.approx(moved.score)
+    holding = dataclasses.replace(free, hold_below=0.8)
+    for usual, stays in ((moved.score / 0.79, True), (moved.score / 0.81, False)):
+        before = dataclasses.replace(state, usual_score=usual)
+        (said,) = track_step(network, tokenizer, None, holding, [before], [image])
+        assert (said.state.box == state.box) == stays
+        # A held frame says nothing of what is usual; another one counts for a tenth.
+        expected = usual if stays else 0.9 * usual + 0.1 * said.score
+        assert said.state.usual_score == pytest.approx(expected)
+        assert said.score == pytest.approx(moved.score) and said.state.frame == 1
 
 
 def test_records_name_the_departures_that_are_on() -> None:

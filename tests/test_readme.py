@@ -143,7 +143,7 @@ def test_quickstart_commands_parse() -> None:
     """The script's own command lines: a typo there would break a stranger's first minute."""
     text = (ROOT / "scripts/quickstart.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 6
     for line in lines:
         module, arguments = command_module(shlex.split(line)) or ("", [])
         check_names(parse(module, arguments))

@@ -172,6 +172,9 @@ class Tracking(Section):
     """A coordinate is the likeliest bin, or the mean of the bins around it by probability."""
     size_prior: Fraction = 0.0
     """Share of the log size by which every answer is pulled toward the first box."""
+    hold_below: Fraction = 0.0
+    """A box stays where it was while the confidence is below this share of the usual one (a
+    running mean over the frames that are not held); 0: never."""
     num_templates: Count = 1
     """Templates in use; with more than 1, all but the first are replaced now and then."""
     update_intervals: Annotated[

@@ -23,6 +23,9 @@ from lib.utils.boxes import Box, clip_xywh
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
+# How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
+_USUAL_SCORE_RATE = 0.1
+
 
 @dataclass(frozen=True)
 class TrackerSettings:
@@ -39,6 +42,7 @@ class TrackerSettings:
         update_threshold: score (0..40) that an update needs.
         expectation: whether a coordinate is the mean about the likeliest bin instead of the bin.
         size_prior: share of the log size by which an answer is pulled toward the first box.
+        hold_below: share of the usual confidence below which the box stays where it was.
     """
 
     template_factor: float
@@ -51,6 +55,7 @@ class TrackerSettings:
     update_threshold: float
     expectation: bool = False
     size_prior: float = 0.0
+    hold_below: float = 0.0
 
     @classmethod
     def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
@@ -86,6 +91,7 @@ class TrackerSettings:
             update_threshold=test.update_threshold_for(update_key),
             expectation=test.decoding == "expectation",
             size_prior=test.size_prior,
+            hold_below=test.hold_below,
         )
 
 
@@ -99,6 +105,7 @@ class TargetState:
         template_boxes: `(T, 4)` the target in them, xywh normalised to the crop.
         first_size: width and height in the first frame, in image pixels.
         frame: number of the last frame; 0 is the first one.
+        usual_score: running mean of the score over the frames that were not held; None at first.
     """
 
     box: Box
@@ -106,6 +113,7 @@ class TargetState:
     template_boxes: Tensor
     first_size: tuple[float, float]
     frame: int = 0
+    usual_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -254,14 +262,20 @@ def _advance(
     box = clip_xywh(mapped, *image.shape[:2])
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
-    updated = update_due(
+    usual = score if state.usual_score is None else state.usual_score
+    held = score < settings.hold_below * usual
+    if held:
+        box = state.box
+    else:
+        usual += _USUAL_SCORE_RATE * (score - usual)
+    updated = not held and update_due(
         frame,
         score,
         settings.num_templates,
         settings.update_interval,
         settings.update_threshold,
     )
-    new = replace(state, box=box, frame=frame)
+    new = replace(state, box=box, frame=frame, usual_score=usual)
     if updated:
         template = crop_square(image, box, settings.template_factor, settings.template_size)
         device = state.templates.device

@@ -64,6 +64,7 @@ class TrackerSpec:
             "MODEL.CORRELATION": (cfg.model.correlation, False),
             "TEST.DECODING": (cfg.test.decoding, "argmax"),
             "TEST.SIZE_PRIOR": (cfg.test.size_prior, 0.0),
+            "TEST.HOLD_BELOW": (cfg.test.hold_below, 0.0),
         }
         return {key: value for key, (value, plain) in departures.items() if value != plain}
 

@@ -54,6 +54,7 @@ def test_total_is_the_weighted_sum():
         pytest.param(training_config(FEATURE_TYPE="token"), [], id="one memory token"),
         pytest.param(training_config({"FREEZE_BLOCKS": 2}), None, id="frozen blocks"),
         pytest.param(training_config({"FREEZE_ENCODER": True}), None, id="frozen encoder"),
+        pytest.param(training_config({"ENCODER_MULTIPLIER": 0}), None, id="encoder at rate 0"),
     ],
 )
 def test_everything_that_asks_for_a_gradient_gets_one(cfg, frozen):
@@ -77,7 +78,7 @@ def test_frozen_blocks():
 
 def test_encoder_open():
     train = {
-        "ENCODER_MULTIPLIER": 0,
+        "FREEZE_ENCODER": True,
         "ENCODER_OPEN": ["pos_embed", "encoder.body.norm.bias", "blocks.1."],
     }
     objective = make_objective(training_config(train))
@@ -88,6 +89,37 @@ def test_encoder_open():
     ]
     assert {"pos_embed", "norm.bias", "blocks.1.norm1.weight"} <= set(trains)
     assert all(n in ("pos_embed", "norm.bias") or n.startswith("blocks.1.") for n in trains)
+
+
+@pytest.mark.parametrize(
+    ("train", "moves"),
+    [
+        pytest.param({}, {0, 1, 2}, id="all trains"),
+        pytest.param({"FREEZE_ENCODER": True}, set(), id="frozen encoder"),
+        pytest.param({"FREEZE_BLOCKS": 1}, set(), id="frozen beginning"),
+        pytest.param(
+            {
+                "FREEZE_ENCODER": True,
+                "ENCODER_OPEN": ["pos_embed", "patch_embed.layers.1.1.weight"],
+            },
+            {1},
+            id="one norm is open",
+        ),
+    ],
+)
+def test_running_statistics_stay_where_nothing_trains(train, moves):
+    cfg = training_config(train, ENCODER={"STEM": "conv", "DROP_PATH": 0.5})
+    objective, batch = make_objective(cfg), make_batch(cfg)
+    objective.eval()
+    objective.train()
+    before = {k: v.clone() for k, v in objective.network.named_buffers()}
+    losses(objective, batch)
+    changed = {k for k, v in objective.network.named_buffers() if not torch.equal(v, before[k])}
+    assert {int(name.split("layers.")[1][0]) for name in changed} == moves
+    blocks = [block.training for block in objective.network.encoder.body.blocks]
+    first = "FREEZE_BLOCKS" not in train and "FREEZE_ENCODER" not in train
+    assert blocks == [first, "FREEZE_ENCODER" not in train]
+    assert objective.network.decoder.training
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_frozen_encoder_leaves_an_empty_group():
 
 def test_step_schedule_with_warm_up():
     cfg = training_config({"LR_DROP_EPOCH": 4, "SCHEDULER": {"WARMUP_STEPS": 10}})
-    factor = [learning_rate_factor(cfg, 1 + step // 10, step, 100) for step in range(100)]
+    factor = [learning_rate_factor(cfg, 1 + step // 10, step, step / 100) for step in range(100)]
     assert factor[:11] == pytest.approx([0.1 * (i + 1) for i in range(10)] + [1.0])
     assert [factor[i] for i in (39, 40, 79, 80)] == pytest.approx([1, 0.1, 0.1, 0.01])
 
@@ -82,18 +82,18 @@ def test_step_schedule_with_warm_up():
 def test_cosine_schedule():
     scheduler = {"TYPE": "cosine", "FINAL_SHARE": 0.1, "WARMUP_STEPS": 5}
     cfg = training_config({"SCHEDULER": scheduler})
-    factor = [learning_rate_factor(cfg, 1, step, 1000) for step in range(1000)]
+    factor = [learning_rate_factor(cfg, 1, step, step / 1000) for step in range(1000)]
     assert factor[0] == pytest.approx(0.2, rel=1e-3)
     assert all(a >= b for a, b in itertools.pairwise(factor[4:]))
     assert factor[500] == pytest.approx(0.55) and factor[-1] == pytest.approx(0.1, rel=1e-3)
-    # Steps beyond the plan keep the last rate.
-    assert learning_rate_factor(cfg, 1, 2000, 1000) == pytest.approx(0.1)
+    # Epochs beyond the plan keep the last rate.
+    assert learning_rate_factor(cfg, 1, 2000, 2.0) == pytest.approx(0.1)
 
 
 def test_set_learning_rate_scales_both_groups():
     cfg = training_config({"LR_DROP_EPOCH": 1})
     optimizer = make_stepper(cfg).optimizer
-    assert set_learning_rate(optimizer, cfg, epoch=2, step=7, total_steps=10) == pytest.approx(
+    assert set_learning_rate(optimizer, cfg, epoch=2, step=7, progress=0.7) == pytest.approx(
         [1e-5, 1e-6]
     )
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([1e-5, 1e-6])

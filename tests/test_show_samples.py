@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from lib.commands import show_samples
-from lib.commands.show_samples import TOKEN_COLOUR, TRUTH_COLOUR, contact_sheet
+from lib.commands.show_samples import contact_sheet
 from lib.models.tokens import BoxTokenizer
 from lib.train.transforms import TrainingSample
+from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR
 from lib.utils.errors import ConfigError, DataError
 from lib.utils.image_io import read_rgb, write_rgb
 from tests.dataset_files import numbered, write_text
@@ -47,14 +48,14 @@ def test_boxes_lie_where_they_should(seq_format):
     first = bounds(sheet[:SIDE, :SIDE], TRUTH_COLOUR)
     np.testing.assert_allclose(first, np.array([0.5, 0.75, 0.25, 0.75]) * 223, atol=2)
     want = np.array([0.25, 0.75, 0.5, 0.75]) * 223
-    np.testing.assert_allclose(bounds(search_of(sheet), TOKEN_COLOUR), want, atol=1)
+    np.testing.assert_allclose(bounds(search_of(sheet), PREDICTION_COLOUR), want, atol=1)
     np.testing.assert_allclose(bounds(search_of(sheet), TRUTH_COLOUR), want, atol=2)
 
 
 def test_tokens_are_of_the_box_that_was_cut():
     """A box that sticks out is cut before it is written as tokens: red ends where the crop does."""
     sheet = contact_sheet([sample_with((-0.25, 0.5, 0.5, 0.25), 1)], BoxTokenizer(100))
-    rows = bounds(search_of(sheet, 1), TOKEN_COLOUR)
+    rows = bounds(search_of(sheet, 1), PREDICTION_COLOUR)
     np.testing.assert_allclose(rows, np.array([0.5, 0.75, 0, 0.25]) * 223, atol=4)
 
 

@@ -1,8 +1,10 @@
 """`python tracking/train.py`: what it starts from, what it says and keeps, how it ends."""
 
+import errno
 import functools
 import hashlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,12 +19,17 @@ import torch
 from lib.commands.launch import launch
 from lib.commands.train import build_parser
 from lib.config.loader import load_config
+from lib.config.paths import resolve_paths
 from lib.models import pretrained
 from lib.models.seqtrack import build_seqtrack
 from lib.models.vit import VisionTransformer
+from lib.train import loop, setup
+from lib.train.log import QuietLog
 from lib.train.record import git_revision, write_record
 from lib.train.summary import learning_rate_rule
 from lib.utils.checkpoint import load_tensors, read_state_dict, save_checkpoint
+from lib.utils.distributed import World
+from lib.utils.errors import ConfigError
 from tests.mirror_server import mirror_server
 from tests.train_command import QUICK, SHRUNK, Workplace
 
@@ -118,6 +125,100 @@ def test_records_of_another_training_stay(place):
     assert place.log.read_text().splitlines()[-1] == err[-1]
 
 
+def fail_at_a_step(monkeypatch, action, number=1):
+    """Do something in step `number` of the training, in the middle of it."""
+    original, steps = loop._values, iter(range(1, 100))
+
+    def values(run, result):
+        if next(steps) == number:
+            action()
+        return original(run, result)
+
+    monkeypatch.setattr(loop, "_values", values)
+
+
+def raiser(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def last_line(place):
+    return place.log.read_text().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_a_signal_is_in_the_log_and_names_the_file(place, monkeypatch, number, word):
+    fail_at_a_step(monkeypatch, lambda: signal.raise_signal(number))
+    code, out, err = place.train()
+    path = place.folder / "SEQTRACK_interrupt.pth.tar"
+    assert code == 128 + number and path.is_file() and err[-1].startswith(word)
+    assert out[-1].startswith("stopped after 0 epochs and 2 samples") and str(path) in out[-1]
+    assert place.log.read_text().splitlines()[-2:] == [out[-1], word]
+
+
+@pytest.mark.parametrize(
+    ("error", "parts"),
+    [
+        pytest.param(
+            RuntimeError("[../third_party/gloo/pair.cc:598] Connection closed by peer"),
+            ["another process of the run ended"],
+            id="another process",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "Input/output error"), ["seqtrack_b256: Input/output"], id="disk"
+        ),
+        pytest.param(
+            torch.OutOfMemoryError("CUDA out of memory.\nmore"), ["TRAIN.ACCUMULATE"], id="memory"
+        ),
+    ],
+)
+def test_what_ends_a_training_is_in_the_log(place, monkeypatch, error, parts):
+    fail_at_a_step(monkeypatch, raiser(error))
+    code, _, err = place.train()
+    assert code == (2 if "memory" in str(error) else 1) and len(err) == 1
+    assert all(part in err[0] for part in parts) and last_line(place) == err[0]
+
+
+def test_a_mistake_in_the_code_is_in_the_log(place, monkeypatch):
+    fail_at_a_step(monkeypatch, raiser(KeyError("a\nb")))
+    with pytest.raises(KeyError):
+        place.train()
+    assert last_line(place).startswith("error: KeyError: ")
+
+
+def test_full_disk_at_the_record(place, monkeypatch):
+    def full(path, text):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lib.train.record.atomic_write_text", full)
+    code, _, err = place.train()
+    assert code == 1 and len(err) == 1 and last_line(place) == err[0]
+    assert f"{place.folder / 'config.yaml'} cannot be written (No space left" in err[0]
+
+
+def test_warnings_about_data_sets_are_said_once(place, monkeypatch):
+    """All processes open them; the first one speaks."""
+
+    def warn(*args):
+        logging.getLogger("lib.datasets.listing").warning("a sequence lacks frames")
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(setup, "open_samplers", warn)
+    paths = resolve_paths(save_dir=str(place.save))
+    for rank, times in ((0, 1), (1, 0)):
+        said = []
+        log = QuietLog(lambda text, error, said=said: said.append(text))
+        with pytest.raises(ConfigError):
+            setup.prepare(
+                load_config("seqtrack_b256", SHRUNK), setup.Options(), paths, World(rank, 2), log
+            )
+        assert said == ["warning: a sequence lacks frames"] * times
+
+
 def test_numbers_that_are_not_finite_end_it_with_3(place):
     sets = ["TRAIN.LR=1e30", "TRAIN.GRAD_CLIP_NORM=0", "DATA.TRAIN.SAMPLE_PER_EPOCH=20"]
     code, out, err = place.train(sets=sets)
@@ -187,6 +288,25 @@ def test_going_on_beats_given_weights(place):
     assert code == 0 and "--init-from is ignored" in out[0]
     assert any("going on after 1 epoch" in line for line in out)
     assert same(weights(place.folder / "SEQTRACK.pth.tar"), middle)
+
+
+def test_going_on_needs_no_pretrained_encoder(published):
+    place = published
+    place.train(sets=PRETRAINED)
+    code, out, _ = place.train("--pretrained", "/nowhere", sets=[*PRETRAINED, "TRAIN.EPOCH=2"])
+    assert code == 0 and "--pretrained is ignored: the training in" in out[0]
+
+
+def test_weights_without_a_training_are_not_finished(place):
+    place.train()
+    final = (place.folder / "SEQTRACK.pth.tar").read_bytes()
+    shutil.rmtree(place.folder)
+    place.folder.mkdir()
+    (place.folder / "SEQTRACK.pth.tar").write_bytes(final)
+    code, out, err = place.train()
+    assert code == 2 and not out and len(err) == 1
+    assert "weights but no training" in err[0] and "--save_dir" in err[0]
+    assert [p.read_bytes() for p in place.folder.iterdir()] == [final]
 
 
 def test_weights_of_another_network(place):

@@ -58,6 +58,60 @@ def test_wrong_options_are_told(place):
     assert code == 2 and "PRETRAIN_TYPE is scratch" in err[0]
 
 
+@pytest.mark.parametrize(
+    ("options", "sets", "part"),
+    [
+        pytest.param(["--init-from", "/nowhere"], [], "/nowhere", id="init-from"),
+        pytest.param(
+            ["--pretrained", "/nowhere"],
+            ["MODEL.ENCODER.TYPE=vit_base_patch16", "MODEL.ENCODER.PRETRAIN_TYPE=mae"],
+            "/nowhere: no such file",
+            id="pretrained",
+        ),
+        pytest.param(
+            [], ["DATA.TRAIN.DATASETS_NAME=[LASOTT]"], "did you mean 'LASOT'", id="training set"
+        ),
+        pytest.param(
+            [], ["DATA.TRAIN.DATASETS_NAME=[./none]"], "none", id="folder of training videos"
+        ),
+        pytest.param(
+            [],
+            ["DATA.VAL.DATASETS_NAME=[LASOTT]", "DATA.VAL.DATASETS_RATIO=[1]"],
+            "did you mean 'LASOT'",
+            id="validation set",
+        ),
+        pytest.param(
+            [], ["DATA.VAL.SEQUENCES_NAME=lasott"], "did you mean 'lasot'", id="sequences"
+        ),
+    ],
+)
+def test_what_a_training_would_refuse_is_refused(place, options, sets, part):
+    code, _, err = place.with_data().train("--dry-run", *options, sets=sets)
+    assert code == 2 and len(err) == 1 and part in err[0]
+
+
+def test_weights_to_start_from_are_loaded(place):
+    place.with_data().train()
+    weights = place.root / "weights.pth.tar"
+    (place.folder / "SEQTRACK.pth.tar").rename(weights)
+    code, out, _ = place.train("--dry-run", "--init-from", weights)
+    assert code == 0 and "--init-from is ignored" in out[0]
+    place.save = place.root / "another"
+    code, out, _ = place.train("--dry-run", "--init-from", weights)
+    assert code == 0 and f"starts from {weights}" in out[0]
+    code, _, err = place.train("--dry-run", "--init-from", weights, sets=["MODEL.BINS=40"])
+    assert code == 2 and "MODEL.BINS" in err[0]
+
+
+def test_validation_data_that_is_not_here_is_told(place):
+    sets = ["DATA.VAL.DATASETS_NAME=[GOT10K_votval, SYNTHETIC]", "DATA.VAL.DATASETS_RATIO=[1,1]"]
+    sets += ["DATA.VAL.SEQUENCES_NAME=otb100"]
+    code, out, err = place.with_data().train("--dry-run", sets=sets)
+    assert code == 0 and len(err) == 2 and all("validation needs it" in line for line in err)
+    assert "OTB" in err[0] and "GOT10K_votval" in err[1]
+    assert any(line.startswith("data: ") and "samples/s" in line for line in out)
+
+
 def test_a_finished_training_can_be_measured(place):
     place.with_data().train()
     files = {path: path.stat().st_mtime_ns for path in place.save.rglob("*")}
@@ -68,6 +122,7 @@ def test_a_finished_training_can_be_measured(place):
 
 def test_small_batch_stands_for_a_slow_one(tmp_path, monkeypatch):
     run = make_run(tmp_path, make_config(batch=8, ACCUMULATE=2))
+    monkeypatch.setattr("lib.train.dry_run._LONG_SECONDS", 1e9)
     quick = measure(run, every_set=True, compiled=False)
     assert (quick.batch, quick.parts) == (8, 2)
     monkeypatch.setattr("lib.train.dry_run._LONG_SECONDS", 0.0)
@@ -78,7 +133,7 @@ def test_small_batch_stands_for_a_slow_one(tmp_path, monkeypatch):
 
 def test_arithmetic_of_the_estimate(tmp_path, monkeypatch):
     """2 of 8 workers, batch 4: compute gives 4 / 0.5 = 8 samples/s, data 2 / 0.5 = 4."""
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr("lib.train.dry_run.cpus", lambda: 2)
     run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43), workers=8)
     lines = report(run, Cost(4, 1, 0.5, 0.5, 3 * 2**30))
     assert lines[0] == "peak memory: 3.00 GiB in each process"
@@ -90,6 +145,16 @@ def test_arithmetic_of_the_estimate(tmp_path, monkeypatch):
     smaller = report(run, Cost(2, 1, 0.5, None, 2**30))
     assert "2 samples at a time instead of 4" in smaller[0] and "instead of 4" in smaller[1]
     assert smaller[3].startswith("estimated: 4.00 samples/s")
+
+
+def test_without_workers_data_and_compute_take_turns(tmp_path):
+    """1 / 8 s of compute and 1 / 2 s of data per sample."""
+    run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43), workers=0)
+    lines = report(run, Cost(4, 1, 0.5, 0.5, 2**30))
+    assert lines[2] == "data: 2.0 samples/s by one process; TRAIN.NUM_WORKER is 0, so compute " + (
+        "waits for it"
+    )
+    assert lines[3].startswith("estimated: 1.60 samples/s, 00:00:25 per epoch")
 
 
 def test_random_images_make_samples():

@@ -9,7 +9,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lib.config.schema import Config
-from lib.train.log import QuietLog, TrainingLog, duration, warnings_in
+from lib.train.log import QuietLog, TrainingLog, warnings_in
+from lib.train.meter import duration
 from lib.train.optim import set_learning_rate
 
 
@@ -25,9 +26,9 @@ class Place:
     def _say(self, text, error):
         (self.warned if error else self.said).append(text)
 
-    def step(self, epoch, batch, of=5, loss=1.0, iou=0.5, redraws=0, **values):
+    def step(self, epoch, batch, of=5, loss=1.0, iou=0.5, events=None, **values):
         values = {"total": torch.tensor(loss), "ce": loss, "iou": torch.tensor(iou), **values}
-        self.log.step(epoch, batch, of, values, 8, 0.1, 0.3, redraws)
+        self.log.step(epoch, batch, of, values, 8, 0.1, 0.3, events or {})
 
     def lines(self):
         return self.file.read_text().splitlines()
@@ -77,7 +78,7 @@ def test_means_start_anew_with_an_epoch(place):
 
 def test_second_speed_is_of_the_steps_since_the_last_line(place):
     for batch, seconds in ((1, 0.4), (2, 0.4), (3, 0.1), (4, 0.1)):
-        place.log.step(1, batch, 5, {"total": 1.0}, 8, 0.0, seconds, 0)
+        place.log.step(1, batch, 5, {"total": 1.0}, 8, 0.0, seconds, {})
     assert "FPS: 20.0 (20.0)" in place.said[0] and "FPS: 32.0 (80.0)" in place.said[1]
 
 
@@ -92,12 +93,48 @@ def test_several_losses_are_told_apart_and_one_is_told_once(place):
         assert part in place.said[1]
 
 
-def test_redraws_are_counted_only_where_there_are_some(place):
-    place.step(1, 1)
-    place.step(1, 2)
-    place.step(1, 3, redraws=2)
-    place.step(1, 4, redraws=1)
-    assert "redraws" not in place.said[0] and "redraws: 3" in place.said[1]
+def test_rare_events_are_told_apart_and_only_where_there_are_some(place):
+    none = {"redraws": 0, "broken": 0, "skipped": 0}
+    place.step(1, 1, events=none)
+    place.step(1, 2, events=none)
+    place.step(1, 3, events=none | {"redraws": 2, "broken": 1})
+    place.step(1, 4, events=none | {"redraws": 1})
+    place.step(1, 5, events=none | {"skipped": 1})
+    place.log.epoch(1)
+    place.step(2, 1, events=none)
+    place.step(2, 2, events=none)
+    place.log.close()
+    ends = [line.partition("ETA: ")[2].split("  ,  ")[1:] for line in place.said]
+    seen = ["redraws: 3", "broken: 1"]
+    assert ends == [[], seen, [*seen, "skipped: 1"], []]
+    curves, _ = place.scalars("train")
+    assert curves["Step/redraws"] == [(2, 0), (4, 3), (5, 3), (7, 0)]
+    assert curves["Step/broken"][1] == (4, 1) and curves["Step/skipped"][2] == (5, 1)
+
+
+def test_it_knows_which_validations_were_noted(tmp_path):
+    for epoch, values in ((2, {"total": 1.0}), (20, {"total": 1.0}), (4, {})):
+        place = Place(tmp_path, print_interval=1)
+        place.step(epoch, 1)
+        place.log.validation(epoch, values)
+        place.log.close()
+    has = Place(tmp_path).log.has_validation
+    assert [has(epoch) for epoch in (1, 2, 4, 20)] == [False, True, False, True]
+    place.log = TrainingLog(
+        text_file=place.file, curves=place.curves, epochs=3, print_interval=1, say=place._say
+    )
+    place.step(2, 1)  # that epoch was trained anew since
+    place.log.close()
+    assert not place.log.has_validation(2) and place.log.has_validation(20)
+    assert not Place(tmp_path / "new").log.has_validation(2)
+
+
+def test_an_ending_is_kept_only_where_something_was_before(place):
+    place.log.ending("nothing began")
+    assert not place.file.exists()
+    place.log.say("begins")
+    place.log.ending("interrupted")
+    assert place.lines()[-1] == "interrupted" and place.said == ["begins"]
 
 
 def test_learning_rates_are_those_of_the_epoch_that_ran(tmp_path):
@@ -107,8 +144,9 @@ def test_learning_rates_are_those_of_the_epoch_that_ran(tmp_path):
     optimizer = torch.optim.AdamW(groups)
     place = Place(tmp_path, epochs=402)
     place.log.watch(optimizer)
+    optimizer.load_state_dict(optimizer.state_dict())  # as a training that goes on does
     for epoch in (400, 401):
-        set_learning_rate(optimizer, cfg, epoch, epoch - 1, 402)
+        set_learning_rate(optimizer, cfg, epoch, epoch - 1, (epoch - 1) / 402)
         place.step(epoch, 1, of=1)
         place.log.epoch(epoch)
     place.log.close()
@@ -186,6 +224,12 @@ def test_warnings_of_our_modules_reach_the_file(place):
     assert place.lines()[-1] == "warning: a.jpg: damaged"
 
 
+def test_warnings_can_be_left_to_another_process(caplog):
+    with warnings_in(None):
+        logging.getLogger("lib.datasets.listing").warning("two sequences lack frames")
+    assert not caplog.records
+
+
 def test_first_step_is_told_once(place):
     told = []
     place.log.at_first_step(lambda: told.append(len(place.said)))
@@ -199,12 +243,14 @@ def test_first_step_is_told_once(place):
 def test_other_processes_are_quiet_but_warn():
     said = []
     log = QuietLog(lambda text, error: said.append((text, error)))
-    log.step(1, 1, 1, {"total": torch.tensor(1.0)}, 8, 0.1, 0.1, 0)
+    log.step(1, 1, 1, {"total": torch.tensor(1.0)}, 8, 0.1, 0.1, {})
     log.epoch(1)
     log.validation(1, {"total": 1.0})
     log.picture("samples", np.zeros((2, 2, 3), np.uint8), 1)
     log.say("x")
     log.note("x")
+    log.ending("x")
+    assert not log.has_validation(1)
     log.at_first_step(lambda: said.append("never"))
     log.warn("odd")
     log.close()

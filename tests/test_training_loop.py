@@ -1,5 +1,7 @@
 """The loop: what a step depends on, that a run can be stopped anywhere and goes on exactly."""
 
+import dataclasses
+import math
 import signal
 import time
 
@@ -10,6 +12,7 @@ from lib.train.loop import dropout_seed, fit
 from lib.train.state import INTERRUPT_NAME, finished
 from lib.train.stop import StopRequest
 from lib.utils.checkpoint import load_tensors, read_state_dict
+from lib.utils.errors import DataError
 from tests.training_runs import (
     STEPS,
     make_config,
@@ -64,6 +67,7 @@ def test_sigterm_in_the_middle_of_an_epoch_changes_nothing(straight, tmp_path):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 143 and "terminated" in err, err
     assert "step" not in out and "finished" not in out
+    assert f"after 1 epoch and 4 samples of the next; {tmp_path / INTERRUPT_NAME} is saved" in out
     interrupt = tmp_path / INTERRUPT_NAME
     assert load_tensors(interrupt)["epoch"] == 1
 
@@ -158,6 +162,7 @@ def test_stop_at_the_end_of_an_epoch_needs_no_second_file(tmp_path):
     run = make_run(tmp_path, make_config())
     assert stop_at(run, (1, STEPS), signal.SIGINT) is KeyboardInterrupt
     assert [p.name for p in tmp_path.iterdir()] == ["SEQTRACK_ep0001.pth.tar"]
+    assert f"after 1 epoch; {tmp_path / 'SEQTRACK_ep0001.pth.tar'} is saved" in run.log.said[-1]
 
 
 def test_stop_in_the_last_step_still_finishes(tmp_path):
@@ -174,6 +179,27 @@ def test_stop_during_validation_leaves_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fit(run)
     assert [p.name for p in tmp_path.iterdir()] == ["SEQTRACK_ep0001.pth.tar"]
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_validation_that_was_cut_is_made_up_once(tmp_path, when, epochs):
+    cfg = make_config(epochs=epochs, steps=1, VAL_EPOCH_INTERVAL=1)
+    run = make_run(tmp_path, cfg)
+    run.validate = lambda epoch: signal.raise_signal(signal.SIGINT)
+    if when == "before":
+        stop_at(run, (1, 1), signal.SIGINT)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            fit(run)
+    again = make_run(tmp_path, cfg)
+    again.validate = lambda epoch: {"IoU": epoch / 10}
+    fit(again)
+    assert [epoch for epoch, _ in again.log.validated] == list(range(1, epochs + 1))
+    more = make_run(tmp_path, make_config(epochs=epochs + 1, steps=1, VAL_EPOCH_INTERVAL=1))
+    more.log.validated, more.validate = [(epochs, {})], again.validate
+    fit(more)
+    assert [epoch for epoch, _ in more.log.validated] == [epochs, epochs + 1]
 
 
 def test_validates_every_few_epochs_and_at_the_end(tmp_path):
@@ -210,6 +236,57 @@ def test_learning_rate_follows_the_schedule(tmp_path):
     fit(run)
     assert rates[0] == rates[1] == pytest.approx([1e-3, 1e-4])
     assert rates[2] == pytest.approx([1e-4, 1e-5])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"ACCUMULATE": 4}, id="larger steps"),
+        pytest.param({"steps": 12}, id="longer epochs"),
+        pytest.param({"steps": 2}, id="shorter epochs"),
+    ],
+)
+def test_cosine_goes_on_where_it_was(tmp_path, change):
+    """Half of the epochs are half of the training, however many steps they have from now on."""
+    cosine = {"epochs": 2, "SCHEDULER": {"TYPE": "cosine", "WARMUP_STEPS": 2}}
+    run = make_run(tmp_path, make_config(**cosine))
+    stop_at(run, (1, STEPS), signal.SIGINT)
+    again = make_run(tmp_path, make_config(**{**cosine, **change}))
+    rates = []
+    again.log.at[2, 1] = lambda: rates.append(again.optimizer.param_groups[0]["lr"])
+    fit(again)
+    assert rates == [pytest.approx(0.5e-3)]
+
+
+class Faulty:
+    """Half of the draws of a source hit a broken file."""
+
+    def __init__(self, source):
+        self.source, self.name = source, source.name
+
+    def draw(self, rng, progress):
+        if rng.random() < 0.5:
+            raise DataError("x.jpg: broken")
+        return self.source.draw(rng, progress)
+
+
+def test_broken_files_are_counted(tmp_path):
+    run = make_run(tmp_path, make_config(epochs=1))
+    run.sampler = dataclasses.replace(run.sampler, sources=(Faulty(run.sampler.sources[0]),))
+    fit(run)
+    counts = [step["events"] for step in run.log.steps]
+    assert sum(count["broken"] for count in counts) > 0
+    assert all(count["broken"] == count["redraws"] for count in counts)
+
+
+def test_steps_that_fp16_skips_are_counted(tmp_path):
+    run = make_run(tmp_path, make_config(epochs=1, PRECISION="fp16"))
+    overflows = iter([True])
+    run.objective.network.bottleneck.bias.register_hook(
+        lambda grad: grad * math.inf if next(overflows, False) else grad
+    )
+    fit(run)
+    assert [step["events"]["skipped"] for step in run.log.steps] == [1, 0, 0, 0]
 
 
 def test_dropout_differs_between_steps_and_processes():

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import pickle
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from lib.config.paths import resolve_paths
-from lib.datasets import training_folder, training_text
+from lib.datasets import listing, training_folder, training_text
 from lib.datasets.catalog import TRAINING_CATALOG
 from lib.datasets.training import IndexedSet, open_training_set, training_set_names
 from lib.utils.errors import ConfigError, DataError
@@ -153,6 +154,28 @@ def test_vid_cache_of_others_is_read(data: Path, tmp_path: Path) -> None:
         open_set("VID", tmp_path, tmp_path / "cache")
 
 
+def test_vid_cache_follows_the_frames_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "vid"
+    write_vid(root)
+    tracks = [
+        {"set_id": 0, "vid_id": 0, "start_frame": 0},
+        {"set_id": 3, "vid_id": 1139000, "start_frame": 4},
+    ]
+    boxes = {"anno": [box_of(4), box_of(5)], "target_visible": [True, True]}
+    write_text(root / "cache.json", json.dumps([track | boxes for track in tracks]))
+    assert len(open_set("VID", tmp_path, tmp_path / "cache")) == 2
+    (said,) = caplog.messages
+    assert f"boxes are those of {root / 'cache.json'}, not of the XML files" in said
+    frames = root / "Data" / "VID" / "train" / VID_NAMES[0]
+    frames.rename(tmp_path / "elsewhere")
+    assert len(open_set("VID", tmp_path, tmp_path / "cache")) == 1, "no stale index"
+    assert "only 1 of the 2 tracks of" in caplog.text
+    (tmp_path / "elsewhere").rename(frames)
+    assert len(open_set("VID", tmp_path, tmp_path / "cache")) == 2
+
+
 def test_opening_writes_nothing_into_the_data(data: Path, tmp_path: Path) -> None:
     before = sorted((str(p), p.stat().st_mtime_ns) for p in data.rglob("*"))
     for row in TRAINING_CATALOG:
@@ -256,6 +279,24 @@ def test_got10k_short_list_of_other_names(tmp_path: Path) -> None:
     write_text(tmp_path / "got10k" / "train" / "list.txt", "\n".join(names))
     opened = open_set("GOT10K_train_full", tmp_path, tmp_path / "cache")
     assert sorted(names_of(opened)) == ["clip_0", "clip_1"]
+
+
+@pytest.mark.parametrize("part", ["Val", "Test"])
+def test_got10k_list_of_a_held_out_part_is_refused(tmp_path: Path, part: str) -> None:
+    root = tmp_path / "got10k"
+    for number in (1, 2):
+        write_got10k_video(root / f"GOT-10k_{part}_{number:06d}")
+    write_text(root / "list.txt", f"GOT-10k_{part}_000001\nGOT-10k_{part}_000002\n")
+    with pytest.raises(
+        DataError, match=rf"list\.txt lists GOT-10k_{part}_000001, which is not for"
+    ):
+        open_set("GOT10K_train_full", tmp_path, tmp_path / "cache")
+
+
+def test_got10k_list_without_a_name_of_the_split(tmp_path: Path) -> None:
+    write_got10k_train(tmp_path / "got10k", GOT10K_NAMES[:1])
+    with pytest.raises(DataError, match=r"\(list\.txt has no name of its split\)"):
+        open_set("GOT10K_vottrain", tmp_path, tmp_path / "cache")
 
 
 def test_video_without_a_label_is_an_error(tmp_path: Path) -> None:
@@ -366,7 +407,7 @@ def test_folder_in_lasot_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     write_lasot_video(tmp_path / "mine" / "cat" / "cat-1")
     write_vot(tmp_path / "mine" / "dog" / "dog-1", frames=3)
     write_text(
-        tmp_path / "mine" / "dog" / "dog-1" / "groundtruth.txt", "1,2,3,4\nnan,nan,nan,nan\n1,2,3,4"
+        tmp_path / "mine" / "dog" / "dog-1" / "groundtruth.txt", "1,2,3,4\nnan,nan,30,40\n1,2,3,4"
     )
     monkeypatch.chdir(tmp_path)
     opened = open_set("./mine", tmp_path, tmp_path / "cache")
@@ -457,7 +498,6 @@ def test_change_of_the_annotation_is_seen(small: Path, reads: list[str]) -> None
     assert open_set("LASOT", small, small / "cache").visible_counts.tolist() == [23, 24]
     write_lasot_video(small / "lasot" / "zebra" / "zebra-9")
     assert len(open_set("LASOT", small, small / "cache")) == 3
-    assert len(list((small / "cache").iterdir())) == 1, "no old index stays behind"
     assert len(before) == 2 and before.load(1).visible.sum() == 23, "who has it open keeps it"
 
 
@@ -507,16 +547,46 @@ def test_travels_to_other_processes_as_a_path(small: Path) -> None:
     assert len(pickle.dumps(opened.load(0))) < 3000, "a sequence does not carry the index along"
 
 
-def test_index_that_was_replaced_meanwhile(small: Path) -> None:
+def test_a_training_that_runs_keeps_its_index(small: Path) -> None:
+    """Each validation starts processes that open the index again, by its path."""
     data = pickle.dumps(open_set("LASOT", small, small / "cache"))
-    write_lasot_video(small / "lasot" / "zebra" / "zebra-9")
-    open_set("LASOT", small, small / "cache")
-    with pytest.raises(DataError, match="changed and was indexed anew; start again"):
-        pickle.loads(data)
     (file,) = (small / "cache").iterdir()
+    write_lasot_video(small / "lasot" / "zebra" / "zebra-9")
+    assert len(open_set("LASOT", small, small / "cache")) == 3
+    assert len(pickle.loads(data)) == 2
     file.unlink()
     with pytest.raises(DataError, match="cannot be read any more"):
         pickle.loads(data)
+
+
+def test_indices_that_nobody_opens_any_more_are_removed(small: Path) -> None:
+    cache = small / "cache"
+
+    def index_of(data: Path = small) -> Path:
+        return open_set("LASOT", data, cache).index.file
+
+    write_lasot_train(small / "other" / "lasot", LASOT_NAMES[:1])
+    other, first = index_of(small / "other"), index_of()
+    used = pickle.dumps(open_set("LASOT", small, cache))
+    write_lasot_video(small / "lasot" / "bear" / "bear-10")
+    second = index_of()
+    write_text(foreign := first.with_suffix(".txt"), "")
+    for file in (other, first, second, foreign):
+        os.utime(file, (0, 0))
+    pickle.loads(used)
+    write_lasot_video(small / "lasot" / "bear" / "bear-11")
+    third = index_of()
+    assert set(cache.iterdir()) == {other, first, foreign, third}
+
+
+def test_other_readers_make_another_index(
+    small: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = open_set("LASOT", small, small / "cache").index.file
+    monkeypatch.setattr(listing, "_VERSION", listing._VERSION + 1)
+    new = open_set("LASOT", small, small / "cache").index.file
+    assert new != old and old.is_file() and len(reads) == 4
+    assert "damaged" not in caplog.text
 
 
 def test_sets_of_two_places_do_not_share_an_index(small: Path, reads: list[str]) -> None:

@@ -216,8 +216,39 @@ def test_downloaded_weights_are_not_overwritten(two_epochs, tmp_path):
 
 
 def test_finished_weights_without_epochs(two_epochs, tmp_path):
+    """The record tells that they were trained here, though somebody made room."""
     (tmp_path / FINAL).write_bytes((two_epochs.folder / FINAL).read_bytes())
+    (tmp_path / "run.json").write_text("{}")
     assert "finished (2 epochs)" in finished(tmp_path, LOSSLESS)
+    with pytest.raises(CheckpointError, match="nothing to go on from"):
+        finished(tmp_path, make_config(epochs=3))
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 500])
+def test_weights_of_another_place_are_no_finished_training(two_epochs, tmp_path, epoch):
+    save_checkpoint(tmp_path / FINAL, {"net": dict(weights_of(two_epochs)), "epoch": epoch})
+    with pytest.raises(CheckpointError, match="holds weights but no training") as error:
+        finished(tmp_path, LOSSLESS)
+    text = str(error.value)
+    assert "--save_dir" in text and "--init-from" in text and "\n" not in text
+
+
+def test_weights_that_came_to_a_training_that_was_stopped(two_epochs, tmp_path):
+    copy_of(two_epochs, tmp_path, 1)
+    save_checkpoint(tmp_path / FINAL, {"net": dict(weights_of(two_epochs)), "epoch": 500})
+    with pytest.raises(CheckpointError, match=r"epoch 500, the newest .* of epoch 1"):
+        finished(tmp_path, LOSSLESS)
+
+
+def test_what_a_killed_process_left_half_written_is_removed(two_epochs, tmp_path):
+    copy_of(two_epochs, tmp_path, 1)
+    names = (".SEQTRACK_ep0002.pth.tar.k3x.tmp", ".SEQTRACK_interrupt.pth.tar.ab.tmp")
+    others = (".mine.tmp", "SEQTRACK_ep0002.pth.tar.tmp")
+    for name in (*names, *others):
+        (tmp_path / name).touch()
+    run = make_run(tmp_path, LOSSLESS)
+    assert restore(run).epoch == 1 and not run.log.warned
+    assert {p.name for p in tmp_path.iterdir()} == {"SEQTRACK_ep0001.pth.tar", *others}
 
 
 def test_nothing_there_is_not_finished(tmp_path):

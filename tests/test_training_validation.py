@@ -23,7 +23,7 @@ from lib.train.loop import fit
 from lib.train.sampler import VALIDATION_EPOCH
 from lib.train.validation import Validator, untouched_generators
 from lib.utils.distributed import World
-from lib.utils.errors import ConfigError, DataError
+from lib.utils.errors import ConfigError, DataError, ResultsError
 from tests.tiny import write_got10k_folder
 from tests.training_runs import make_config, make_run, one_thread
 from tests.training_setup import make_objective, training_config
@@ -113,6 +113,29 @@ def test_averaged_weights_are_validated(run):
     assert validator(run, ema=ema)(1) == pytest.approx(plain, rel=1e-5)
     after = run.objective.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
+
+
+def test_running_statistics_are_those_of_the_main_process(tmp_path, monkeypatch):
+    """They are part of what is published; every process has its own while it trains."""
+    content = config().model_dump(by_alias=True)
+    content["MODEL"]["ENCODER"]["STEM"] = "conv"
+    runs = [make_run(tmp_path / name, Config.model_validate(content)) for name in "ab"]
+    for value, one in enumerate(runs):
+        for buffer in one.objective.buffers():
+            buffer.add_(value)
+    main, other = ([b.clone() for b in one.objective.buffers()] for one in runs)
+
+    def from_main(world, tensors):
+        for mine, theirs in zip(tensors, main, strict=True):
+            mine.copy_(theirs)
+
+    monkeypatch.setattr(World, "take_from_main", from_main)
+    monkeypatch.setattr(World, "mean", lambda self, values: values)
+    monkeypatch.setattr(World, "barrier", lambda self: None)
+    values = [validator(one, world=World(1, 2))(1) for one in runs]
+    assert len(main) == 9 and values[1] == pytest.approx(values[0], rel=1e-6)
+    for buffer, before in zip(runs[1].objective.buffers(), other, strict=True):
+        assert torch.equal(buffer, before)
 
 
 def test_a_training_that_validates_gives_the_same_weights(tmp_path):
@@ -288,6 +311,26 @@ def test_sequence_that_breaks_is_left_out(tmp_path):
     assert "leaves out a" in warned[0] and "00000002.jpg" in warned[0]
     (folder / "b" / "00000003.jpg").write_bytes(b"")
     assert loop(network, warned.append) == {}
+
+
+def test_network_without_numbers_is_told_and_costs_the_score_alone(tmp_path):
+    loop, _ = closed(tmp_path)
+    network = make_objective(loop.cfg).network
+    network.bottleneck.bias.data[:] = float("nan")
+    warned = []
+    assert loop(network, warned.append) == {}
+    assert len(warned) == 2 and all("not finite" in text for text in warned)
+
+
+def test_sequences_that_cannot_be_scored_cost_the_score_alone(tmp_path, monkeypatch):
+    def refuse(tracked, kind):
+        raise ResultsError("no such rules")
+
+    monkeypatch.setattr("lib.commands.closed_loop.score_dataset", refuse)
+    loop, _ = closed(tmp_path)
+    warned = []
+    assert loop(make_objective(loop.cfg).network, warned.append) == {}
+    assert warned == ["closed-loop validation gives no score: no such rules"]
 
 
 def test_nothing_named_means_no_closed_loop(tmp_path):

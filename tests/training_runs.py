@@ -85,6 +85,9 @@ class Notes:
     def validation(self, epoch: int, values: dict) -> None:
         self.validated.append((epoch, values))
 
+    def has_validation(self, epoch: int) -> bool:
+        return any(epoch == one for one, _ in self.validated)
+
     def say(self, text: str) -> None:
         self.said.append(text)
         self.print(text)
@@ -167,10 +170,12 @@ def trained(folder: Path, cfg: Config, **options: object) -> Run:
     return run
 
 
-def start_process(folder: Path, env: dict[str, str] | None = None, **options: object):
-    """Start a training in a process of its own; see `main` for the options."""
+def start_process(
+    folder: Path, env: dict[str, str] | None = None, code: str = START, **options: object
+):
+    """Start a training (or other code) in a process of its own; see `main` for the options."""
     return subprocess.Popen(
-        [sys.executable, "-c", START, json.dumps({"folder": str(folder), **options})],
+        [sys.executable, "-c", code, json.dumps({"folder": str(folder), **options})],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
         text=True,
@@ -192,10 +197,12 @@ def start_pair(folder: Path, **options: object):
 
 
 def wait_for(process, beginning: str) -> str:
-    """The first line of the process's output that begins so."""
+    """The output of the process up to the first line that begins so."""
+    text = ""
     for line in process.stdout:
+        text += line
         if line.startswith(beginning):
-            return line
+            return text
     raise AssertionError(f"no line {beginning!r}; errors: {process.stderr.read()}")
 
 

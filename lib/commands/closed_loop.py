@@ -8,14 +8,14 @@ import torch
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.catalog import open_dataset
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.catalog import CATALOG, open_dataset
+from lib.datasets.sequence import Dataset
 from lib.models.seqtrack import SeqTrack
-from lib.test.analysis.frames import TrackedSequence
+from lib.test.analysis.frames import join
 from lib.test.analysis.metrics import OpeScore, score_dataset
 from lib.test.evaluation.running import run_sequence
 from lib.test.tracker.seqtrack import SeqTrackTracker, TrackerSettings
-from lib.utils.errors import ConfigError, DataError, ResultsError
+from lib.utils.errors import ConfigError, DataError, SeqTrackError
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class ClosedLoop:
 
         Args:
             network: on any device.
-            warn: told about a sequence that cannot be tracked; the others count.
+            warn: told about a sequence that cannot be tracked; the others count. Whatever is
+                wrong (a file, or a network whose answers are no numbers), the training goes on.
 
         Returns:
             `AUC` as a fraction, or `AO` where the data set is scored by GOT-10k's rules; nothing
-            if not one sequence could be tracked.
+            if not one sequence could be tracked, or they cannot be scored.
         """
         with _exact_convolutions():
             tracker = SeqTrackTracker(network, self.cfg, self.dataset.update_key)
@@ -50,12 +51,16 @@ class ClosedLoop:
                 try:
                     sequence = self.dataset.load(name)
                     boxes = run_sequence(tracker, sequence).boxes
-                    tracked.append(_tracked(sequence, boxes))
-                except (DataError, ResultsError) as error:
+                    tracked.append(join(sequence, boxes, with_size=True))
+                except SeqTrackError as error:
                     warn(f"closed-loop validation leaves out {name}: {error}")
         if not tracked:
             return {}
-        total = score_dataset(tracked, self.dataset.protocol).total
+        try:
+            total = score_dataset(tracked, self.dataset.protocol).total
+        except SeqTrackError as error:
+            warn(f"closed-loop validation gives no score: {error}")
+            return {}
         return {"AUC": total.auc} if isinstance(total, OpeScore) else {"AO": total.ao}
 
 
@@ -82,16 +87,21 @@ def build_closed_loop(cfg: Config, paths: Paths) -> ClosedLoop | None:
     return ClosedLoop(cfg, dataset, names)
 
 
-def _tracked(sequence: Sequence, boxes: object) -> TrackedSequence:
-    return TrackedSequence(
-        name=sequence.name,
-        ground_truth=sequence.ground_truth,
-        predicted=boxes,  # type: ignore[arg-type]
-        visible=sequence.visible,
-        cover=sequence.cover,
-        resolution=sequence.resolution,
-        annotation=sequence.annotation,
-    )
+def missing_sequences(cfg: Config, paths: Paths) -> str | None:
+    """For a trial: build the validator; what is missing if its data set is known but not here.
+
+    Raises:
+        ConfigError: as `build_closed_loop`.
+        DataError: there is no data set of that name, or no such folder.
+    """
+    try:
+        build_closed_loop(cfg, paths)
+    except DataError as error:
+        known = {name for row in CATALOG for name in (row.name, *row.aliases)}
+        if cfg.data.val.sequences_name not in known:
+            raise
+        return str(error)
+    return None
 
 
 @contextmanager

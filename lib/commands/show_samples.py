@@ -13,6 +13,7 @@ from tqdm import tqdm
 from lib.commands.entry import count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
+from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import EXIT_OK, DataError, counted
 from lib.utils.files import user_path
 from lib.utils.image_io import IMAGE_SUFFIXES, write_rgb
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from lib.models.tokens import BoxTokenizer
     from lib.train.transforms import TrainingSample
 
-TRUTH_COLOUR = (64, 255, 64)
-TOKEN_COLOUR = (255, 64, 64)
 _TEXT_COLOUR = (230, 230, 230)
 _GROUND = (40, 40, 40)
 _SIDE = 224  # of a crop in the picture
@@ -109,7 +108,9 @@ def _row(sample: "TrainingSample", tokens: list[int], decoded: np.ndarray) -> np
         for crop, box in zip(sample.templates, sample.template_boxes, strict=True)
     ]
     said = np.concatenate([decoded[:2] - decoded[2:] / 2, decoded[2:]])
-    pictures.append(_with_boxes(sample.search, [(sample.box, TRUTH_COLOUR), (said, TOKEN_COLOUR)]))
+    pictures.append(
+        _with_boxes(sample.search, [(sample.box, TRUTH_COLOUR), (said, PREDICTION_COLOUR)])
+    )
     row = np.full((_SIDE + 2 * _LINE + 2 * _GAP, (_SIDE + _GAP) * len(pictures), 3), _GROUND)
     row = row.astype(np.uint8)
     for i, picture in enumerate(pictures):
@@ -122,15 +123,11 @@ def _row(sample: "TrainingSample", tokens: list[int], decoded: np.ndarray) -> np
     return row
 
 
-def _with_boxes(
-    crop: np.ndarray, boxes: Sequence[tuple[np.ndarray, tuple[int, int, int]]]
-) -> np.ndarray:
+def _with_boxes(crop: np.ndarray, boxes: Sequence[tuple[np.ndarray, Colour]]) -> np.ndarray:
     """The crop at the picture's size with normalised xywh boxes, the last one thinnest."""
     picture = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_NEAREST)
     for thinner, (box, colour) in enumerate(boxes):
-        corners = np.concatenate([box[:2], box[:2] + box[2:]]) * (_SIDE - 1)
-        x1, y1, x2, y2 = np.rint(corners.clip(-_SIDE, 2 * _SIDE)).astype(int).tolist()
-        cv2.rectangle(picture, (x1, y1), (x2, y2), colour, max(1, 3 - 2 * thinner))
+        draw_box(picture, box * (_SIDE - 1), colour, max(1, 3 - 2 * thinner))
     return picture
 
 

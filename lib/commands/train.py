@@ -12,11 +12,21 @@ from lib.commands.entry import Terminated, count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
-from lib.utils.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_TERMINATED, ConfigError, SeqTrackError
+from lib.utils.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_TERMINATED,
+    ConfigError,
+    PartialFailure,
+    SeqTrackError,
+)
 from lib.utils.files import check_writable, user_path
 
 if TYPE_CHECKING:
+    from lib.train.log import QuietLog
     from lib.train.run import Run
+    from lib.train.setup import Options
+    from lib.utils.distributed import World
 
 MODULE = "lib.commands.train"
 
@@ -72,11 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]) -> int:
     """Train in this process, alone or as one of many."""
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.commands.closed_loop import build_closed_loop
-    from lib.train.dry_run import dry_run
-    from lib.train.setup import Options, prepare
+    from lib.train.setup import Options
     from lib.train.state import finished
-    from lib.train.summary import summary
     from lib.utils.distributed import join_world
 
     options = Options(
@@ -86,23 +93,49 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
         compiled=args.compile,
         command=("train.py", *words),
     )
-    with join_world(args.device) as world, _short_of_memory():
+    with join_world(args.device) as world:
         if args.dry_run:
-            dry_run(cfg, options, paths, world, say)
+            with _short_of_memory():
+                _dry_run(cfg, options, paths, world)
         elif done := finished(paths.checkpoint_dir(cfg.name), cfg):
             if world.is_main:
                 say(done)
         else:
-            closed_loop = build_closed_loop(cfg, paths) if world.is_main else None
-            run = prepare(cfg, options, paths, world, say, closed_loop)
-            for line in summary(run, options.compiled):
-                run.log.say(line)
-            _fit(run)
+            _start(cfg, options, paths, world)
     return EXIT_OK
 
 
+def _dry_run(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
+    from lib.commands.closed_loop import missing_sequences
+    from lib.train.dry_run import dry_run
+
+    if world.is_main and (missing := missing_sequences(cfg, paths)):
+        say(f"warning: {missing}; validation needs it", True)
+    dry_run(cfg, options, paths, world, say)
+
+
+def _start(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
+    """Make everything, and train; the log knows how it ended, and is closed then."""
+    from lib.commands.closed_loop import build_closed_loop
+    from lib.train.setup import open_log, prepare
+    from lib.train.summary import summary
+    from lib.utils.distributed import lost_connections
+
+    log = open_log(cfg, paths, world, say)
+    with contextlib.closing(log), _ending_noted(log, world), lost_connections(), _short_of_memory():
+        closed_loop = build_closed_loop(cfg, paths) if world.is_main else None
+        run = prepare(cfg, options, paths, world, log, closed_loop)
+        for line in summary(run, options.compiled):
+            log.say(line)
+        _fit(run)
+
+
 def _fit(run: "Run") -> None:
-    """Train; the log is closed however that ends."""
+    """Train.
+
+    Raises:
+        PartialFailure: the system refused a file.
+    """
     from lib.train.log import warnings_in
     from lib.train.loop import fit
     from lib.train.record import write_record
@@ -113,17 +146,30 @@ def _fit(run: "Run") -> None:
     try:
         with warnings_in(run.log):
             fit(run)
+    except OSError as error:
+        reason = f"{error.filename or run.folder}: {error.strerror or error}"
+        raise PartialFailure(f"{reason}; what was saved before is in {run.folder}") from error
+
+
+@contextlib.contextmanager
+def _ending_noted(log: "QuietLog", world: "World") -> Iterator[None]:
+    """Keep in the log how the block ended, if not well."""
+    try:
+        yield
     except SeqTrackError as error:
-        run.log.note(f"error: {error}")
+        log.ending(f"error: {error}")
         raise
     except (KeyboardInterrupt, Terminated) as signal:
-        if run.world.is_main:
+        interrupted = isinstance(signal, KeyboardInterrupt)
+        log.ending("interrupted" if interrupted else "terminated")
+        if world.is_main:
             raise
         # One process says it for all; not a return, which would wait for the others.
-        interrupted = isinstance(signal, KeyboardInterrupt)
         raise SystemExit(EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED) from None
-    finally:
-        run.log.close()
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        log.ending(f"error: {type(error).__name__}: {first}")
+        raise
 
 
 @contextlib.contextmanager

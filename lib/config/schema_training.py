@@ -103,8 +103,8 @@ class Training(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Number format of the forward pass; weights and optimizer stay fp32."""
     val_epoch_interval: Count = 20
-    """Epochs between two validations, where DATA.VAL names something to validate on, and between
-    two pictures for TensorBoard."""
+    """Epochs between two validations, each with a picture of samples for TensorBoard; where
+    DATA.VAL names nothing there is only the picture. The last epoch is always validated."""
     scheduler: Scheduler = Scheduler()
     """The learning-rate schedule."""
 

@@ -34,6 +34,10 @@ class Attention(nn.Module):
         y = F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
         return y.unflatten(-1, (self.heads, dim // self.heads)).transpose(1, 2)
 
+    def queries(self, query_input: Tensor) -> Tensor:
+        """Queries `(B, h, L, D/h)` of an input `(B, L, D)`."""
+        return self._project(query_input, 0)
+
     def keys_values(self, key_input: Tensor, value_input: Tensor) -> KeysValues:
         """Keys and values `(B, h, N, D/h)` of inputs `(B, N, D)`."""
         return self._project(key_input, 1), self._project(value_input, 2)
@@ -41,7 +45,7 @@ class Attention(nn.Module):
     def forward(self, query_input: Tensor, keys_values: KeysValues, causal: bool) -> Tensor:
         """Attend from `(B, L, D)` to ready keys and values; returns `(B, L, D)`."""
         attended = F.scaled_dot_product_attention(
-            self._project(query_input, 0),
+            self.queries(query_input),
             *keys_values,
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=causal,

@@ -11,8 +11,8 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lib.test.evaluation.running import PREDICTION_COLOUR, TRUTH_COLOUR
 from lib.test.video import Estimate, Step
+from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import atomic_path
 
@@ -33,7 +33,6 @@ COLOURS = (
     (255, 150, 200),
     (150, 130, 255),
 )
-Colour = tuple[int, int, int]
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _RATE_FRAMES = 30
@@ -67,11 +66,11 @@ class Painter:
         line = max(1, round(min(picture.shape[:2]) / 240))
         self.ends.append(now)
         _write(picture, self._heading(step.frame.index), (0, 0), (24, 24, 24), (255, 255, 255))
-        if truth is not None and np.isfinite(truth).all():
-            _rectangle(picture, truth, TRUTH_COLOUR, line)
+        if truth is not None:
+            draw_box(picture, truth, TRUTH_COLOUR[::-1], line)
         for number, estimate in enumerate(step.estimates):
             colour = COLOURS[number % len(COLOURS)]
-            _rectangle(picture, estimate.box, colour, line)
+            draw_box(picture, estimate.box, colour[::-1], line)
             _label(picture, estimate, self.labels[number], colour)
         return picture
 
@@ -79,13 +78,6 @@ class Painter:
         spent = self.ends[-1] - self.ends[0]
         rate = f"  {(len(self.ends) - 1) / spent:.0f} frames/s" if spent > 0 else ""
         return f"frame {index}{rate}"
-
-
-def _rectangle(
-    picture: np.ndarray, box: Sequence[float] | np.ndarray, colour: Colour, line: int
-) -> None:
-    x, y, w, h = (round(float(value)) for value in box)
-    cv2.rectangle(picture, (x, y), (x + w, y + h), colour[::-1], line, cv2.LINE_AA)
 
 
 def _label(picture: np.ndarray, estimate: Estimate, label: str, colour: Colour) -> None:

@@ -1,26 +1,28 @@
 """A few steps of a training, to see what it would take; nothing of them is kept."""
 
-import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.draw import Draw, SampleSource, Sighting
+from lib.datasets.draw import Draw, Sighting
+from lib.datasets.training import training_set_names
 from lib.models.pretrained import find_pretrained
-from lib.models.seqtrack import SeqTrack
 from lib.train.data import Batch, collate
-from lib.train.log import QuietLog, Say, duration
+from lib.train.log import QuietLog, Say, warnings_in
+from lib.train.meter import duration
 from lib.train.optim import set_learning_rate
 from lib.train.run import Run
 from lib.train.sampler import TrackingSampler, build_sampler
-from lib.train.setup import Options, assemble, check_options, load_encoder, new_network
+from lib.train.setup import Options, assemble, check_options, load_start, new_network
 from lib.train.summary import summary
-from lib.train.transforms import TrainingTransform
+from lib.train.workers import cpus
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, DataError
 
@@ -68,23 +70,33 @@ class Cost:
 
 
 def dry_run(cfg: Config, options: Options, paths: Paths, world: World, say: Say) -> None:
-    """Build all of a training, run a few steps of it, and say what they took.
+    """Build all of a training but its log, run a few steps of it, and say what they took.
 
-    Data sets that are missing are replaced by random images, missing pre-trained weights by
-    random ones; both are said.
+    Known data sets that are missing are replaced by random images, missing pre-trained weights
+    that a training would fetch by random ones; both are said.
 
     Raises:
         ConfigError: options or keys that do not go together.
+        DataError: no data set has such a name, or a folder is not there.
+        CheckpointError: weights that were named cannot be used.
     """
     check_options(cfg, options)
-    sampler, missing = _sampler(cfg, options, paths)
+    log = QuietLog(say)
+    with warnings_in(log if world.is_main else None):
+        sampler, missing = _sampler(cfg, options, paths, "train")
+        held_out_missing = []
+        if cfg.data.val.datasets_name:
+            _, held_out_missing = _sampler(cfg, options, paths, "val")
     network = new_network(cfg, options.seed)
+    folder = paths.checkpoint_dir(cfg.name)
     if world.is_main:
         for text in missing:
-            say(f"warning: {text}; random images stand in for it", True)
-        _try_weights(network, cfg, options, say)
-    folder = paths.checkpoint_dir(cfg.name)
-    run = assemble(network, cfg, options, world, sampler, QuietLog(say), folder, paths.log_dir)
+            log.warn(f"{text}; random images stand in for it")
+        for text in held_out_missing:
+            log.warn(f"{text}; validation needs it")
+        for line in load_start(network, cfg, options, folder, _pretrained_if_here(log)):
+            say(line, False)
+    run = assemble(network, cfg, options, world, sampler, log, folder, paths.log_dir)
     cost = measure(run, every_set=not missing, compiled=options.compiled)
     if world.is_main:
         lines = [*summary(run, options.compiled), *report(run, cost)]
@@ -142,13 +154,16 @@ def report(run: Run, cost: Cost) -> list[str]:
     if cost.sample_seconds is None:
         lines.append("data: not measured, since random images stood in for it")
     else:
-        makers = max(1, min(run.workers, os.cpu_count() or 1)) * processes
-        data = makers / cost.sample_seconds
-        rate = min(compute, data)
-        lines.append(
-            f"data: {1 / cost.sample_seconds:.1f} samples/s by one process; {data:.1f} by "
-            f"{makers}, if each of them has a CPU of its own"
-        )
+        makers = min(run.workers, cpus())
+        data = max(1, makers) * processes / cost.sample_seconds
+        text = f"data: {1 / cost.sample_seconds:.1f} samples/s by one process; "
+        if makers:
+            rate = min(compute, data)
+            text += f"{data:.1f} by {makers * processes}, if each of them has a CPU of its own"
+        else:
+            rate = 1 / (1 / compute + 1 / data)
+            text += "TRAIN.NUM_WORKER is 0, so compute waits for it"
+        lines.append(text)
     samples = run.batches * run.samples_per_batch
     lines.append(
         f"estimated: {rate:.2f} samples/s, {duration(samples / rate)} per epoch, "
@@ -157,50 +172,32 @@ def report(run: Run, cost: Cost) -> list[str]:
     return lines
 
 
-def _sampler(cfg: Config, options: Options, paths: Paths) -> tuple[TrackingSampler, list[str]]:
-    """The sampler, with random images for data sets that cannot be used, and why they cannot."""
-    sets = cfg.data.train
-    sources: list[SampleSource] = []
-    ratios: list[float] = []
+def _sampler(
+    cfg: Config, options: Options, paths: Paths, part: str
+) -> tuple[TrackingSampler, list[str]]:
+    """The sampler, with random images for known sets that cannot be used, and why they cannot."""
     missing: list[str] = []
-    for name, ratio in zip(sets.datasets_name, sets.datasets_ratio, strict=True):
-        if not ratio:
-            continue
+
+    def stand_in(name: str, error: DataError) -> RandomImages:
+        if name not in training_set_names():
+            raise error
+        missing.append(str(error))
+        return RandomImages(name, cfg.data.template.number)
+
+    return build_sampler(cfg, paths, options.seed, part, stand_in=stand_in), missing
+
+
+def _pretrained_if_here(log: QuietLog) -> Callable[[str, str], Path | None]:
+    """Finds the pre-trained encoder, but fetches nothing: the cost is the same without it."""
+
+    def find(kind: str, encoder: str) -> Path | None:
         try:
-            sources += build_sampler(_only(cfg, name), paths, options.seed).sources
-        except DataError as error:
-            missing.append(str(error))
-            sources.append(RandomImages(name, cfg.data.template.number))
-        ratios.append(ratio)
-    sampler = TrackingSampler(
-        sources=tuple(sources),
-        ratios=tuple(ratios),
-        transform=TrainingTransform(cfg.data),
-        seed=options.seed,
-        epochs=cfg.train.epoch,
-        samples=sets.sample_per_epoch,
-    )
-    return sampler, missing
+            return find_pretrained(kind, encoder)
+        except CheckpointError as error:
+            log.warn(f"{error} (a training would fetch them; this dry run goes on without)")
+            return None
 
-
-def _only(cfg: Config, name: str) -> Config:
-    """The configuration with one training set."""
-    update = {"datasets_name": (name,), "datasets_ratio": (1.0,)}
-    train = cfg.data.train.model_copy(update=update)
-    return cfg.model_copy(update={"data": cfg.data.model_copy(update={"train": train})})
-
-
-def _try_weights(network: SeqTrack, cfg: Config, options: Options, say: Say) -> None:
-    """Load the pre-trained encoder if it is here; the cost is the same without it."""
-    encoder = cfg.model.encoder
-    if encoder.pretrain_type == "scratch" or options.init_from is not None:
-        return
-    try:
-        path = find_pretrained(encoder.pretrain_type, encoder.type, options.pretrained)
-        say(load_encoder(network, cfg, path), False)
-    except CheckpointError as error:
-        text = f"warning: {error} (a training would fetch them; this dry run goes on without)"
-        say(text, True)
+    return find
 
 
 def _make_samples(sampler: TrackingSampler, wanted: int) -> tuple[list, float]:

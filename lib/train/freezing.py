@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from torch import nn
+
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack
 from lib.utils.errors import ConfigError, counted, did_you_mean
@@ -41,6 +43,16 @@ def apply_freezing(network: SeqTrack, cfg: Config) -> list[str]:
     if body.width == network.hidden_dim:
         network.bottleneck.requires_grad_(False)
     return [name for name, p in network.named_parameters() if not p.requires_grad]
+
+
+def frozen_modules(network: nn.Module) -> list[nn.Module]:
+    """The modules that have parameters of which none trains."""
+    return [
+        module
+        for module in network.modules()
+        if not any(parameter.requires_grad for parameter in module.parameters())
+        and next(module.parameters(), None) is not None
+    ]
 
 
 def _opened(names: Sequence[str], items: Sequence[str]) -> set[str]:

@@ -11,11 +11,10 @@ resumed); FPS counts samples per second of all processes, in parentheses those s
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 from torch import Tensor
@@ -23,11 +22,11 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from lib.train.curves import Curves
+from lib.train.meter import Meter, by_group, duration, labelled
 
 # Prints one line; the second argument asks for standard error.
 Say = Callable[[str, bool], None]
 
-_LOSSES = ("total", "ce", "l1", "size", "centre", "dense")
 _SEPARATOR = "  ,  "
 
 
@@ -50,7 +49,7 @@ class QuietLog:
         samples: int,
         data_seconds: float,
         compute_seconds: float,
-        redraws: int,
+        events: Mapping[str, int],
     ) -> None:
         """Note one step of the training.
 
@@ -62,7 +61,10 @@ class QuietLog:
             samples: samples of the step, over all processes.
             data_seconds: time spent waiting for the batch.
             compute_seconds: time spent on everything else.
-            redraws: samples that had to be drawn again because a file could not be used.
+            events: how often what should be rare happened in this step, over all processes:
+                `redraws`, draws that gave no sample; `broken`, those of them that hit a broken
+                file; `skipped`, the step itself, because a gradient overflowed in fp16. Lines
+                show those that happened in the epoch.
         """
 
     def epoch(self, epoch: int) -> None:
@@ -70,6 +72,10 @@ class QuietLog:
 
     def validation(self, epoch: int, values: Mapping[str, float]) -> None:
         """Note what the validation after an epoch found."""
+
+    def has_validation(self, epoch: int) -> bool:
+        """Whether the validation after an epoch was noted, in this start or an earlier one."""
+        return False
 
     def picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """Keep a picture `(H, W, 3)` uint8 RGB beside the curves."""
@@ -84,46 +90,14 @@ class QuietLog:
     def note(self, text: str) -> None:
         """Keep a line in the file that is said elsewhere."""
 
+    def ending(self, text: str) -> None:
+        """Keep a line about how this start ends, if it has kept one before."""
+
     def at_first_step(self, action: Callable[[], None]) -> None:
         """Do something once the training really runs, and not if it cannot go on."""
 
     def close(self) -> None:
         """Say nothing more."""
-
-
-@dataclass
-class _Meter:
-    """Sums since the start of the epoch, and since the last line."""
-
-    sums: dict[str, Tensor | float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
-    steps: int = 0
-    samples: int = 0
-    data_seconds: float = 0.0
-    compute_seconds: float = 0.0
-    redraws: int = 0
-    before: tuple[int, float] = (0, 0.0)
-
-    @property
-    def seconds(self) -> float:
-        return self.data_seconds + self.compute_seconds
-
-    def add(self, values: Mapping[str, Tensor | float], samples: int) -> None:
-        for name, value in values.items():
-            now = value.detach().float() if isinstance(value, Tensor) else value
-            self.sums[name] = self.sums.get(name, 0.0) + now * samples
-            self.counts[name] = self.counts.get(name, 0) + samples
-
-    def means(self) -> dict[str, float]:
-        """Mean of every value over the steps that had it; this waits for the device."""
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-
-    def speeds(self) -> tuple[float, float]:
-        """Samples per second since the start of the epoch and since the last call."""
-        samples, seconds = self.before
-        self.before = (self.samples, self.seconds)
-        recent = (self.samples - samples) / max(self.seconds - seconds, 1e-9)
-        return self.samples / max(self.seconds, 1e-9), recent
 
 
 class TrainingLog(QuietLog):
@@ -146,15 +120,15 @@ class TrainingLog(QuietLog):
         self._closed = False
         self._curves = Curves(curves, self.warn)
         self._epochs, self._interval = epochs, print_interval
-        self._groups: Sequence[Mapping[str, Any]] = ()
+        self._optimizer: Optimizer | None = None
         self._rates: list[float] = []
-        self._meter = _Meter()
+        self._meter = Meter()
         self._bar: tqdm | None = None
         self._actions: list[Callable[[], None]] = []
 
     def watch(self, optimizer: Optimizer) -> None:
         """Log the learning rates that this optimizer has at each step."""
-        self._groups = optimizer.param_groups
+        self._optimizer = optimizer
 
     def step(
         self,
@@ -165,7 +139,7 @@ class TrainingLog(QuietLog):
         samples: int,
         data_seconds: float,
         compute_seconds: float,
-        redraws: int,
+        events: Mapping[str, int],
     ) -> None:
         """See `QuietLog`."""
         actions, self._actions = self._actions, []
@@ -177,8 +151,10 @@ class TrainingLog(QuietLog):
         meter.samples += samples
         meter.data_seconds += data_seconds
         meter.compute_seconds += compute_seconds
-        meter.redraws += redraws
-        self._rates = [group["lr"] for group in self._groups]
+        meter.events.update(events)
+        # Its groups are read anew: loading a state replaces them.
+        groups = self._optimizer.param_groups if self._optimizer else ()
+        self._rates = [group["lr"] for group in groups]
         self._advance_bar(epoch, batch, batches)
         if batch % self._interval == 0 or batch == batches:
             self._tell(epoch, batch, batches)
@@ -186,18 +162,28 @@ class TrainingLog(QuietLog):
     def epoch(self, epoch: int) -> None:
         """See `QuietLog`."""
         if self._meter.samples:
-            scalars = _labelled(self._meter.means())
-            scalars |= _by_group("LearningRate/group", self._rates)
+            scalars = labelled(self._meter.means())
+            scalars |= by_group("LearningRate/group", self._rates)
             self._curves.scalars("train", scalars, epoch)
-        self._meter = _Meter()
+        self._meter = Meter()
 
     def validation(self, epoch: int, values: Mapping[str, float]) -> None:
         """See `QuietLog`."""
         if values:
-            scalars = _labelled(values)
+            scalars = labelled(values)
             shown = _SEPARATOR.join(f"{name}: {value:.5f}" for name, value in scalars.items())
             self.say(f"[val: {epoch}] {shown}")
             self._curves.scalars("val", scalars, epoch)
+
+    def has_validation(self, epoch: int) -> bool:
+        """See `QuietLog`; an epoch that was trained again since does not count."""
+        found = False
+        with suppress(OSError), open(self._path, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                found = line.startswith(f"[val: {epoch}] ") or (
+                    found and not line.startswith(f"[train: {epoch}, ")
+                )
+        return found
 
     def picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """See `QuietLog`."""
@@ -228,26 +214,25 @@ class TrainingLog(QuietLog):
     def _tell(self, epoch: int, batch: int, batches: int) -> None:
         meter = self._meter
         means, (average, recent) = meter.means(), meter.speeds()
-        labelled = _labelled(means)
+        named = labelled(means)
         left = batches - batch + (self._epochs - epoch) * batches
         parts = [
             f"FPS: {average:.1f} ({recent:.1f})",
-            *(f"{name}: {value:.5f}" for name, value in labelled.items()),
+            *(f"{name}: {value:.5f}" for name, value in named.items()),
             "LR: " + " ".join(f"{rate:.2e}" for rate in self._rates),
             f"data: {100 * meter.data_seconds / max(meter.seconds, 1e-9):.0f}%",
             f"ETA: {duration(left * meter.seconds / meter.steps)}",
         ]
-        if meter.redraws:
-            parts.append(f"redraws: {meter.redraws}")
+        parts += [f"{name}: {count}" for name, count in meter.events.items() if count]
         line = f"[train: {epoch}, {batch} / {batches}] " + _SEPARATOR.join(parts)
         if not self._bar_is_enough() or batch == batches:
             self._print(line, False)
         self.note(line)
         if self._bar is not None:
             self._bar.set_postfix_str(f"loss {means.get('total', 0):.3f}", refresh=False)
-        scalars = {f"Step/{name}": value for name, value in labelled.items()}
+        scalars = {f"Step/{name}": value for name, value in (named | meter.events).items()}
         scalars |= {"Step/FPS": recent, "Step/data share": meter.data_seconds / meter.seconds}
-        scalars |= _by_group("Step/LR group", self._rates)
+        scalars |= by_group("Step/LR group", self._rates)
         self._curves.scalars("train", scalars, (epoch - 1) * batches + batch)
 
     def _advance_bar(self, epoch: int, batch: int, batches: int) -> None:
@@ -290,6 +275,11 @@ class TrainingLog(QuietLog):
             self._close_file()
             self.warn(f"{self._path}: no more lines are kept ({error.strerror or error})")
 
+    def ending(self, text: str) -> None:
+        """See `QuietLog`."""
+        if self._stream is not None:
+            self.note(text)
+
     def _close_file(self) -> None:
         """Keep no more lines."""
         stream, self._stream, self._closed = self._stream, None, True
@@ -311,9 +301,10 @@ class _ToLog(logging.Handler):
 
 
 @contextmanager
-def warnings_in(log: QuietLog) -> Iterator[None]:
-    """What our modules warn of goes to `log` alone, and so into its file."""
-    ours, handler = logging.getLogger("lib"), _ToLog(log)
+def warnings_in(log: QuietLog | None) -> Iterator[None]:
+    """What our modules warn of goes to `log` alone, and so into its file; without one nowhere."""
+    ours = logging.getLogger("lib")
+    handler: logging.Handler = logging.NullHandler() if log is None else _ToLog(log)
     ours.addHandler(handler)
     propagated, ours.propagate = ours.propagate, False
     try:
@@ -321,26 +312,3 @@ def warnings_in(log: QuietLog) -> Iterator[None]:
     finally:
         ours.propagate = propagated
         ours.removeHandler(handler)
-
-
-def _labelled(values: Mapping[str, float]) -> dict[str, float]:
-    """The names that people see: `Loss/total` and `IoU` first, a lone loss only once."""
-    losses = [name for name in _LOSSES if name in values]
-    if losses[:1] == ["total"] and len(losses) == 2:
-        losses = ["total"]
-    labelled = {f"Loss/{name}": values[name] for name in losses[:1]}
-    labelled |= {"IoU": values["iou"]} if "iou" in values else {}
-    labelled |= {f"Loss/{name}": values[name] for name in losses[1:]}
-    others = (name for name in values if name not in (*_LOSSES, "iou"))
-    return labelled | {name: values[name] for name in others}
-
-
-def _by_group(name: str, rates: Sequence[float]) -> dict[str, float]:
-    return {f"{name}{i}": rate for i, rate in enumerate(rates)}
-
-
-def duration(seconds: float) -> str:
-    """Example: `1 d 02:03:04`."""
-    days, rest = divmod(round(seconds), 86400)
-    clock = f"{rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
-    return f"{days} d {clock}" if days else clock

@@ -14,9 +14,8 @@ from lib.models.decoder import Attention
 from lib.models.pixels import normalise
 from lib.models.seqtrack import SeqTrack
 from lib.models.tokens import BoxTokenizer
+from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 
-TRUTH_COLOUR = (64, 255, 64)
-PREDICTION_COLOUR = (255, 64, 64)
 _PANEL = 192
 # What the four tokens mean, by DATA.SEQ_FORMAT.
 _WORDS = {
@@ -88,7 +87,7 @@ def watched(attention: Attention) -> Iterator[list[Tensor]]:
     maps: list[Tensor] = []
 
     def record(module: Attention, inputs: tuple, output: Tensor) -> None:
-        queries, keys = module._project(inputs[0], 0), inputs[1][0]
+        queries, keys = module.queries(inputs[0]), inputs[1][0]
         scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
         maps.append(scores.softmax(dim=-1).mean(dim=1))
 
@@ -140,11 +139,9 @@ def _panel(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (_PANEL, _PANEL), interpolation=cv2.INTER_LINEAR)
 
 
-def _with_box(panel: np.ndarray, box: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    if np.isfinite(box).all():
-        # A wild answer of an untrained network may lie far outside.
-        x, y, w, h = (round(float(v) * (_PANEL - 1)) for v in np.clip(box, -9, 9))
-        cv2.rectangle(panel, (x, y), (x + w, y + h), colour, 2, cv2.LINE_AA)
+def _with_box(panel: np.ndarray, box: np.ndarray, colour: Colour) -> np.ndarray:
+    """The panel with a normalised xywh box."""
+    draw_box(panel, box * (_PANEL - 1), colour)
     return panel
 
 

@@ -8,6 +8,7 @@ training; so a training that goes on from a checkpoint does what it would have d
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from lib.train.data import Batch, training_batches
 from lib.train.dump import dump_batches, non_finite_weights
 from lib.train.optim import set_learning_rate
 from lib.train.run import Position, Run
-from lib.train.state import restore, save_epoch, save_final, save_interrupt
+from lib.train.state import place, restore, save_epoch, save_final, save_interrupt
 from lib.train.stepper import NonFiniteLoss, StepResult
 from lib.train.stop import StopRequest
 from lib.utils.errors import counted
@@ -38,15 +39,15 @@ def fit(run: Run) -> None:
     position = restore(run)
     epochs = run.cfg.train.epoch
     with StopRequest() as stop, contextlib.closing(_batches(run, position)) as batches:
+        if not position.samples and _lacks_validation(run, position.epoch):
+            _validate(run, position.epoch, stop)
         while position.epoch < epochs:
             position = train_epoch(run, position, batches, stop)
-            save_epoch(run, position)
+            path = save_epoch(run, position)
             run.log.epoch(position.epoch)
-            _leave_if_asked(run, stop)
-            if run.validate is not None and _wants_validation(run, position.epoch):
-                # The state is safe, and a validation may take longer than anyone waits.
-                with stop.at_once():
-                    run.log.validation(position.epoch, run.validate(position.epoch))
+            _leave_if_asked(run, stop, position, path)
+            if _wants_validation(run, position.epoch):
+                _validate(run, position.epoch, stop)
     path = save_final(run, position)
     run.log.say(f"finished after {counted(position.epoch, 'epoch')}; the weights are {path}")
 
@@ -73,19 +74,27 @@ def train_epoch(run: Run, position: Position, batches: Batches, stop: StopReques
             samples=len(parts) * run.samples_per_batch,
             data_seconds=loaded - started,
             compute_seconds=time.perf_counter() - loaded,
-            redraws=run.world.total(sum(part.redraws for part in parts)),
+            events=_events(run, parts, result),
         )
         if done < total:
             _leave_if_asked(run, stop, position)
     return position
 
 
+def _events(run: Run, parts: Sequence[Batch], result: StepResult) -> dict[str, int]:
+    """How often what should be rare happened in a step; see `QuietLog.step`."""
+    redraws, broken = run.world.totals(
+        [sum(part.redraws for part in parts), sum(len(part.broken) for part in parts)]
+    )
+    return {"redraws": redraws, "broken": broken, "skipped": int(not result.applied)}
+
+
 def _step(run: Run, position: Position, done: int, parts: Sequence[Batch]) -> StepResult:
     """One optimizer step on `parts`, after `done` batches of the epoch."""
-    epoch, epochs = position.epoch + 1, run.cfg.train.epoch
-    set_learning_rate(run.optimizer, run.cfg, epoch, position.step, epochs * run.steps_per_epoch)
+    epoch = position.epoch + 1
+    progress = (position.epoch + done / run.batches) / run.cfg.train.epoch
+    set_learning_rate(run.optimizer, run.cfg, epoch, position.step, progress)
     torch.manual_seed(dropout_seed(run.seed, epoch, done, run.world.rank))
-    progress = (position.epoch + done / run.batches) / epochs
     on_device = [part.to(run.world.device, non_blocking=True) for part in parts]
     try:
         return run.stepper.step(on_device, progress)
@@ -126,12 +135,29 @@ def _wants_validation(run: Run, epoch: int) -> bool:
     return epoch % train.val_epoch_interval == 0 or epoch == train.epoch
 
 
-def _leave_if_asked(run: Run, stop: StopRequest, position: Position | None = None) -> None:
-    """Leave all processes together if any was told to, after saving an incomplete epoch."""
+def _lacks_validation(run: Run, epoch: int) -> bool:
+    """Whether a signal came before the validation that was due after an epoch was done."""
+    due = epoch > 0 and run.validate is not None and _wants_validation(run, epoch)
+    # Only the main process keeps a log to look into.
+    lacks = due and run.world.is_main and not run.log.has_validation(epoch)
+    return bool(run.world.highest(int(lacks)))
+
+
+def _validate(run: Run, epoch: int, stop: StopRequest) -> None:
+    if run.validate is not None:
+        # The state is safe, and a validation may take longer than anyone waits.
+        with stop.at_once():
+            run.log.validation(epoch, run.validate(epoch))
+
+
+def _leave_if_asked(
+    run: Run, stop: StopRequest, position: Position, saved: Path | None = None
+) -> None:
+    """Leave all processes together if any was told to, after saving what is not `saved`."""
     number = run.world.highest(stop.number)
     if number:
-        if position is not None:
-            save_interrupt(run, position)
+        path = saved or save_interrupt(run, position)
+        run.log.say(f"stopped {place(position)}; {path} is saved, the same command goes on")
         stop.act(number)
 
 

@@ -11,7 +11,7 @@ from lib.config.schema import Config
 from lib.models.pixels import normalise
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.train import loss
-from lib.train.freezing import apply_freezing
+from lib.train.freezing import apply_freezing, frozen_modules
 from lib.train.heads import CentreHead, DenseHead
 from lib.utils.errors import ConfigError
 
@@ -64,6 +64,17 @@ class Objective(nn.Module):
             }
         )
         self.frozen = apply_freezing(network, cfg)
+
+    def train(self, mode: bool = True) -> "Objective":
+        """As for every module, but what is frozen as a whole stays in evaluation mode.
+
+        Otherwise its running statistics (batch norm of the convolutional stem) would follow the
+        training images, and it would drop paths at random.
+        """
+        super().train(mode)
+        for module in frozen_modules(self.network):
+            module.eval()
+        return self
 
     def forward(
         self,

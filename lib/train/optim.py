@@ -94,29 +94,30 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     optimizer.load_state_dict({"state": state["state"], "param_groups": kept})
 
 
-def learning_rate_factor(cfg: Config, epoch: int, step: int, total_steps: int) -> float:
+def learning_rate_factor(cfg: Config, epoch: int, step: int, progress: float) -> float:
     """Share of the base learning rates that one optimizer step uses.
 
     Args:
         cfg: the configuration.
         epoch: the epoch that the step is in, from 1.
         step: optimizer steps before this one, over the whole training.
-        total_steps: optimizer steps of the whole training.
+        progress: share of the training that is done, 0 to 1. It is of epochs, not of steps:
+            a training that goes on with more processes takes fewer steps from then on.
     """
     scheduler = cfg.train.scheduler
     # The first step already moves: a rate of 0 would waste it.
     warmup = min(1.0, (step + 1) / max(1, scheduler.warmup_steps))
     if scheduler.type == "cosine":
-        wave = (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
+        wave = (1 + math.cos(math.pi * min(1.0, progress))) / 2
         return warmup * (scheduler.final_share + (1 - scheduler.final_share) * wave)
     return warmup * scheduler.decay_rate ** ((epoch - 1) // cfg.train.lr_drop_epoch)
 
 
 def set_learning_rate(
-    optimizer: torch.optim.Optimizer, cfg: Config, epoch: int, step: int, total_steps: int
+    optimizer: torch.optim.Optimizer, cfg: Config, epoch: int, step: int, progress: float
 ) -> list[float]:
     """Give every group its rate for the step; see `learning_rate_factor`. Returns the rates."""
-    factor = learning_rate_factor(cfg, epoch, step, total_steps)
+    factor = learning_rate_factor(cfg, epoch, step, progress)
     rates = [rate * factor for rate in base_rates(cfg)]
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

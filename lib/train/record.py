@@ -18,7 +18,8 @@ from lib.config.loader import dump_config
 from lib.config.paths import repository_root
 from lib.config.schema import Config
 from lib.utils.distributed import World
-from lib.utils.files import atomic_write_text
+from lib.utils.errors import PartialFailure
+from lib.utils.files import atomic_write_text, remove_temporaries
 
 CONFIG_NAME = "config.yaml"
 RECORD_NAME = "run.json"
@@ -66,13 +67,21 @@ def write_record(folder: Path, cfg: Config, facts: dict[str, Any]) -> None:
     """Keep the configuration, and the facts of this start after those of earlier ones.
 
     Raises:
-        OSError: the folder cannot be written.
+        PartialFailure: the folder cannot be written.
     """
-    atomic_write_text(folder / CONFIG_NAME, dump_config(cfg))
     started = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), **facts}
     starts = [*_earlier(folder / RECORD_NAME), started]
     content = {"config_name": cfg.name, "starts": starts}
-    atomic_write_text(folder / RECORD_NAME, json.dumps(content, indent=1) + "\n")
+    texts = {CONFIG_NAME: dump_config(cfg), RECORD_NAME: json.dumps(content, indent=1) + "\n"}
+    for name, text in texts.items():
+        remove_temporaries(folder, name)
+        try:
+            atomic_write_text(folder / name, text)
+        except OSError as error:
+            raise PartialFailure(
+                f"{folder / name} cannot be written ({error.strerror or error}); make room and "
+                "start again"
+            ) from None
 
 
 def _earlier(path: Path) -> list[Any]:

@@ -3,17 +3,18 @@
 So a sample can be made again by its number, in any process and in any order.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.draw import Draw, SampleSource, Sighting
+from lib.datasets.draw import Draw, SampleSource, Sighting, UnusableSampleError
 from lib.datasets.pairs import PairSource
 from lib.datasets.training import TrainingSet, open_training_set
-from lib.train.frames import MIN_LENGTH, UnusableSampleError, choose_frames, enough_frames
+from lib.train.frames import MIN_LENGTH, choose_frames, enough_frames
 from lib.train.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted
 from lib.utils.files import user_path
@@ -86,6 +87,7 @@ class TrackingSampler:
         seed: of the run.
         epochs: epochs of the training.
         samples: samples of one epoch.
+        told: what was warned of in this process, so that it is said once in a run.
     """
 
     sources: tuple[SampleSource, ...]
@@ -94,22 +96,25 @@ class TrackingSampler:
     seed: int
     epochs: int
     samples: int
+    told: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def sample(self, epoch: int, number: int) -> TrainingSample:
         """Make sample `number` (from 0) of `epoch` (from 1; 0 is the validation's).
 
-        A draw that gives no sample is followed by another one, up to `MAX_DRAWS`.
+        A draw that gives no sample is followed by another one of the same set, up to `MAX_DRAWS`.
 
         Raises:
-            DataError: none of them gave a sample; the message names the last one and says why.
+            DataError: none of them gave a sample; the message names the set and the last draw, and
+                says why.
         """
         seeds = np.random.SeedSequence([self.seed, epoch, number])
         rng = np.random.Generator(np.random.PCG64(seeds))
         progress = self._progress(epoch, number)
         chances = np.asarray(self.ratios) / sum(self.ratios)
+        # Once: otherwise the other sets would make up, unnoticed, for one whose files are gone.
+        source = self.sources[rng.choice(len(self.sources), p=chances)]
         broken: list[str] = []
         for redraws in range(MAX_DRAWS):
-            source = self.sources[rng.choice(len(self.sources), p=chances)]
             try:
                 draw = source.draw(rng, progress)
                 variation = self.transform.vary(rng, len(draw.sightings))
@@ -134,7 +139,12 @@ class TrackingSampler:
 
 
 def build_sampler(
-    cfg: Config, paths: Paths, seed: int, part: str = "train", cache_dir: Path | None = None
+    cfg: Config,
+    paths: Paths,
+    seed: int,
+    part: str = "train",
+    cache_dir: Path | None = None,
+    stand_in: Callable[[str, DataError], SampleSource] | None = None,
 ) -> TrackingSampler:
     """Open the data sets of DATA.TRAIN or DATA.VAL; one whose ratio is 0 is left alone.
 
@@ -144,10 +154,12 @@ def build_sampler(
         seed: of the run, from 0 on.
         part: `train` or `val`.
         cache_dir: where indices of big sets are kept.
+        stand_in: called with the name of a set that cannot be used and what is wrong with it;
+            returns what is drawn from in its place, or raises.
 
     Raises:
-        ConfigError: no set is named, or a name is unknown.
-        DataError: a set is not there, or nothing can be drawn from it.
+        ConfigError: no set is named.
+        DataError: a name is unknown, a set is not there, or nothing can be drawn from it.
     """
     sets = cfg.data.train if part == "train" else cfg.data.val
     wanted = [(n, r) for n, r in zip(sets.datasets_name, sets.datasets_ratio, strict=True) if r]
@@ -155,12 +167,12 @@ def build_sampler(
         raise ConfigError(f"DATA.{part.upper()}.DATASETS_NAME names nothing to draw samples from")
     sources: list[SampleSource] = []
     for name, _ in wanted:
-        if name == SYNTHETIC:
-            sources.append(_pair_source(cfg, part))
-        else:
-            opened = open_training_set(name, paths, cache_dir)
-            rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
-            sources.append(VideoSource(opened, *rules))
+        try:
+            sources.append(_open_source(cfg, paths, name, part, cache_dir))
+        except DataError as error:
+            if stand_in is None:
+                raise
+            sources.append(stand_in(name, error))
     return TrackingSampler(
         sources=tuple(sources),
         ratios=tuple(ratio for _, ratio in wanted),
@@ -169,6 +181,16 @@ def build_sampler(
         epochs=cfg.train.epoch,
         samples=sets.sample_per_epoch,
     )
+
+
+def _open_source(
+    cfg: Config, paths: Paths, name: str, part: str, cache_dir: Path | None
+) -> SampleSource:
+    if name == SYNTHETIC:
+        return _pair_source(cfg, part)
+    opened = open_training_set(name, paths, cache_dir)
+    rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
+    return VideoSource(opened, *rules)
 
 
 def _pair_source(cfg: Config, part: str) -> PairSource:

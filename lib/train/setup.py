@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from lib.models.pretrained import (
     load_pretrained_encoder,
 )
 from lib.models.seqtrack import SeqTrack, build_seqtrack
-from lib.models.weights import epoch_checkpoints, load_weights
+from lib.models.weights import load_weights
 from lib.train.ema import Ema
 from lib.train.log import QuietLog, Say, TrainingLog, warnings_in
 from lib.train.objective import Objective
@@ -27,9 +27,9 @@ from lib.train.optim import build_optimizer
 from lib.train.record import circumstances
 from lib.train.run import Run
 from lib.train.sampler import TrackingSampler, build_sampler
-from lib.train.state import INTERRUPT_NAME
+from lib.train.state import can_go_on
 from lib.train.stepper import Stepper
-from lib.train.validation import ClosedLoop, Validator
+from lib.train.validation import Scorer, Validator
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError
 from lib.utils.files import sha256_of
@@ -59,8 +59,8 @@ def prepare(
     options: Options,
     paths: Paths,
     world: World,
-    say: Say,
-    closed_loop: ClosedLoop | None = None,
+    log: QuietLog,
+    closed_loop: Scorer | None = None,
 ) -> Run:
     """Everything that `fit` needs; nothing of it is trained or restored yet.
 
@@ -69,7 +69,7 @@ def prepare(
         options: what else was asked for.
         paths: where data lies and outputs go.
         world: this process among all.
-        say: prints a line.
+        log: of this process, see `open_log`.
         closed_loop: scores the tracker on sequences; needed in the main process only.
 
     Raises:
@@ -78,13 +78,14 @@ def prepare(
         CheckpointError: the starting weights cannot be had.
     """
     check_options(cfg, options)
-    log = open_log(cfg, paths, world, say)
-    with warnings_in(log):
+    # All processes open the same sets: what is to be said about them is said once.
+    with warnings_in(log if world.is_main else None):
         sampler, held_out = open_samplers(cfg, options, paths, world)
     folder = paths.checkpoint_dir(cfg.name)
     network = new_network(cfg, options.seed)
     if world.is_main:
-        _load_start(network, cfg, options, folder, log)
+        for line in load_start(network, cfg, options, folder, fetch_pretrained):
+            log.say(line)
     run = assemble(network, cfg, options, world, sampler, log, folder, paths.log_dir)
     run.validate = Validator(
         cfg=cfg,
@@ -193,7 +194,49 @@ def assemble(
     )
 
 
-def load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
+def load_start(
+    network: SeqTrack,
+    cfg: Config,
+    options: Options,
+    folder: Path,
+    find: Callable[[str, str], Path | None],
+) -> list[str]:
+    """Give a new training its starting weights; one that goes on in `folder` needs none.
+
+    Args:
+        network: gets the weights.
+        cfg: says what the encoder starts from.
+        options: may name other weights.
+        folder: of the checkpoints.
+        find: PRETRAIN_TYPE and TYPE of the encoder -> the file to take where no option names
+            one, or None to do without.
+
+    Returns:
+        lines about it.
+
+    Raises:
+        CheckpointError: the weights cannot be had, or are of another network.
+    """
+    kind, encoder = cfg.model.encoder.pretrain_type, cfg.model.encoder.type
+    if can_go_on(folder):
+        given = {"--init-from": options.init_from, "--pretrained": options.pretrained}
+        ignored = [name for name, path in given.items() if path is not None]
+        return [f"{name} is ignored: the training in {folder} goes on" for name in ignored]
+    if options.init_from is not None:
+        load_weights(network, options.init_from)
+        digest = sha256_of(options.init_from)
+        return [f"the network starts from {options.init_from} (sha256 {digest})"]
+    if kind == "scratch":
+        return ["the network starts from random weights"]
+    found: Path | None
+    if options.pretrained is not None:
+        found = find_pretrained(kind, encoder, options.pretrained)
+    else:
+        found = find(kind, encoder)
+    return [] if found is None else [_load_encoder(network, cfg, found)]
+
+
+def _load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
     """Start the encoder from a pre-trained one; returns a line about it.
 
     Raises:
@@ -203,31 +246,6 @@ def load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
     sides = (cfg.data.search.size // patch, cfg.data.template.size // patch)
     load_pretrained_encoder(network.encoder.body, path, *sides)
     return f"the encoder starts from {path} (sha256 {sha256_of(path)})"
-
-
-def can_go_on(folder: Path) -> bool:
-    """Whether a training in `folder` would be continued."""
-    return bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
-
-
-def _load_start(
-    network: SeqTrack, cfg: Config, options: Options, folder: Path, log: QuietLog
-) -> None:
-    """Give a new training its starting weights; one that goes on needs none."""
-    kind, encoder = cfg.model.encoder.pretrain_type, cfg.model.encoder.type
-    if can_go_on(folder):
-        if options.init_from is not None:
-            log.say(f"--init-from is ignored: the training in {folder} goes on")
-    elif options.init_from is not None:
-        load_weights(network, options.init_from)
-        digest = sha256_of(options.init_from)
-        log.say(f"the network starts from {options.init_from} (sha256 {digest})")
-    elif kind == "scratch":
-        log.say("the network starts from random weights")
-    elif options.pretrained is not None:
-        log.say(load_encoder(network, cfg, find_pretrained(kind, encoder, options.pretrained)))
-    else:
-        log.say(load_encoder(network, cfg, fetch_pretrained(kind, encoder)))
 
 
 def _wrapped(objective: Objective, world: World, compiled: bool) -> nn.Module:

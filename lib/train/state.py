@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from lib.config.schema import Config
 from lib.models.weights import FINAL_NAMES, epoch_checkpoints, state_differences
 from lib.train.optim import restore_optimizer
+from lib.train.record import RECORD_NAME
 from lib.train.run import Position, Run
 from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, PartialFailure, counted
+from lib.utils.files import remove_temporaries
 
 INTERRUPT_NAME = "SEQTRACK_interrupt.pth.tar"
 _NET_TYPE = "SEQTRACK"
@@ -30,8 +32,11 @@ _CHANGES_SHOWN = 5
 _ADVICE = "to train anew from its weights, give --init-from and another --save_dir"
 
 
-def save_epoch(run: Run, position: Position) -> None:
+def save_epoch(run: Run, position: Position) -> Path:
     """Write the checkpoint of a complete epoch, then remove those that it makes superfluous.
+
+    Returns:
+        the file.
 
     Raises:
         PartialFailure: it could not be written; nothing was removed.
@@ -44,15 +49,18 @@ def save_epoch(run: Run, position: Position) -> None:
         for number in sorted(epochs)[:-_KEPT_LAST]:
             if number % _KEPT_EVERY:
                 epochs[number].unlink(missing_ok=True)
+    return path
 
 
-def save_interrupt(run: Run, position: Position) -> None:
-    """Write the checkpoint of an incomplete epoch.
+def save_interrupt(run: Run, position: Position) -> Path:
+    """Write the checkpoint of an incomplete epoch; returns the file.
 
     Raises:
         PartialFailure: it could not be written.
     """
-    _write(run, run.folder / INTERRUPT_NAME, lambda: _content(run, position))
+    path = run.folder / INTERRUPT_NAME
+    _write(run, path, lambda: _content(run, position))
+    return path
 
 
 def save_final(run: Run, position: Position) -> Path:
@@ -67,31 +75,46 @@ def save_final(run: Run, position: Position) -> Path:
     return path
 
 
+def can_go_on(folder: Path) -> bool:
+    """Whether a training in `folder` would be continued."""
+    return bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
+
+
 def finished(folder: Path, cfg: Config) -> str | None:
     """A sentence about the finished training in `folder`, or None if there is work to do.
 
     Raises:
-        CheckpointError: there are final weights but nothing to go on from, as when they were
-            downloaded: a new training would overwrite them.
+        CheckpointError: there are final weights that were not trained there (as when they were
+            downloaded), or nothing to go on from: a new training would overwrite them.
     """
     path = folder / FINAL_NAMES[0]
     if not path.is_file():
         return None
-    can_go_on = bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
+    goes_on = can_go_on(folder)
+    if not goes_on and not (folder / RECORD_NAME).is_file():
+        raise _would_be_lost(path, "weights but no training")
     try:
         epoch = read_checkpoint(path).epoch
     except CheckpointError:
-        if not can_go_on:
+        if not goes_on:
             raise
         return None
     if epoch is not None and epoch >= cfg.train.epoch:
+        newest = max(epoch_checkpoints(folder), default=0)
+        if goes_on and newest < epoch:
+            text = f"weights of epoch {epoch}, the newest checkpoint beside it is of epoch {newest}"
+            raise _would_be_lost(path, text)
         return f"{path}: this training is finished ({counted(epoch, 'epoch')}); nothing to do"
-    if not can_go_on:
-        raise CheckpointError(
-            f"{path} holds weights but nothing to go on from, and a new training would overwrite "
-            f"them: start from them with --init-from {path} and another --save_dir, or move them"
-        )
+    if not goes_on:
+        raise _would_be_lost(path, "weights but nothing to go on from")
     return None
+
+
+def _would_be_lost(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds {what}, and a training there would overwrite them: start from them with "
+        f"--init-from {path} and another --save_dir, or move them"
+    )
 
 
 def restore(run: Run) -> Position:
@@ -101,6 +124,8 @@ def restore(run: Run) -> Position:
         CheckpointError: checkpoints are there but none can be read; or the newest is of another
             network; or the processes do not see the same files.
     """
+    if run.world.is_main:
+        remove_temporaries(run.folder, "SEQTRACK*.pth.tar")
     found = _newest(run)
     position = Position() if found is None else _restore_from(run, *found)
     places = (position.epoch, position.samples, position.step)
@@ -254,11 +279,6 @@ def _take_over_optimizer(run: Run, path: Path, state: dict[str, Any] | None) -> 
         _warn(run, f"{path} holds no moments of the optimizer; they start from zero")
 
 
-_ADVICE = (
-    "to start a training of its own from these weights, give --init-from and another --save_dir"
-)
-
-
 def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     differences = state_differences(module.state_dict(), weights)
     if differences:
@@ -269,9 +289,14 @@ def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     module.load_state_dict(weights)
 
 
-def _say_where(run: Run, path: Path, content: dict[str, Any], position: Position) -> None:
+def place(position: Position) -> str:
+    """How far a training has come, in words: `after 3 epochs and 64 samples of the next`."""
     within = f" and {counted(position.samples, 'sample')} of the next" if position.samples else ""
-    run.log.say(f"going on after {counted(position.epoch, 'epoch')}{within}, from {path}")
+    return f"after {counted(position.epoch, 'epoch')}{within}"
+
+
+def _say_where(run: Run, path: Path, content: dict[str, Any], position: Position) -> None:
+    run.log.say(f"going on {place(position)}, from {path}")
     settings = content.get("settings")
     if not isinstance(settings, dict):
         return

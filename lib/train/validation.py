@@ -25,7 +25,7 @@ from lib.utils.distributed import World
 from lib.utils.errors import DataError
 
 # The network and a way to warn -> named scores. Handed in, because tracking is not our layer.
-ClosedLoop = Callable[[SeqTrack, Callable[[str], None]], dict[str, float]]
+Scorer = Callable[[SeqTrack, Callable[[str], None]], dict[str, float]]
 
 _PICTURED_SAMPLES = 6
 
@@ -55,7 +55,7 @@ class Validator:
     log: QuietLog
     samples: TrackingSampler | None
     pictured: TrackingSampler
-    closed_loop: ClosedLoop | None
+    closed_loop: Scorer | None
     workers: int
 
     def __call__(self, epoch: int) -> dict[str, float]:
@@ -70,6 +70,7 @@ class Validator:
             stack.enter_context(evaluating(self.objective))
             if self.ema is not None:
                 stack.enter_context(self.ema.swapped())
+            stack.enter_context(_buffers_of_main(self.objective, self.world))
             values = {} if self.samples is None else self._held_out(self.samples)
             if self.world.is_main:
                 self._picture(epoch)
@@ -156,6 +157,21 @@ def untouched_generators(device: torch.device) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+@contextmanager
+def _buffers_of_main(module: nn.Module, world: World) -> Iterator[None]:
+    """Running statistics as the main process has them, which are those that get published.
+
+    Each process collects its own from its share of a batch.
+    """
+    own = [buffer.clone() for buffer in module.buffers()]
+    world.take_from_main(module.buffers())
+    try:
+        yield
+    finally:
+        for buffer, before in zip(module.buffers(), own, strict=True):
+            buffer.copy_(before)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def make_in_order(
     Raises:
         LoadingError: one of the processes died.
     """
-    workers = min(workers, _cpus())
+    workers = min(workers, cpus())
     if not workers:
         for key in keys:
             value = make(key)
@@ -110,14 +110,18 @@ def _death(workers: list[BaseProcess]) -> str:
     for worker in workers:
         if worker.sentinel in ended:
             code = worker.exitcode or 0
+            if code >= 0:
+                return f"a data-loading process ended by itself (exit code {code}); see above why"
             try:
                 how = signal.Signals(-code).name
             except ValueError:
-                how = f"exit code {code}"
-            short = "shared memory (/dev/shm)" if how == "SIGBUS" else "memory"
+                how = f"signal {-code}"
+            said = f"a data-loading process died ({how})"
+            short = {"SIGKILL": "memory", "SIGBUS": "shared memory (/dev/shm)"}.get(how)
+            if short is None:
+                return said
             return (
-                f"a data-loading process died ({how}); out of {short}? With a smaller "
-                "TRAIN.NUM_WORKER there are fewer of them"
+                f"{said}; out of {short}? With a smaller TRAIN.NUM_WORKER there are fewer of them"
             )
     return ""
 
@@ -133,7 +137,7 @@ def _as_it_is(value: V) -> V:
     return value
 
 
-def _cpus() -> int:
+def cpus() -> int:
     """CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

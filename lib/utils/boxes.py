@@ -49,3 +49,17 @@ def clip_xywh(box: Sequence[float], height: int, width: int, margin: int = CLIP_
     top = min(max(0.0, y), float(height - margin))
     bottom = min(max(float(margin), y + h), float(height))
     return left, top, max(float(margin), right - left), max(float(margin), bottom - top)
+
+
+def pull_size(box: Box, size: tuple[float, float], share: float) -> Box:
+    """An xywh box whose log size is pulled toward `size` by `share`, about the same centre.
+
+    Example:
+        >>> [round(v, 6) for v in pull_size((10.0, 10.0, 20.0, 80.0), (20.0, 20.0), 0.5)]
+        [10.0, 30.0, 20.0, 40.0]
+    """
+    x, y, w, h = box
+    new_w, new_h = (
+        max(now, 1e-6) ** (1 - share) * aim**share for now, aim in zip((w, h), size, strict=True)
+    )
+    return (x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h)

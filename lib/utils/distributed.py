@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -54,13 +54,13 @@ class World:
         dist.all_reduce(everyone, dist.ReduceOp.MAX)
         return int(everyone)
 
-    def total(self, number: int) -> int:
-        """The sum of the numbers that the processes give."""
+    def totals(self, numbers: Sequence[int]) -> list[int]:
+        """The sums of the numbers that the processes give, place by place."""
         if self.size == 1:
-            return number
-        everyone = torch.tensor(number)
+            return list(numbers)
+        everyone = torch.tensor(numbers)
         dist.all_reduce(everyone)
-        return int(everyone)
+        return everyone.tolist()
 
     def agree(self, number: int) -> bool:
         """Whether all processes give the same number."""
@@ -77,6 +77,12 @@ class World:
         together = torch.stack(list(scalars.values()))
         dist.all_reduce(together)
         return dict(zip(scalars, together / self.size, strict=True))
+
+    def take_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite the tensors with those of the main process."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
 
 
 @contextlib.contextmanager
@@ -106,16 +112,27 @@ def join_world(device: str = "auto", env: Mapping[str, str] | None = None) -> It
         world_size=size,
         timeout=_TIMEOUT,
     )
-    try:
+    with lost_connections():
         yield World(rank, size, local_rank, own)
+    # Not after an error: leaving the group waits for processes that may be gone.
+    dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def lost_connections() -> Iterator[None]:
+    """Say in one line that the block lost the connection to another process.
+
+    Raises:
+        PartialFailure: in place of what torch raises then.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
             raise PartialFailure(
                 "another process of the run ended or cannot be reached; what it said tells why"
             ) from error
         raise
-    # Not after an error: leaving the group waits for processes that may be gone.
-    dist.destroy_process_group()
 
 
 def _numbers(env: Mapping[str, str]) -> tuple[int, int, int]:

@@ -38,6 +38,19 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_temporaries(folder: Path, pattern: str) -> None:
+    """Remove what `atomic_path` left behind where a process was killed while it wrote.
+
+    Args:
+        folder: where the files were to be.
+        pattern: of the names that they would have got. Nobody else may be writing such files.
+    """
+    for path in folder.glob(f".{pattern}.*.tmp"):
+        # One that cannot be removed costs some space and nothing else.
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 def atomic_write_text(path: Path | str, text: str) -> None:
     """Write `text` (UTF-8) to `path` atomically.
 

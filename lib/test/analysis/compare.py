@@ -12,7 +12,7 @@ from lib.test.analysis.conventions import (
     convention_named,
     default_convention,
 )
-from lib.test.analysis.frames import TrackedSequence
+from lib.test.analysis.frames import TrackedSequence, join
 from lib.test.analysis.metrics import DatasetScore, Score, mean_score, score_sequence
 from lib.test.evaluation.results import ResultsFolder, read_results
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
@@ -116,16 +116,8 @@ def read_tracked(video: Video, folder: Path, convention: Convention) -> TrackedS
     """
     path = ResultsFolder(folder).boxes_file(video.name)
     ope = convention if isinstance(convention, OpeConvention) else None
-    return TrackedSequence(
-        name=video.name,
-        ground_truth=video.ground_truth,
-        predicted=read_results(path, allow_nan=ope is not None and ope.accepts_nan),
-        visible=video.visible,
-        cover=video.cover,
-        resolution=None if ope else video.resolution,
-        results_file=str(path),
-        annotation=video.annotation,
-    )
+    boxes = read_results(path, allow_nan=ope is not None and ope.accepts_nan)
+    return join(video, boxes, with_size=ope is None, results_file=str(path))
 
 
 def list_findings(title: str, findings: Sequence[str], hint: str = "") -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lib.datasets.sequence import Sequence
 from lib.utils.errors import DataError, ResultsError
 
 
@@ -56,6 +57,33 @@ class TrackedSequence:
     def truth_source(self) -> str:
         """What to call the ground truth in a message."""
         return self.annotation or f"ground truth of {self.name}"
+
+
+def join(
+    video: Sequence, predicted: np.ndarray, with_size: bool, results_file: str = ""
+) -> TrackedSequence:
+    """A sequence with the boxes that a tracker gave for it.
+
+    Args:
+        video: has the ground truth.
+        predicted: (M, 4) x, y, w, h in pixels.
+        with_size: read a frame for its size, which only GOT-10k's rules ask for.
+        results_file: where the predictions come from.
+
+    Raises:
+        DataError: ground truth or flags have the wrong shape, or the frame cannot be read.
+        ResultsError: the predictions are not (M, 4).
+    """
+    return TrackedSequence(
+        name=video.name,
+        ground_truth=video.ground_truth,
+        predicted=predicted,
+        visible=video.visible,
+        cover=video.cover,
+        resolution=video.resolution if with_size else None,
+        results_file=results_file,
+        annotation=video.annotation,
+    )
 
 
 @dataclass(frozen=True, eq=False)

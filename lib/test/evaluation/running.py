@@ -6,19 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from lib.datasets.sequence import Sequence
 from lib.test.evaluation.results import SequenceResult
 from lib.test.tracker.base import Tracker
+from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box
 from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.image_io import write_rgb
 
 OnFrame = Callable[[int, np.ndarray, list[float]], None]
-
-PREDICTION_COLOUR = (255, 64, 64)
-TRUTH_COLOUR = (64, 255, 64)
 
 
 def frames_to_run(sequence: Sequence, max_frames: int | None) -> int:
@@ -106,8 +103,8 @@ def frame_writer(sequence: Sequence, folder: Path) -> OnFrame:
     def write(index: int, image: np.ndarray, box: list[float]) -> None:
         picture = image.copy()
         if index < len(sequence.ground_truth):
-            _draw(picture, sequence.ground_truth[index], TRUTH_COLOUR)
-        _draw(picture, np.array(box), PREDICTION_COLOUR)
+            draw_box(picture, sequence.ground_truth[index], TRUTH_COLOUR)
+        draw_box(picture, box, PREDICTION_COLOUR)
         write_rgb(_picture(folder, sequence.name, index), picture)
 
     return write
@@ -120,10 +117,3 @@ def has_pictures(folder: Path, name: str, frames: int) -> bool:
 
 def _picture(folder: Path, name: str, index: int) -> Path:
     return folder / name / f"{index + 1:06d}.jpg"
-
-
-def _draw(picture: np.ndarray, box: np.ndarray, colour: tuple[int, int, int]) -> None:
-    if not np.isfinite(box).all():
-        return
-    x, y, w, h = (round(float(v)) for v in box)
-    cv2.rectangle(picture, (x, y), (x + w, y + h), colour, 2, cv2.LINE_AA)

@@ -12,22 +12,38 @@ import numpy as np
 from lib.test.tracker.base import Info, Tracker
 from lib.utils.errors import DataError
 
+# In a smaller box OpenCV looks for a feature that fits until the process is killed.
+_LEAST_SIDE, _LEAST_AREA = 3, 18
+
 
 class MIL(Tracker):
     """Follows the target by features that a classifier picks online; the size stays."""
 
     def initialize(self, image: np.ndarray, info: Info) -> None:
-        """Start on the box `info["init_bbox"]`, rounded to pixels.
+        """Start on the box `info["init_bbox"]`, rounded to pixels, as far as it is in the image.
 
         Raises:
-            DataError: the box is smaller than a pixel, or OpenCV refuses it.
+            DataError: of the box too little is in the image, or around it.
         """
-        self.box = [float(v) for v in info["init_bbox"]]
+        height, width = image.shape[:2]
+        x, y, w, h = (float(v) for v in info["init_bbox"])
+        left, top = max(0, round(x)), max(0, round(y))
+        size = (min(width, round(x + w)) - left, min(height, round(y + h)) - top)
+        what = f"MIL cannot start on the box {x:g},{y:g},{w:g},{h:g}"
+        if min(size) < _LEAST_SIDE or size[0] * size[1] < _LEAST_AREA:
+            raise DataError(
+                f"{what}: {max(0, size[0])} x {max(0, size[1])} pixels of it are in the image, and "
+                f"it needs {_LEAST_SIDE} each way and {_LEAST_AREA} altogether"
+            )
+        self.box = [float(v) for v in (left, top, *size)]
         self.tracker = cv2.TrackerMIL.create()
         try:
-            self.tracker.init(image, [round(v) for v in self.box])
-        except cv2.error as error:
-            raise DataError(f"MIL cannot start on the box {self.box}: {error.err}") from None
+            self.tracker.init(image, [left, top, *size])
+        except cv2.error:
+            raise DataError(
+                f"{what}: it learns from what is around the box, and the image of {width} x "
+                f"{height} pixels has too little of that"
+            ) from None
 
     def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
         """The new box; the last one where MIL has lost the target."""

@@ -19,7 +19,7 @@ from lib.models.seqtrack import Generation, SeqTrack, build_tokenizer
 from lib.models.tokens import BoxTokenizer
 from lib.test.tracker.base import Info, Tracker
 from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
-from lib.utils.boxes import Box, clip_xywh
+from lib.utils.boxes import Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
@@ -230,16 +230,6 @@ def _decode(said: Generation, tokenizer: BoxTokenizer) -> Tensor:
     return tokenizer.decode(tokenizer.expected(said.distributions))
 
 
-def _pull_size(box: Box, first_size: tuple[float, float], share: float) -> Box:
-    """The xywh `box` with its log size pulled toward the first one's, about the same centre."""
-    x, y, w, h = box
-    new_w, new_h = (
-        max(now, 1e-6) ** (1 - share) * first**share
-        for now, first in zip((w, h), first_size, strict=True)
-    )
-    return (x + (w - new_w) / 2, y + (h - new_h) / 2, new_w, new_h)
-
-
 def _advance(
     state: TargetState,
     image: np.ndarray,
@@ -258,7 +248,7 @@ def _advance(
     in_crop = (cxcywh * settings.search_size / crop.resize_factor).tolist()
     mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
     if settings.size_prior:
-        mapped = _pull_size(mapped, state.first_size, settings.size_prior)
+        mapped = pull_size(mapped, state.first_size, settings.size_prior)
     box = clip_xywh(mapped, *image.shape[:2])
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
@@ -277,15 +267,7 @@ def _advance(
     )
     new = replace(state, box=box, frame=frame, usual_score=usual)
     if updated:
-        template = crop_square(image, box, settings.template_factor, settings.template_size)
-        device = state.templates.device
-        pixels = to_pixels([template.pixels], device)[0]
-        placed = _box_in_template(template, settings.template_size, device)
-        new = replace(
-            new,
-            templates=replace_oldest(state.templates, pixels),
-            template_boxes=replace_oldest(state.template_boxes, placed),
-        )
+        new = _take_template(new, image, settings)
     return Prediction(
         state=new,
         tokens=tuple(tokens),
@@ -293,6 +275,18 @@ def _advance(
         score=score,
         updated=updated,
         resize_factor=crop.resize_factor,
+    )
+
+
+def _take_template(state: TargetState, image: np.ndarray, settings: TrackerSettings) -> TargetState:
+    """The state with a template cut around its box in place of the oldest."""
+    crop = crop_square(image, state.box, settings.template_factor, settings.template_size)
+    device = state.templates.device
+    placed = _box_in_template(crop, settings.template_size, device)
+    return replace(
+        state,
+        templates=replace_oldest(state.templates, to_pixels([crop.pixels], device)[0]),
+        template_boxes=replace_oldest(state.template_boxes, placed),
     )
 
 

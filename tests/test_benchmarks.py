@@ -9,6 +9,7 @@ import pytest
 from lib.datasets.benchmark import list_entries
 from lib.datasets.catalog import CATALOG, open_dataset
 from lib.datasets.sequence import FrameSource
+from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError
 from tests.dataset_files import (
     boxes_text,
@@ -198,7 +199,7 @@ def test_otb_rows_are_the_published_ones(tmp_path: Path) -> None:
     assert list(entries) == [row[0] for row in PUBLISHED["otb"]]
     for name, images, first, last, digits, suffix, annotation, omit, _ in PUBLISHED["otb"]:
         entry = entries[name]
-        assert (entry.images, entry.annotation, entry.omit) == (images, annotation, omit)
+        assert entry.files == SequenceFiles(images, annotation) and entry.omit == omit
         assert (entry.first_frame, entry.last_frame) == (first + omit, last)
         assert entry.frame_pattern % 7 == f"{7:0{digits}d}.{suffix}"
     frames = [entry.last_frame - entry.first_frame + 1 for entry in entries.values()]

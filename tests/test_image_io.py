@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.utils.errors import DataError
-from lib.utils.image_io import read_rgb, write_rgb
+from lib.utils.image_io import read_labels, read_rgb, write_rgb
 
 
 def noisy(height: int = 48, width: int = 64) -> np.ndarray:
@@ -137,6 +137,40 @@ def test_cut_lossless_files_are_refused(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="damaged or not an image"):
         read_rgb(path)
+
+
+@pytest.mark.parametrize(
+    ("stored", "values"),
+    [
+        pytest.param(np.array([[0, 7, 255]], np.uint8), [0, 7, 255], id="8 bits"),
+        pytest.param(np.array([[1, 255, 256]], np.uint16), [1, 255, 256], id="16 bits"),
+        pytest.param(
+            np.array([[[3, 2, 1], [0, 1, 0]]], np.uint8), [0x010203, 0x000100], id="colours"
+        ),
+        pytest.param(
+            np.array([[[0, 0, 1, 9], [0, 0, 1, 255]]], np.uint8), [0x010000] * 2, id="transparent"
+        ),
+    ],
+)
+def test_label_maps_keep_their_values(tmp_path: Path, stored: np.ndarray, values: list) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(stored, ".png"))
+    labels = read_labels(path)
+    assert labels.dtype == np.int32 and labels.tolist() == [values]
+
+
+def test_colours_of_16_bits_are_no_label_map(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encoded(np.zeros((4, 4, 3), np.uint16), ".png"))
+    with pytest.raises(DataError, match=r"a\.png: not a label map but .* uint16"):
+        read_labels(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("shape", [(1, 65501, 3), (0, 5, 3)], ids=["too wide", "empty"])
+def test_what_a_format_cannot_hold_is_said(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    said = rf"a\.jpg: an image of {shape[1]} x {shape[0]} pixels cannot be written"
+    with pytest.raises(DataError, match=said):
+        write_rgb(tmp_path / "a.jpg", np.zeros(shape, np.uint8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_write_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lib.train.data import batches_per_epoch, collate, training_batches, validation_batches
-from lib.train.workers import LoadingError
+from lib.train.workers import LoadingError, make_in_order
 from lib.utils.errors import EXIT_PARTIAL, ConfigError, DataError
 from tests.memory_set import SIDE, MemorySet, memory_sampler
 
@@ -127,6 +127,15 @@ def test_a_broken_image_is_warned_of_once_and_counted(workers, caplog):
     assert sum(batch.redraws for batch in batches) >= len(texts)
 
 
+def test_a_broken_image_is_not_warned_of_again_by_the_next_validation(caplog):
+    sampler = memory_sampler(MemorySet([[1] * 40] * 2, broken=frozenset(range(12))))
+    plan = {"samples": 20, "batch_size": 4, "rank": 0, "world": 1, "workers": 0}
+    first, second = (list(validation_batches(sampler, **plan)) for _ in range(2))
+    texts = [text for batch in first for text in batch.broken]
+    assert texts and texts == [text for batch in second for text in batch.broken]
+    assert len(caplog.messages) == len(set(texts))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_data_that_gives_nothing_ends_in_one_line(workers):
     sampler = memory_sampler(MemorySet([[1] * 40], broken=frozenset(range(40))))
@@ -147,6 +156,26 @@ def test_a_killed_worker_ends_the_run_in_one_line():
     assert error.value.exit_code == EXIT_PARTIAL
     assert "\n" not in str(error.value)
     assert not any(c.is_alive() for c in started)
+
+
+def end_by(what):
+    """Ends the process that it is called in."""
+    if what < 0:
+        os.kill(os.getpid(), -what)
+    os._exit(what)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        pytest.param(3, r"ended by itself \(exit code 3\); see above why$", id="exit code"),
+        pytest.param(-signal.SIGSEGV, r"died \(SIGSEGV\)$", id="crash"),
+        pytest.param(-signal.SIGBUS, r"died \(SIGBUS\); out of shared memory", id="shared memory"),
+    ],
+)
+def test_the_end_of_a_worker_is_told_as_it_was(what, said):
+    with pytest.raises(LoadingError, match=said):
+        list(make_in_order(end_by, iter([what]), 1, False))
 
 
 class Mistaken(MemorySet):

@@ -23,7 +23,26 @@ def test_it_follows_a_bright_square() -> None:
     assert iou_xywh(found, boxes[1:]).mean() > static.mean() + 0.1
 
 
-def test_a_box_that_opencv_refuses_is_one_line() -> None:
-    frames, _ = draw_sequence(2)
-    with pytest.raises(DataError, match="MIL cannot start on the box"):
-        follow(frames, np.array([500.0, 500.0, 0.0, 0.0]))
+@pytest.mark.parametrize(
+    ("box", "said"),
+    [
+        pytest.param((500, 500, 0, 0), "0 x 0 pixels of it are in the image", id="nothing"),
+        pytest.param((10, 10, 4, 4), "4 x 4 pixels of it", id="OpenCV would hang"),
+        pytest.param((10, 10, 2, 12), "2 x 12 pixels of it", id="OpenCV would hang, thin"),
+        pytest.param((94, 10, 30, 30), "2 x 30 pixels of it", id="mostly outside"),
+        pytest.param((0, 0, 96, 64), "the image of 96 x 64 pixels has too little", id="all of it"),
+    ],
+)
+def test_a_box_that_mil_cannot_learn_is_one_line(box: tuple[float, ...], said: str) -> None:
+    frames, _ = draw_sequence(2, width=96, height=64)
+    with pytest.raises(DataError, match=rf"^MIL cannot start on the box {box[0]},.*{said}"):
+        follow(frames, np.array(box, float))
+
+
+@pytest.mark.parametrize(
+    "box", [(-5, -5, 30, 30), (80, 50, 30, 30), (40, 30, 3, 6), (40, 30, 6, 3)]
+)
+def test_the_part_inside_of_the_image_is_followed(box: tuple[float, ...]) -> None:
+    frames, _ = draw_sequence(2, width=96, height=64)
+    x, y, w, h = follow(frames, np.array(box, float))[0]
+    assert x >= 0 and y >= 0 and x + w <= 96 and y + h <= 64 and min(w, h) >= 3

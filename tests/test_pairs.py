@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets.draw import Draw
+from lib.datasets import pairs
+from lib.datasets.draw import Draw, UnusableSampleError
 from lib.datasets.pair_changes import PHOTO, VIDEO, Changes, Smear, draw_smear
 from lib.datasets.pair_patches import patch_shot
 from lib.datasets.pair_scenes import CUTOUT, GENERATED, body_shot
@@ -109,11 +110,9 @@ def test_enough_of_the_target_is_seen() -> None:
         rng = rng_of(seed)
         framing = frame_views(rng, 1, (4.0, 4.0), 1.0)
         shot, _ = body_shot(rng, WhiteTarget("ellipse"), framing, 1.0)
-        alone = [visible_share(shot.target, (), size) for size in shot.framing.sizes]
         size = (10_000, 10_000)
         share = visible_share(shot.target, shot.front, size)
         outside = visible_share(shot.target, (), size)
-        assert all(len(one) == 2 for one in alone)
         # Where the frame cuts the target, that is not the fault of what is in front.
         assert outside[0] < 0.99 or share[0] >= 0.79
         assert outside[1] < 0.99 or share[1] >= 0.44
@@ -274,6 +273,14 @@ def test_motion_blur_is_drawn_sometimes_and_sums_to_one() -> None:
 def test_wrong_settings_are_explained(settings: dict, message: str) -> None:
     with pytest.raises(DataError, match=message):
         PairSource(**settings)
+
+
+def test_nothing_to_be_seen_is_no_broken_file(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs, "_SMALLEST", 1000.0)
+    with pytest.raises(UnusableSampleError, match=r"^SYNTHETIC two views of \d+\.jpg: no view"):
+        source_of("patch", photos).draw(rng_of(0), 0.0)
 
 
 def test_an_unreadable_photograph_is_named(tmp_path: Path) -> None:

@@ -7,14 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.photographs import (
-    Kept,
-    Photographs,
-    PhotoMaterials,
-    random_cutouts,
-    segment_cutouts,
-)
+from lib.datasets import photographs as photographs_module
+from lib.datasets.cutouts import cutout_body, random_cutouts, segment_cutouts
+from lib.datasets.photographs import Kept, Photographs, PhotoMaterials
 from lib.datasets.synthetic import synthetic_sequence
+from lib.datasets.synthetic_textures import surface
 from lib.utils.errors import DataError
 from tests.photo_files import SIZE, write_photo, write_photos
 
@@ -35,6 +32,16 @@ def test_listing_is_sorted_and_knows_label_maps_from_photographs(tmp_path: Path)
     assert Photographs(tmp_path).names == ("2.jpg", "10.jpg", "alone.png", "below/1.JPG")
 
 
+def test_listing_leaves_no_photograph_out_and_hidden_ones_alone(tmp_path: Path) -> None:
+    for name in ("a.jpg", "a.jpeg", "b.bmp", "._a.jpg", ".thumbnails/a.jpg"):
+        write_photo(tmp_path / name, 1, labels=False)
+    write_photo(tmp_path / "a.jpg", 1)
+    photographs = Photographs(tmp_path)
+    assert photographs.names == ("a.jpeg", "a.jpg", "b.bmp")
+    boxes = [[cutout.box for cutout in photographs.cutouts(index)] for index in range(3)]
+    assert boxes[0] == boxes[1] == [(35, 45, 51, 51), (120, 40, 40, 60)] != boxes[2]
+
+
 def test_parts_hold_out_every_tenth(tmp_path: Path) -> None:
     write_photos(tmp_path, 20, labels=False)
     train, val = Photographs(tmp_path, "train").names, Photographs(tmp_path, "val").names
@@ -42,9 +49,18 @@ def test_parts_hold_out_every_tenth(tmp_path: Path) -> None:
     assert sorted(train + val) == sorted(Photographs(tmp_path).names)
 
 
-def test_few_photographs_are_not_divided(tmp_path: Path) -> None:
+def test_few_photographs_are_not_divided(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_photos(tmp_path, 3, labels=False)
-    assert Photographs(tmp_path, "val").names == Photographs(tmp_path, "train").names
+    train = Photographs(tmp_path, "train")
+    assert not caplog.messages
+    assert Photographs(tmp_path, "val").names == train.names
+    assert "3 photographs are too few to keep some for validation" in caplog.text
+
+
+def test_unknown_part(tmp_path: Path) -> None:
+    write_photos(tmp_path, 1, labels=False)
+    with pytest.raises(DataError, match=r"part 'vall' of .*did you mean 'val'"):
+        Photographs(tmp_path, "vall")
 
 
 def test_segments_become_cutouts_in_their_place(tmp_path: Path) -> None:
@@ -110,9 +126,63 @@ def test_without_label_map_soft_shapes_are_cut(tmp_path: Path) -> None:
         assert one.mask.max() > 250 and one.mask[[0, -1]][:, [0, -1]].max() < 128
 
 
-def test_random_shapes_fit_into_tiny_photographs() -> None:
-    for cutout in random_cutouts(np.random.default_rng(0), (9, 5)):
-        assert cutout.mask.shape == (cutout.box[3], cutout.box[2])
+@pytest.mark.parametrize("size", [(9, 5), (16, 300), (2, 2)])
+def test_random_shapes_fit_into_tiny_photographs(size: tuple[int, int]) -> None:
+    photo = np.zeros((size[1], size[0], 3), np.uint8)
+    found = [c for seed in range(50) for c in random_cutouts(np.random.default_rng(seed), size)]
+    assert found or size == (2, 2)
+    for cutout in found:
+        x, y, w, h = cutout.box
+        assert x >= 0 and y >= 0 and x + w <= size[0] and y + h <= size[1]
+        assert cutout.mask.shape == (h, w)
+        (part,) = cutout_body(photo, cutout).parts
+        assert np.isfinite(part.place).all()
+
+
+def test_a_segment_that_erodes_to_nothing_is_left_out() -> None:
+    """A comb of teeth of two pixels: nothing is a pixel inside of its edge."""
+    labels = canvas((120, 60, 30, 30))
+    labels[20:80:3, 20:80] = labels[21:80:3, 20:80] = labels[20:80, 20] = 9
+    assert (labels == 9).sum() > 0.6 * 60 * 60
+    assert [c.box for c in segment_cutouts(labels)] == [(120, 60, 30, 30)]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (15, 40), (60000, 30)])
+def test_photographs_without_room_are_named(tmp_path: Path, size: tuple[int, int]) -> None:
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "tiny.png"), picture)
+    with pytest.raises(DataError, match=rf"tiny\.png: {size[0]}x{size[1]} pixels are too few"):
+        Photographs(tmp_path).cutouts(0)
+
+
+def test_label_maps_may_have_16_bits(tmp_path: Path) -> None:
+    write_photo(tmp_path / "1.jpg", 0, labels=False)
+    marks = np.full((SIZE[1], SIZE[0]), 513, np.uint16)
+    marks[20:60, 20:60], marks[20:60, 60:100] = 1025, 1026  # alike in their upper 8 bits
+    cv2.imwrite(str(tmp_path / "1.png"), marks)
+    boxes = [cutout.box for cutout in Photographs(tmp_path).cutouts(0)]
+    assert boxes == [(20, 20, 40, 40), (60, 20, 40, 40)]
+
+
+def test_a_copy_of_the_photograph_is_no_label_map(tmp_path: Path) -> None:
+    photo = surface(np.random.default_rng(0), 400, 300)
+    noisy = cv2.add(photo, np.random.default_rng(0).integers(0, 30, photo.shape, np.uint8))
+    for name in ("1.jpg", "1.png"):
+        cv2.imwrite(str(tmp_path / name), noisy)
+    with pytest.raises(
+        DataError, match=r"1\.png: not a label map \(\d+ different .* 1\.jpg; .*remove"
+    ):
+        Photographs(tmp_path).cutouts(0)
+
+
+def test_cutouts_are_kept_within_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs_module, "_CUTOUT_BUDGET", 6000)  # those of one photograph
+    photographs = Photographs(write_photos(tmp_path, 2))
+    first = photographs.cutouts(0)
+    assert photographs.cutouts(0) is first
+    photographs.cutouts(1)
+    again = photographs.cutouts(0)
+    assert again is not first and [c.box for c in again] == [c.box for c in first]
 
 
 def test_large_photographs_are_reduced_with_their_label_map(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Config
-from lib.train.frames import UnusableSampleError, choose_frames
+from lib.datasets.draw import UnusableSampleError
+from lib.train.frames import choose_frames
 from lib.train.sampler import MAX_DRAWS, VideoSource, build_sampler
 from lib.utils.errors import ConfigError, DataError
 from tests.dataset_files import numbered, paths_of, write_frames, write_text
@@ -131,6 +132,16 @@ def test_a_set_that_gives_nothing_ends_in_one_line():
         "damaged",
     ):
         assert word in line
+
+
+def test_a_set_that_gives_nothing_is_not_made_up_for_by_another() -> None:
+    """However rarely it is drawn from: its files are gone, and somebody has to know."""
+    sound = MemorySet([[1] * 40], name="SOUND")
+    gone = MemorySet([[1] * 40], broken=frozenset(range(40)), name="GONE")
+    sampler = memory_sampler(sound, gone, ratios=[4, 1])
+    with pytest.raises(DataError, match=f"^GONE: {MAX_DRAWS} draws gave no training sample"):
+        for number in range(30):
+            assert sampler.sample(1, number).source.startswith("SOUND")
 
 
 class Beside(MemorySet):

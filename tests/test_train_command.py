@@ -488,7 +488,8 @@ from lib.utils.errors import SeqTrackError
 def main(argv):
     rank = os.environ["RANK"]
     Path(f"rank{rank}").write_text(" ".join([os.environ["WORLD_SIZE"], *argv]))
-    while len(list(Path().glob("rank*"))) < 2:  # nobody fails before all have started
+    # Nobody fails before all have started and said so.
+    while sum(path.stat().st_size > 0 for path in Path().glob("rank*")) < 2:
         time.sleep(0.01)
     what = dict(word.split("=") for word in argv).get(rank, "0")
     if what == "kill":

@@ -131,6 +131,15 @@ def test_the_first_box_of_a_sequence_folder_is_taken_and_its_truth_drawn(place):
     assert place.static(folder, "--out", "b.mp4", "--box", "1,2,30,40")[1][0].endswith("1 target")
 
 
+@pytest.mark.parametrize("box", ["-5,10,30,30", "-.5,10,30,30", "0,0,3e9,40", "-1e12,5,2e12,20"])
+def test_a_box_may_stick_out(place, box):
+    """However far, and with a minus that is no option."""
+    code, _, err = place.static(place.clip, "--box", box, "--max-frames", 2)
+    assert (code, err) == (0, [])
+    frames, _ = read_clip(place.root / "my clip_static_box.mp4")
+    assert len(frames) == 2
+
+
 def test_a_sequence_of_a_data_set(place):
     code, out, _ = place.static("--dataset", "synthetic", "--max-frames", 2, "--out", "s.gif")
     assert code == 0 and "generated with seed 1" in out[0] and place.files() == ["s.csv", "s.gif"]
@@ -169,6 +178,7 @@ def test_the_clip_itself_is_never_overwritten(place, option):
         pytest.param(["CLIP"], "add --box x,y,w,h: left, top, width and height", id="no box"),
         pytest.param(["CLIP"], "96 wide and 80 high", id="no box, size of the frame"),
         pytest.param(["CLIP", "--box", "1,2,3"], "write x,y,w,h", id="three numbers"),
+        pytest.param(["CLIP", "--box", "-1,2,3"], "write x,y,w,h", id="three, the first below 0"),
         pytest.param(["CLIP", "--box", "1,2,3,x"], "write x,y,w,h", id="a letter"),
         pytest.param(["CLIP", "--box", "1,2,3,0"], "write x,y,w,h", id="no height"),
         pytest.param(["CLIP", "--box", "1,2,nan,9"], "write x,y,w,h", id="not a number"),

@@ -3,11 +3,12 @@
 import argparse
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lib.utils.errors import (
     EXIT_BAD_INPUT,
@@ -37,6 +38,12 @@ class Parser(argparse.ArgumentParser):
     PyTracking's options are spelled with underscores, most others with dashes; nobody should
     have to remember which is which.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        # Argparse takes `-5,10,30,30` for an option, as it is not a single number. Nothing of
+        # ours is called by a digit.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As argparse, after the options were spelled as they are defined."""

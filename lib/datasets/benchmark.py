@@ -4,28 +4,24 @@ import csv
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from lib.datasets.annotations import read_flags
 from lib.datasets.ground_truth import (
     check_frame_count,
     list_images,
     read_absence,
+    read_cover,
     read_ground_truth,
     read_names,
 )
 from lib.datasets.sequence import ImageFiles, Sequence
+from lib.datasets.sequence_files import NO_FILES, SequenceFiles, packaged_list, packaged_names
 from lib.utils.errors import DataError
 
 
 @dataclass(frozen=True)
 class Row:
     """One benchmark. Odd things are fields here, so that no benchmark needs code of its own.
-
-    The patterns `images`, `annotation`, `absence` and `cover` are relative to the data set's
-    folder; `{name}` is the sequence, `{group}` its name before the last '-', and the columns of
-    a CSV split (`{image_folder}`, `{annotation}`) can be used too.
 
     Attributes:
         name: as given to `--dataset`; in capitals it is the update-interval key.
@@ -36,11 +32,8 @@ class Row:
         subfolder: the part of the data set, such as 'val'; the root may be this folder itself.
         split: packaged list of sequences: .txt names, or .csv with frame ranges.
         list_file: list of sequences inside the data set, where there is no packaged one.
-        images: folder of the frames.
+        files: patterns, in which the columns of a CSV split can be used too.
         frame_pattern: numbered frames from 1, as many as rows; '' takes all images in order.
-        annotation: the ground-truth file.
-        absence: files of flags; the target is visible where all are 0.
-        cover: file of GOT-10k cover labels 0..8.
         first_box_only: only the first box is public.
         nan_means_absent: a row of NaN marks an absent target, as in UAV123.
     """
@@ -53,24 +46,18 @@ class Row:
     subfolder: str = ""
     split: str = ""
     list_file: str = ""
-    images: str = ""
+    files: SequenceFiles = NO_FILES
     frame_pattern: str = ""
-    annotation: str = ""
-    absence: tuple[str, ...] = ()
-    cover: str = ""
     first_box_only: bool = False
     nan_means_absent: bool = False
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one sequence of a benchmark is; paths are relative to the data set's folder."""
+    """Where one sequence of a benchmark is."""
 
     name: str
-    images: str
-    annotation: str
-    absence: tuple[str, ...]
-    cover: str
+    files: SequenceFiles
     frame_pattern: str
     first_frame: int = 1
     last_frame: int | None = None
@@ -88,11 +75,6 @@ def benchmark_folder(row: Row, root: Path) -> Path:
     return root / row.subfolder
 
 
-def packaged_list(name: str) -> str:
-    """Text of a list of sequences that ships with the package."""
-    return (resources.files("lib.datasets") / "splits" / name).read_text("utf-8")
-
-
 def list_entries(row: Row, folder: Path) -> dict[str, Entry]:
     """All sequences of a benchmark in evaluation order, by name.
 
@@ -103,7 +85,7 @@ def list_entries(row: Row, folder: Path) -> dict[str, Entry]:
         lines = csv.DictReader(packaged_list(row.split).splitlines())
         entries = [_entry(row, line["name"], line) for line in lines]
     elif row.split:
-        entries = [_entry(row, name, {}) for name in packaged_list(row.split).split()]
+        entries = [_entry(row, name, {}) for name in packaged_names(row.split)]
     else:
         entries = [_entry(row, name, {}) for name in read_names(folder / row.list_file)]
     return {entry.name: entry for entry in entries}
@@ -118,28 +100,23 @@ def load_benchmark_sequence(
         DataError: a file is missing or malformed, or annotation and frames do not fit.
     """
     entry = entries[name]
-    annotation = folder / entry.annotation
+    files = entry.files
+    annotation = folder / files.annotation
     boxes = read_ground_truth(annotation, nan_means_absent=row.nan_means_absent, skip=entry.omit)
-    images = folder / entry.images
+    images = folder / files.images
     names = _frame_names(entry, images, len(boxes))
     check_frame_count(len(names), len(boxes), annotation, images, first_box_only=row.first_box_only)
-    cover = (
-        read_flags(folder / entry.cover, expected_rows=len(boxes), maximum=8)
-        if entry.cover
-        else None
-    )
     return Sequence(
         name=name,
         frames=ImageFiles(images, names),
         ground_truth=boxes,
-        visible=read_absence([folder / path for path in entry.absence], len(boxes)),
-        cover=cover,
+        visible=read_absence([folder / path for path in files.absence], len(boxes)),
+        cover=read_cover(folder / files.cover, len(boxes)) if files.cover else None,
         annotation=str(annotation),
     )
 
 
 def _entry(row: Row, name: str, columns: Mapping[str, str]) -> Entry:
-    values = {**columns, "name": name, "group": name.rpartition("-")[0]}
     pattern, first, last, omit = row.frame_pattern, 1, None, 0
     if columns:
         pattern = f"%0{columns['digits']}d.{columns['ext']}"
@@ -147,10 +124,7 @@ def _entry(row: Row, name: str, columns: Mapping[str, str]) -> Entry:
         omit = int(columns["init_omit"])
     return Entry(
         name=name,
-        images=row.images.format_map(values),
-        annotation=row.annotation.format_map(values),
-        absence=tuple(path.format_map(values) for path in row.absence),
-        cover=row.cover.format_map(values),
+        files=row.files.of(name, columns),
         frame_pattern=pattern,
         first_frame=first + omit,
         last_frame=last,

@@ -17,7 +17,20 @@ from lib.datasets.benchmark import (
 from lib.datasets.folder import open_folder
 from lib.datasets.listing import TrainingRow
 from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError, did_you_mean
+
+_LASOT_FILES = SequenceFiles(
+    images="{group}/{name}/img",
+    annotation="{group}/{name}/groundtruth.txt",
+    absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
+)
+_GOT10K_FILES = SequenceFiles(
+    images="{name}",
+    annotation="{name}/groundtruth.txt",
+    absence=("{name}/absence.label",),
+    cover="{name}/cover.label",
+)
 
 CATALOG = (
     # Generated sequences flag absent targets; LaSOT's rules are the ones that heed that.
@@ -29,10 +42,7 @@ CATALOG = (
         folder="got10k",
         subfolder="val",
         list_file="list.txt",
-        images="{name}",
-        annotation="{name}/groundtruth.txt",
-        absence=("{name}/absence.label",),
-        cover="{name}/cover.label",
+        files=_GOT10K_FILES,
     ),
     Row(
         name="got10k_test",
@@ -41,8 +51,7 @@ CATALOG = (
         folder="got10k",
         subfolder="test",
         list_file="list.txt",
-        images="{name}",
-        annotation="{name}/groundtruth.txt",
+        files=SequenceFiles(images="{name}", annotation="{name}/groundtruth.txt"),
         first_box_only=True,
     ),
     Row(
@@ -51,10 +60,8 @@ CATALOG = (
         protocol="lasot",
         folder="lasot",
         split="lasot_test.txt",
-        images="{group}/{name}/img",
+        files=_LASOT_FILES,
         frame_pattern="%08d.jpg",
-        annotation="{group}/{name}/groundtruth.txt",
-        absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
     ),
     Row(
         name="otb",
@@ -63,8 +70,7 @@ CATALOG = (
         folder="OTB2015",
         aliases=("otb100", "otb2015"),
         split="otb.csv",
-        images="{image_folder}",
-        annotation="{annotation}",
+        files=SequenceFiles(images="{image_folder}", annotation="{annotation}"),
     ),
 )
 
@@ -76,11 +82,8 @@ _GOT10K_TRAIN = TrainingRow(
     split="got10k_train_full_split.txt",
     list_file="list.txt",
     listed=9335,
-    images="{name}",
+    files=_GOT10K_FILES,
     frame_pattern="%08d.jpg",
-    annotation="{name}/groundtruth.txt",
-    absence=("{name}/absence.label",),
-    cover="{name}/cover.label",
 )
 
 TRAINING_CATALOG = (
@@ -89,10 +92,8 @@ TRAINING_CATALOG = (
         format="text",
         folder="lasot",
         split="lasot_train_split.txt",
-        images="{group}/{name}/img",
+        files=_LASOT_FILES,
         frame_pattern="%08d.jpg",
-        annotation="{group}/{name}/groundtruth.txt",
-        absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
     ),
     replace(_GOT10K_TRAIN, name="GOT10K_vottrain", split="got10k_vot_train_split.txt"),
     replace(_GOT10K_TRAIN, name="GOT10K_votval", split="got10k_vot_val_split.txt"),
@@ -104,27 +105,23 @@ TRAINING_CATALOG = (
         name="COCO17",
         format="coco",
         folder="coco",
-        images="images/train2017",
-        annotation="annotations/instances_train2017.json",
+        files=SequenceFiles("images/train2017", "annotations/instances_train2017.json"),
     ),
     TrainingRow(
         name="TRACKINGNET",
         format="text",
         folder="trackingnet",
         parts=tuple(f"TRAIN_{number}" for number in range(12)),
-        images="{part}/frames/{name}",
+        files=SequenceFiles("{part}/frames/{name}", "{part}/anno/{name}.txt"),
         frame_pattern="%d.jpg",
         first_frame=0,
-        annotation="{part}/anno/{name}.txt",
     ),
     TrainingRow(
         name="VID",
         format="vid",
         folder="vid",
-        images="Data/VID/train",
+        files=SequenceFiles("Data/VID/train", "Annotations/VID/train"),
         frame_pattern="%06d.JPEG",
-        first_frame=0,
-        annotation="Annotations/VID/train",
     ),
     TrainingRow(name="SYNTHETIC", format="generated"),
 )
@@ -229,10 +226,10 @@ def _open_benchmark(row: Row, paths: Paths) -> tuple[Path, dict[str, Entry]]:
     if row.list_file and not (folder / row.list_file).is_file():
         raise DataError(f"data set {row.name!r}: no list {folder / row.list_file}; {remedy}")
     entries = list_entries(row, folder)
-    if not any((folder / entry.images).is_dir() for entry in entries.values()):
+    if not any((folder / entry.files.images).is_dir() for entry in entries.values()):
         first = next(iter(entries.values()))
         raise DataError(
             f"data set {row.name!r}: {folder} has none of its {len(entries)} sequences "
-            f"(looked for {first.images} and so on); {remedy}"
+            f"(looked for {first.files.images} and so on); {remedy}"
         )
     return folder, entries

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.annotations import read_text
-from lib.datasets.listing import Listing, Record, TrainingRow, fingerprint
+from lib.datasets.listing import Listing, Record, TrainingRow, fingerprint, has_area
 from lib.utils.errors import DataError
 
 _KEPT = frozenset({"images", "annotations", "id", "file_name", "image_id", "iscrowd", "bbox"})
@@ -26,15 +26,15 @@ def list_coco(row: TrainingRow, root: Path, remedy: str) -> Listing:
     Raises:
         DataError: the annotation file or the folder of images is missing.
     """
-    annotation = root / row.annotation
+    annotation = root / row.files.annotation
     # The archive itself unpacks to train2017/, which many leave where it is.
-    places = [root / row.images, root / Path(row.images).name]
+    places = [root / row.files.images, root / Path(row.files.images).name]
     images = next((place for place in places if place.is_dir()), None)
     if not annotation.is_file():
         raise DataError(f"training set {row.name!r}: no file {annotation}; {remedy}")
     if images is None:
         raise DataError(f"training set {row.name!r}: no folder {places[0]}; {remedy}")
-    key = fingerprint(repr(row), root, [row.annotation])
+    key = fingerprint(repr(row), root, [row.files.annotation])
     return Listing(images, key, [partial(read_coco, annotation)])
 
 
@@ -72,6 +72,6 @@ def _record(annotation: dict[str, Any], files: dict[int, str], path: Path) -> Re
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         shown = json.dumps(annotation)[:120]
         raise DataError(f"{path}: annotation {shown} is malformed ({error!r})") from None
-    if not np.isfinite(box).all() or not (box[0, 2:] > 0).all():
+    if not np.isfinite(box).all() or not has_area(box).all():
         return None
     return Record(name, "", file, 0, box, np.ones(1, dtype=bool))

@@ -6,6 +6,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 
+class UnusableSampleError(Exception):
+    """Nothing is broken, but this draw gives no sample; another one will."""
+
+
 class Sighting(NamedTuple):
     """One look at the target.
 
@@ -45,5 +49,6 @@ class SampleSource(Protocol):
 
         Raises:
             DataError: a file of the sample cannot be used; the message names it.
+            UnusableSampleError: the draw gives no sample.
         """
         ...

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.annotations import read_flags, read_regions
+from lib.datasets.annotations import read_regions
 from lib.datasets.ground_truth import (
     check_first_box,
     check_frame_count,
+    empty_where_nan,
     first_gap,
     has_image,
     list_images,
     natural_key,
     read_absence,
+    read_cover,
     read_ground_truth,
     read_names,
 )
@@ -44,6 +46,12 @@ class Layout:
     absence: tuple[str, ...] = ()
     cover: str = ""
     regions: bool = False
+
+    def flag_files(self, folder: Path) -> tuple[list[Path], Path | None]:
+        """The files of absence flags and of cover labels that are there."""
+        absence = [folder / file for file in self.absence if (folder / file).is_file()]
+        cover = folder / self.cover if self.cover else None
+        return absence, cover if cover is not None and cover.is_file() else None
 
 
 LAYOUTS = (
@@ -137,10 +145,9 @@ def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
     )
     cover = None
     if len(boxes) == len(names):
-        flags = [folder / file for file in layout.absence if (folder / file).is_file()]
-        visible = read_absence(flags, len(boxes)) if flags else visible
-        if layout.cover and (folder / layout.cover).is_file():
-            cover = read_flags(folder / layout.cover, expected_rows=len(boxes), maximum=8)
+        absence, covered = layout.flag_files(folder)
+        visible = read_absence(absence, len(boxes)) if absence else visible
+        cover = None if covered is None else read_cover(covered, len(boxes))
     return Sequence(
         name=name,
         frames=ImageFiles(images, names),
@@ -157,12 +164,8 @@ def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarra
         return read_ground_truth(annotation), None
     boxes = read_regions(annotation)
     check_first_box(boxes[0], f"{annotation}:1")
-    absent = np.isnan(boxes).any(axis=1)
-    if not absent.any():
-        return boxes, None
-    # Scoring knows an absent target by a box without area; NaN is left to data sets that
-    # are scored by their own rule for it.
-    return np.where(absent[:, None], 0.0, boxes), ~absent
+    boxes, absent = empty_where_nan(boxes)
+    return boxes, ~absent if absent.any() else None
 
 
 def layout_of(folder: Path) -> Layout | None:

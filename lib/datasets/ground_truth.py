@@ -142,6 +142,25 @@ def read_absence(paths: list[Path], rows: int) -> np.ndarray | None:
     return ~absent
 
 
+def read_cover(path: Path, rows: int) -> np.ndarray:
+    """GOT-10k cover labels (N,) int64: visible eighths of the target, 0..8.
+
+    Raises:
+        DataError: the file is missing or malformed, or does not have `rows` of them.
+    """
+    return read_flags(path, expected_rows=rows, maximum=8)
+
+
+def empty_where_nan(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) in which a row with any NaN, an absent target, has no area; and which are so.
+
+    Scoring knows an absent target by a box without area; NaN is left to data sets that are
+    scored by their own rule for it.
+    """
+    absent = np.isnan(boxes).any(axis=1)
+    return np.where(absent[:, None], 0.0, boxes), absent
+
+
 def read_names(path: Path) -> tuple[str, ...]:
     """Sequence names of a list file, one per line; they name result files, so no separators.
 

@@ -13,14 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lib.datasets.sequence_files import NO_FILES, SequenceFiles
 from lib.utils.errors import DataError
+
+# Of the readers: raise it when one of them makes other records of the same files.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One training set. The patterns are relative to the data set's folder.
-
-    `{name}` is the sequence, `{group}` its name before the last '-', `{part}` one of `parts`.
+    """One training set.
 
     Attributes:
         name: as in DATA.TRAIN.DATASETS_NAME.
@@ -31,12 +33,10 @@ class TrainingRow:
         split: packaged list of sequences: names, or positions in `list_file`.
         list_file: list of sequences inside the data set.
         listed: number of names in the whole `list_file`.
-        images: folder of the frames of a sequence (all images in 'coco' and 'vid').
+        files: patterns, in which `{part}` is one of `parts`; in 'coco' and 'vid' the folder of all
+            images, and the file or folder of all boxes.
         frame_pattern: name of a frame by its number.
-        first_frame: number of the first frame.
-        annotation: the file of boxes (all of them in 'coco', their folder in 'vid').
-        absence: files of flags; the target is visible where all are 0.
-        cover: file of GOT-10k cover labels 0..8; the target is visible where it is not 0.
+        first_frame: number of the first frame, where the boxes do not tell it.
     """
 
     name: str
@@ -47,12 +47,9 @@ class TrainingRow:
     split: str = ""
     list_file: str = ""
     listed: int = 0
-    images: str = ""
+    files: SequenceFiles = NO_FILES
     frame_pattern: str = ""
     first_frame: int = 1
-    annotation: str = ""
-    absence: tuple[str, ...] = ()
-    cover: str = ""
 
 
 class Record(NamedTuple):
@@ -123,10 +120,12 @@ def list_names(folder: Path) -> list[str]:
 def fingerprint(about: str, base: Path, files: Iterable[str]) -> str:
     """A key from the names, sizes and times of `files` (or folders), relative to `base`.
 
+    Another version of the readers gives another key.
+
     Raises:
         DataError: one of them is missing.
     """
-    digest = hashlib.sha256(about.encode(errors="surrogateescape"))
+    digest = hashlib.sha256(f"{_VERSION} {about}".encode(errors="surrogateescape"))
     for file in files:
         path = os.path.join(base, file)
         try:

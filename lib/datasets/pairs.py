@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.draw import Draw, Sighting
+from lib.datasets.draw import Draw, Sighting, UnusableSampleError
 from lib.datasets.pair_changes import PHOTO, VIDEO, Changes, Conditions, draw_smear
 from lib.datasets.pair_patches import patch_shot
 from lib.datasets.pair_scenes import body_shot
@@ -30,7 +30,8 @@ class PairSource:
 
     Args:
         templates: number of template frames of a draw.
-        split: `train` or `val`; what they are made of has nothing in common.
+        split: `train` or `val`; what they are made of has nothing in common, but for photographs
+            of which there are too few to divide.
         textures: the folder of photographs; None for generated pairs only.
         patch_ratio: how often the kinds are drawn, relative to each other; the first two need
             `textures` and are left out without it.
@@ -93,6 +94,7 @@ class PairSource:
 
         Raises:
             DataError: a photograph or label map cannot be used.
+            UnusableSampleError: no view of what was drawn shows enough of it.
         """
         kind = str(rng.choice(KINDS, p=self._shares))
         first, last = self._strength
@@ -103,7 +105,7 @@ class PairSource:
             if shot.boxes[:, 2:].min() >= _SMALLEST:
                 break
         else:
-            raise DataError(f"SYNTHETIC: {name}: no view of it shows enough of the target")
+            raise UnusableSampleError(f"SYNTHETIC {name}: no view shows enough of the target")
         conditions = VIDEO if kind == "generated" else PHOTO
         return Draw(self._sightings(rng, shot, conditions, strength), f"SYNTHETIC {name}")
 

@@ -5,32 +5,33 @@ segment), whole segments are cut out; elsewhere soft random shapes are. Nothing 
 is asked for, and what was read is kept as long as a budget of memory lasts.
 """
 
+import logging
 import os
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import cv2
 import numpy as np
 
-from lib.datasets.ground_truth import natural_key
-from lib.datasets.synthetic_bodies import SPRITE_SIDE, Body, make_sprite, single_body
-from lib.datasets.synthetic_shapes import fill, outline
-from lib.utils.errors import DataError, counted
-from lib.utils.image_io import read_rgb
+from lib.datasets.cutouts import Cutout, cutout_body, random_cutouts, segment_cutouts
+from lib.datasets.ground_truth import is_image, natural_key
+from lib.datasets.synthetic_bodies import Body
+from lib.utils.errors import DataError, counted, did_you_mean
+from lib.utils.image_io import IMAGE_SUFFIXES, read_labels, read_rgb
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("all", "train", "val")
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
-_LARGEST = 640 * 480  # pixels; bigger photographs are reduced to it when they are read
 _HELD_OUT = 10  # every tenth photograph is for validation
+_LARGEST = 640 * 480  # pixels; bigger photographs are reduced to it when they are read
+_SMALLEST_SIDE = 16  # pixels, after that
+_MOST_SEGMENTS = 4096  # of a label map; a photograph has more colours
 _PICTURE_BUDGET = 256 << 20
 _BODY_BUDGET = 128 << 20
-_MARGIN = 0.94  # share of a sprite's side that an object takes, so that its soft edge fits inside
-_SHAPES = ("blob", "ellipse", "polygon", "capsule", "star")
-_SHAPES_PER_PHOTO = 6
+_CUTOUT_BUDGET = 64 << 20
 
 Item = TypeVar("Item")
 
@@ -57,19 +58,6 @@ class Kept(Generic[Item]):
         return item
 
 
-@dataclass(frozen=True, eq=False)
-class Cutout:
-    """Where an object is in its photograph.
-
-    Attributes:
-        box: left, top, width, height in whole pixels.
-        mask: `(height, width)` uint8, soft at the edge.
-    """
-
-    box: tuple[int, int, int, int]
-    mask: np.ndarray
-
-
 def pyramid(image: np.ndarray, count: int = 3) -> tuple[np.ndarray, ...]:
     """The image, and copies of half, a quarter, … of its size."""
     levels = [image]
@@ -84,83 +72,12 @@ def _bytes_of_levels(levels: tuple[np.ndarray, ...]) -> int:
     return sum(level.nbytes for level in levels)
 
 
+def _bytes_of_cutouts(cutouts: list[Cutout]) -> int:
+    return sum(cutout.mask.nbytes for cutout in cutouts)
+
+
 def _bytes_of_body(body: Body) -> int:
     return sum(_bytes_of_levels(part.sprite.levels) for part in body.parts)
-
-
-def _is_object(piece: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> bool:
-    """Whether a connected piece of a segment looks like a whole thing, not like a background.
-
-    Args:
-        piece: `(h, w)` mask, 0 or 1, of the piece in its box.
-        size: width and height of the photograph.
-    """
-    x, y, w, h = box
-    area = int(np.count_nonzero(piece))
-    share = area / (size[0] * size[1])
-    borders = (x == 0) + (y == 0) + (x + w == size[0]) + (y + h == size[1])
-    if min(w, h) < 12 or not 0.004 <= share <= 0.25 or area < 0.38 * w * h or borders > 1:
-        return False
-    if max(w, h) > 4.5 * min(w, h):
-        return False
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    hull = cv2.convexHull(np.concatenate(contours))
-    return area >= 0.6 * cv2.contourArea(hull)
-
-
-def _soft_mask(piece: np.ndarray) -> np.ndarray:
-    """A mask without holes, a pixel inside the drawn edge (which is never exact), and soft."""
-    contours, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    whole = np.zeros_like(piece)
-    cv2.drawContours(whole, contours, -1, 255, cv2.FILLED)
-    # A frame of zeros lets the erosion start at the border of the box.
-    padded = cv2.copyMakeBorder(whole, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    return cv2.GaussianBlur(cv2.erode(padded, np.ones((3, 3), np.uint8)), (0, 0), 0.8)[1:-1, 1:-1]
-
-
-def segment_cutouts(labels: np.ndarray) -> list[Cutout]:
-    """The object-like connected pieces of a label map `(H, W)`, in a fixed order."""
-    size = (labels.shape[1], labels.shape[0])
-    found = []
-    for value in np.unique(labels):
-        mask = (labels == value).astype(np.uint8)
-        count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-        for number in range(1, count):
-            x, y, w, h, area = (int(v) for v in stats[number])
-            if area < 100:
-                continue
-            piece = (pieces[y : y + h, x : x + w] == number).astype(np.uint8)
-            if _is_object(piece, (x, y, w, h), size):
-                found.append(Cutout((x, y, w, h), _soft_mask(piece)))
-    return found
-
-
-def random_cutouts(rng: np.random.Generator, size: tuple[int, int]) -> list[Cutout]:
-    """Soft shapes anywhere in a photograph of a width and height."""
-    found = []
-    for _ in range(_SHAPES_PER_PHOTO):
-        shape = fill(outline(rng, str(rng.choice(_SHAPES))), 128, 2.0)
-        side = min(size) * np.exp(rng.uniform(np.log(0.14), np.log(0.5)))
-        aspect = np.exp(rng.normal(0, 0.35))
-        w = min(size[0], max(2, round(side * aspect**0.5)))
-        h = min(size[1], max(2, round(side * aspect**-0.5)))
-        x, y = int(rng.integers(0, size[0] - w + 1)), int(rng.integers(0, size[1] - h + 1))
-        found.append(Cutout((x, y, w, h), cv2.resize(shape, (w, h), interpolation=cv2.INTER_AREA)))
-    return found
-
-
-def cutout_body(photo: np.ndarray, cutout: Cutout) -> Body:
-    """The object as a body that can be drawn."""
-    x, y, w, h = cutout.box
-    inner = round(SPRITE_SIDE * _MARGIN)
-    before = (SPRITE_SIDE - inner) // 2
-    after = SPRITE_SIDE - inner - before
-    area = cv2.INTER_AREA if min(w, h) > inner else cv2.INTER_LINEAR
-    rgb = cv2.resize(photo[y : y + h, x : x + w], (inner, inner), interpolation=area)
-    mask = cv2.resize(cutout.mask, (inner, inner), interpolation=area)
-    rgb = cv2.copyMakeBorder(rgb, before, after, before, after, cv2.BORDER_REPLICATE)
-    mask = cv2.copyMakeBorder(mask, before, after, before, after, cv2.BORDER_CONSTANT, value=0)
-    return single_body(make_sprite(rgb, mask), w / h)
 
 
 class Photographs:
@@ -169,13 +86,18 @@ class Photographs:
     Args:
         folder: where they are.
         part: `all`; or `val`, every tenth one; or `train`, the others. A folder of fewer than ten
-            is not divided.
+            is not divided, of which `val` warns.
 
     Raises:
-        DataError: there is no such folder, or no photograph in it.
+        DataError: there is no such folder or part, or no photograph in the folder.
     """
 
     def __init__(self, folder: Path, part: str = "all") -> None:
+        if part not in PARTS:
+            hint = did_you_mean(part, PARTS)
+            raise DataError(
+                f"part {part!r} of photographs is unknown{hint}; choose {', '.join(PARTS)}"
+            )
         self.folder = Path(folder)
         self.names: tuple[str, ...]
         self._labels: dict[str, str]
@@ -183,13 +105,21 @@ class Photographs:
         if part != "all" and len(names) >= _HELD_OUT:
             keep = part == "val"
             names = [n for i, n in enumerate(names) if (i % _HELD_OUT == _HELD_OUT - 1) == keep]
+        elif part == "val":
+            logger.warning(
+                "%s: %s are too few to keep some for validation, which draws from all of them; "
+                "%d or more are divided",
+                self.folder,
+                counted(len(names), "photograph"),
+                _HELD_OUT,
+            )
         self.names = tuple(names)
         self._forget()
 
     def _forget(self) -> None:
         self._pictures: Kept[tuple[np.ndarray, ...]] = Kept(_PICTURE_BUDGET, _bytes_of_levels)
         self._bodies: Kept[Body] = Kept(_BODY_BUDGET, _bytes_of_body)
-        self._cutouts: dict[int, list[Cutout]] = {}
+        self._cutouts: Kept[list[Cutout]] = Kept(_CUTOUT_BUDGET, _bytes_of_cutouts)
 
     def __getstate__(self) -> dict[str, object]:
         """Only the listing: pictures are read again where they are needed."""
@@ -206,7 +136,13 @@ class Photographs:
 
     def _read(self, name: str) -> np.ndarray:
         image = read_rgb(self.folder / name)
-        shrink = (_LARGEST / (image.shape[0] * image.shape[1])) ** 0.5
+        height, width = image.shape[:2]
+        shrink = (_LARGEST / (height * width)) ** 0.5
+        if min(height, width) * min(1.0, shrink) < _SMALLEST_SIDE:
+            raise DataError(
+                f"{self.folder / name}: {width}x{height} pixels are too few or too narrow for a "
+                f"photograph (at least {_SMALLEST_SIDE} each way); remove it"
+            )
         if shrink >= 1:
             return image
         return cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
@@ -215,7 +151,7 @@ class Photographs:
         """Photograph `index`, uint8 RGB, in full, half and quarter size.
 
         Raises:
-            DataError: the file cannot be read.
+            DataError: the file cannot be read, or the picture is too small.
         """
         return self._pictures.get((index,), lambda: pyramid(self._read(self.names[index])))
 
@@ -225,9 +161,9 @@ class Photographs:
         Raises:
             DataError: photograph or label map cannot be read, or they do not fit together.
         """
-        if index not in self._cutouts:
-            self._cutouts[index] = self._find_cutouts(self.names[index], self.levels(index)[0])
-        return self._cutouts[index]
+        return self._cutouts.get(
+            (index,), lambda: self._find_cutouts(self.names[index], self.levels(index)[0])
+        )
 
     def _find_cutouts(self, name: str, photo: np.ndarray) -> list[Cutout]:
         size = (photo.shape[1], photo.shape[0])
@@ -235,16 +171,20 @@ class Photographs:
             # Not Python's hash(), which differs from process to process.
             return random_cutouts(np.random.default_rng(zlib.crc32(name.encode())), size)
         path = self.folder / self._labels[name]
-        colours = read_rgb(path).astype(np.int32)
-        labels = (colours[..., 0] << 16) + (colours[..., 1] << 8) + colours[..., 2]
+        labels = read_labels(path)
         if abs(np.log((labels.shape[1] * size[1]) / (labels.shape[0] * size[0]))) > 0.02:
             raise DataError(
                 f"{path}: the label map is {labels.shape[1]}x{labels.shape[0]}, which has not the "
                 f"shape of its photograph {name}; remove it or make it anew"
             )
-        if labels.shape == photo.shape[:2]:
-            return segment_cutouts(labels)
-        return segment_cutouts(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST))
+        if labels.shape != photo.shape[:2]:
+            labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+        if (count := len(np.unique(labels))) > _MOST_SEGMENTS:
+            raise DataError(
+                f"{path}: not a label map ({count} different values) but a picture beside {name}; "
+                "a label map has one value per segment; remove or rename it"
+            )
+        return segment_cutouts(labels)
 
     def body(self, index: int, number: int) -> Body:
         """Object `number` of photograph `index`, ready to be drawn."""
@@ -279,29 +219,31 @@ class Photographs:
 
 
 def _list_photographs(folder: Path) -> tuple[list[str], dict[str, str]]:
-    """Names below a folder in natural order, and the label maps of those that have one."""
+    """Names below a folder in natural order, and the label maps of those that have one.
+
+    Hidden files and folders are left alone.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: folder of photographs not found (DATA.SYNTHETIC.TEXTURES)")
     found = []
     for base, folders, files in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         below = Path(base).relative_to(folder)
-        found += [(below / f).as_posix() for f in files if f.lower().endswith(_PHOTO_SUFFIXES)]
-    pictures = {n.rsplit(".", 1)[0]: n for n in found if not n.lower().endswith(".png")}
-    labels, names = {}, list(pictures.values())
-    for name in found:
-        if name.lower().endswith(".png"):
-            beside = pictures.get(name.rsplit(".", 1)[0])
-            if beside is None:
-                names.append(name)
-            else:
-                labels[beside] = name
+        found += [(below / file).as_posix() for file in files if is_image(file)]
+    maps = {_stem(name): name for name in found if name.lower().endswith(".png")}
+    mapped = {_stem(name) for name in found if not name.lower().endswith(".png")} & maps.keys()
+    names = [n for n in found if not (n.lower().endswith(".png") and _stem(n) in mapped)]
     if not names:
         raise DataError(
-            f"{folder}: no photograph ({', '.join(_PHOTO_SUFFIXES)}) in it "
+            f"{folder}: no photograph ({', '.join(sorted(IMAGE_SUFFIXES))}) in it "
             "(DATA.SYNTHETIC.TEXTURES)"
         )
+    labels = {name: maps[_stem(name)] for name in names if _stem(name) in mapped}
     return sorted(names, key=natural_key), labels
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
 
 
 class PhotoMaterials:

@@ -77,18 +77,24 @@ class Materials(Protocol):
         ...
 
 
+def opaque_core(alpha: np.ndarray) -> np.ndarray:
+    """Where a mask, doubled in size, is more than half opaque, as 0 and 1."""
+    # Doubling puts the contour within a quarter of a pixel of the true edge.
+    doubled = cv2.resize(alpha, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    return (doubled > 127).astype(np.uint8)
+
+
 def make_sprite(rgb: np.ndarray, alpha: np.ndarray) -> Sprite:
-    """A sprite of a colour picture and its mask, uint8 `(S, S, 3)` and `(S, S)`, S a power of 2."""
+    """A sprite of a colour picture and its mask, uint8 `(S, S, 3)` and `(S, S)`, S a power of 2.
+
+    Something of the mask has to be opaque.
+    """
     scaled = cv2.multiply(rgb, cv2.merge([alpha] * 3), scale=1 / 255)
     levels = [cv2.merge([*cv2.split(scaled), alpha])]
     for _ in range(_LEVELS - 1):
         half = levels[-1].shape[0] // 2
         levels.append(cv2.resize(levels[-1], (half, half), interpolation=cv2.INTER_AREA))
-    # Doubling puts the contour within a quarter of a pixel of the true edge.
-    doubled = cv2.resize(alpha, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
-    contours, _ = cv2.findContours(
-        (doubled > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
-    )
+    contours, _ = cv2.findContours(opaque_core(alpha), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     every = np.concatenate([c[:, 0] for c in contours]).astype(np.float64)
     extreme = [
         every[:, 0].argmin(),

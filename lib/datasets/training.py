@@ -1,8 +1,6 @@
 """Training sets: how one is opened, by its name in the catalog or by the path of a folder."""
 
-import hashlib
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,16 +173,9 @@ def open_training_set(name: str, paths: Paths, cache_dir: Path | None = None) ->
         if not place.root.is_dir():
             raise DataError(f"training set {name!r}: no folder {place.root}; {place.remedy}")
         listing = _READERS[row.format](row, place.root, place.remedy)
-    file = (cache_dir or paths.index_dir) / _file_name(name, listing.base)
-    index = load_or_build(listing, file, name)
+    index = load_or_build(listing, cache_dir or paths.index_dir, name)
     return IndexedSet(name, row is None or row.format != "coco", listing.base, index)
 
 
 def _pattern(entry: np.void) -> str:
     return os.fsdecode(entry["pattern"])
-
-
-def _file_name(name: str, base: Path) -> str:
-    """One file per set and place, so that a set that changed takes the place of its old index."""
-    word = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.")[-60:]
-    return f"{word}-{hashlib.sha256(os.fsencode(base)).hexdigest()[:12]}.index"

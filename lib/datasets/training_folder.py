@@ -11,7 +11,12 @@ import numpy as np
 
 from lib.datasets.annotations import read_boxes, read_regions
 from lib.datasets.folder import Layout, find_sequences, layout_of
-from lib.datasets.ground_truth import check_frame_count, first_gap, list_images
+from lib.datasets.ground_truth import (
+    check_frame_count,
+    empty_where_nan,
+    first_gap,
+    list_images,
+)
 from lib.datasets.listing import Listing, Record, fingerprint
 from lib.datasets.training_text import visibility
 
@@ -41,10 +46,12 @@ def list_folder_videos(path: str) -> Listing:
     for name, layout in layouts.items():
         if layout is not None:
             tasks.append(partial(_read_video, base, name, folders[name], layout))
+            folder = folders[name]
+            absence, cover = layout.flag_files(folder)
             # A folder's time changes with the images in it.
-            here = [layout.images, layout.annotation, *_flag_files(folders[name], layout)]
-            files += [os.path.join(folders[name], file) for file in here]
-    return Listing(base, fingerprint("folder", base, files), tasks)
+            files += [folder / layout.images, folder / layout.annotation, *absence]
+            files += [] if cover is None else [cover]
+    return Listing(base, fingerprint("folder", base, map(str, files)), tasks)
 
 
 def numbered_pattern(names: Sequence[str]) -> tuple[str, int]:
@@ -65,27 +72,17 @@ def numbered_pattern(names: Sequence[str]) -> tuple[str, int]:
     return (pattern, first) if fits else ("", 0)
 
 
-def _flag_files(folder: Path, layout: Layout) -> list[str]:
-    optional = (*layout.absence, *((layout.cover,) if layout.cover else ()))
-    return [file for file in optional if (folder / file).is_file()]
-
-
 def _read_video(base: Path, name: str, folder: Path, layout: Layout) -> Iterator[Record]:
     annotation, images = folder / layout.annotation, folder / layout.images
     if layout.regions:
-        # NaN marks an absent target there.
-        boxes = np.nan_to_num(read_regions(annotation)).astype(np.float32)
+        boxes, _ = empty_where_nan(read_regions(annotation))
     else:
-        boxes = read_boxes(annotation).astype(np.float32)
+        boxes = read_boxes(annotation)
     names = list_images(images)
     check_frame_count(
         len(names), len(boxes), annotation, images, first_box_only=False, gap=first_gap(names)
     )
-    flags = _flag_files(folder, layout)
-    visible = visibility(
-        boxes,
-        [folder / file for file in layout.absence if file in flags],
-        folder / layout.cover if layout.cover in flags else None,
-    )
+    boxes = boxes.astype(np.float32)
+    visible = visibility(boxes, *layout.flag_files(folder))
     pattern, first = numbered_pattern(names)
     yield Record(name, os.path.relpath(images, base), pattern, first, boxes, visible)

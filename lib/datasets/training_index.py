@@ -1,14 +1,19 @@
 """The boxes of a whole training set in three arrays, kept in one file that all processes map.
 
 Reading the annotation of a big set takes minutes, and every loader process needs it. So it is
-read once; the file says which listing it was made from, and is made again when that changed.
-The file is a line of JSON, padded, and three arrays in NumPy's own format.
+read once; the file's name says which listing it was made from, so that a training which runs
+keeps its index when the data change. The file is a line of JSON, padded, and three arrays in
+NumPy's own format.
 """
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
+import re
 import sys
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +32,8 @@ logger = logging.getLogger(__name__)
 _FORMAT = "seqtrack-training-index-1"
 _HEADER = 256
 _BLOCK = 1 << 20
+# Every opening counts as a use: a training opens its index again for each validation.
+_UNUSED_SECONDS = 30 * 24 * 3600
 _DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
 
@@ -56,30 +63,30 @@ class TrainingIndex:
         return _open_again, (self.file, self.key)
 
 
-def load_or_build(listing: Listing, file: Path, name: str) -> TrainingIndex:
-    """The index of `listing` from `file`, or made now and kept there if that is possible.
+def load_or_build(listing: Listing, folder: Path, name: str) -> TrainingIndex:
+    """The index of `listing` from `folder`, or made now and kept there if that is possible.
 
     Args:
         listing: of the training set.
-        file: where the index is kept.
-        name: of the training set, for messages.
+        folder: where indices are kept.
+        name: of the training set, for messages and for the name of the file.
 
     Raises:
         DataError: an annotation file is malformed.
     """
+    stem = _stem(name, listing.base)
+    file = folder / f"{stem}-{_short(f'{_FORMAT} {listing.key}'.encode())}.index"
     try:
-        index = _load(file, check=True)
-        if index.key == listing.key:
-            return index
-        logger.info("training set %s has changed since it was indexed", name)
-    except FileNotFoundError:
+        return _load(file, listing.key, check=True)
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except _DAMAGE as error:
         logger.warning("%s: damaged index of a training set (%s); it is made again", file, error)
     index = build_index(listing, name)
     try:
         _save(file, index)
-        return _load(file)
+        _remove_unused(folder, stem)
+        return _load(file, listing.key)
     except OSError as error:
         logger.warning(
             "%s: the index of training set %s cannot be kept (%s); it is made again in every run, "
@@ -121,6 +128,30 @@ def build_index(listing: Listing, name: str) -> TrainingIndex:
     return TrainingIndex(sequences, boxes, visible, listing.key)
 
 
+def _stem(name: str, base: Path) -> str:
+    """How the files of one set at one place begin."""
+    word = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.")[-60:]
+    return f"{word}-{_short(os.fsencode(base))}"
+
+
+def _short(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _remove_unused(folder: Path, stem: str) -> None:
+    """Remove the indices of a set that nobody has opened for long, and no others.
+
+    A younger one may be that of a training which runs, and which will open it again.
+    """
+    for file in folder.iterdir():
+        if not re.fullmatch(rf"{re.escape(stem)}(-[0-9a-f]{{12}})?\.index", file.name):
+            continue
+        # Somebody else may have been quicker, and Windows keeps files that are open.
+        with contextlib.suppress(OSError):
+            if file.stat().st_atime < time.time() - _UNUSED_SECONDS:
+                file.unlink()
+
+
 def _save(file: Path, index: TrainingIndex) -> None:
     with atomic_path(file) as temporary, open(temporary, "wb+") as stream:
         stream.seek(_HEADER)
@@ -132,30 +163,33 @@ def _save(file: Path, index: TrainingIndex) -> None:
         stream.write(json.dumps(header).encode().ljust(_HEADER - 1) + b"\n")
 
 
-def _load(file: Path, *, check: bool = False) -> TrainingIndex:
+def _load(file: Path, key: str, *, check: bool = False) -> TrainingIndex:
     """Map the arrays of `file`; `check` reads it all and compares its checksum."""
     with open(file, "rb") as stream:
         header = json.loads(stream.read(_HEADER))
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']!r}")
+        if header["key"] != key:
+            raise ValueError("of other data")
         if os.fstat(stream.fileno()).st_size != header["size"]:
             raise ValueError("cut short")
         if check and _checksum(stream) != header["crc32"]:
             raise ValueError("wrong checksum")
         stream.seek(_HEADER)
         sequences, boxes, visible = (_map_array(stream, file) for _ in range(3))
-    return TrainingIndex(sequences, boxes, visible, header["key"], file)
+    # The time of its last use, which many systems do not keep by themselves. Files of somebody
+    # else are left as they are.
+    with contextlib.suppress(OSError):
+        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+    return TrainingIndex(sequences, boxes, visible, key, file)
 
 
 def _open_again(file: Path, key: str) -> TrainingIndex:
     """What unpickling in another process does."""
     try:
-        index = _load(file)
+        return _load(file, key)
     except _DAMAGE as error:
         raise DataError(f"{file}: cannot be read any more ({error}); start again") from None
-    if index.key != key:
-        raise DataError(f"{file}: the training set changed and was indexed anew; start again")
-    return index
 
 
 def _map_array(stream: IO[bytes], file: Path) -> np.ndarray:

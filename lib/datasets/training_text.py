@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lib.datasets.annotations import read_boxes, read_flags
-from lib.datasets.benchmark import packaged_list
-from lib.datasets.ground_truth import read_absence, read_names
+from lib.datasets.annotations import read_boxes
+from lib.datasets.ground_truth import read_absence, read_cover, read_names
 from lib.datasets.listing import (
     FolderNames,
     Listing,
@@ -21,26 +20,20 @@ from lib.datasets.listing import (
     has_area,
     list_names,
 )
+from lib.datasets.sequence_files import SequenceFiles, packaged_names
 from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 _GOT10K_NAME = re.compile(r"GOT-10k_Train_(\d{6})", re.ASCII)
+_GOT10K_HELD_OUT = re.compile(r"GOT-10k_(Val|Test)_\d{6}", re.ASCII)
 
 
 class Video(NamedTuple):
-    """Files of one video, relative to the data set's folder."""
+    """One video."""
 
     name: str
-    images: str
-    annotation: str
-    absence: tuple[str, ...]
-    cover: str
-
-    @property
-    def files(self) -> list[str]:
-        """All its annotation files."""
-        return [self.annotation, *self.absence, *([self.cover] if self.cover else [])]
+    files: SequenceFiles
 
 
 def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
@@ -52,8 +45,8 @@ def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
         remedy: ends the message when nothing is there.
 
     Raises:
-        DataError: not one video is there, the set's own list is missing or malformed, or a video
-            lacks an annotation file.
+        DataError: not one video is there, the set's own list is missing or malformed or that of
+            another part, or a video lacks an annotation file.
     """
     base = root / row.subfolder
     if row.list_file and not (base / row.list_file).is_file():
@@ -63,12 +56,11 @@ def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
         raise DataError(f"training set {row.name!r}: no list {base / row.list_file}; {remedy}")
     videos = _videos(row, base)
     folders = FolderNames(base)
-    present = [video for video in videos if video.images in folders]
+    present = [video for video in videos if video.files.images in folders]
     if not present:
-        looked_for = videos[0].images if videos else " or ".join(_annotation_folders(row)[:2])
         raise DataError(
             f"training set {row.name!r}: {base} has none of its sequences "
-            f"(looked for {looked_for} and so on); {remedy}"
+            f"({_looked_for(row, videos)}); {remedy}"
         )
     expected = max(_number_expected(row), len(videos))
     if len(present) < expected:
@@ -79,7 +71,7 @@ def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
             expected,
             base,
         )
-    key = fingerprint(repr(row), base, (file for video in present for file in video.files))
+    key = fingerprint(repr(row), base, (text for video in present for text in video.files.texts))
     return Listing(base, key, [partial(_read_video, row, base, video) for video in present])
 
 
@@ -96,22 +88,23 @@ def visibility(
     if present is not None:
         visible = visible & present
     if cover is not None:
-        visible = visible & (read_flags(cover, expected_rows=len(boxes), maximum=8) > 0)
+        visible = visible & (read_cover(cover, len(boxes)) > 0)
     return visible
 
 
 def _read_video(row: TrainingRow, base: Path, video: Video) -> Iterator[Record]:
-    boxes = read_boxes(base / video.annotation).astype(np.float32)
-    cover = base / video.cover if video.cover else None
-    visible = visibility(boxes, [base / file for file in video.absence], cover)
-    yield Record(video.name, video.images, row.frame_pattern, row.first_frame, boxes, visible)
+    files = video.files
+    boxes = read_boxes(base / files.annotation).astype(np.float32)
+    cover = base / files.cover if files.cover else None
+    visible = visibility(boxes, [base / file for file in files.absence], cover)
+    yield Record(video.name, files.images, row.frame_pattern, row.first_frame, boxes, visible)
 
 
 def _videos(row: TrainingRow, base: Path) -> list[Video]:
     if row.list_file:
         return [_video(row, name) for name in _listed_names(row, base)]
     if row.split:
-        return [_video(row, name) for name in packaged_list(row.split).split()]
+        return [_video(row, name) for name in packaged_names(row.split)]
     found = []
     missing = []
     for part, folder in zip(row.parts, _annotation_folders(row), strict=True):
@@ -131,22 +124,24 @@ def _videos(row: TrainingRow, base: Path) -> list[Video]:
 
 
 def _video(row: TrainingRow, name: str, part: str = "") -> Video:
-    values = {"name": name, "group": name.rpartition("-")[0], "part": part}
-    return Video(
-        name=name,
-        images=row.images.format_map(values),
-        annotation=row.annotation.format_map(values),
-        absence=tuple(path.format_map(values) for path in row.absence),
-        cover=row.cover.format_map(values),
-    )
+    return Video(name, row.files.of(name, {"part": part}))
+
+
+def _looked_for(row: TrainingRow, videos: list[Video]) -> str:
+    """What was not there, for the message."""
+    if row.list_file and not videos:
+        return f"{row.list_file} has no name of its split"
+    first = videos[0].files.images if videos else " or ".join(_annotation_folders(row)[:2])
+    return f"looked for {first} and so on"
 
 
 def _annotation_folders(row: TrainingRow) -> list[str]:
-    return [row.annotation.rpartition("/")[0].format_map({"part": part}) for part in row.parts]
+    folder = row.files.annotation.rpartition("/")[0]
+    return [folder.format_map({"part": part}) for part in row.parts]
 
 
 def _number_expected(row: TrainingRow) -> int:
-    return len(packaged_list(row.split).split()) if row.split else 0
+    return len(packaged_names(row.split)) if row.split else 0
 
 
 def _listed_names(row: TrainingRow, base: Path) -> list[str]:
@@ -154,12 +149,20 @@ def _listed_names(row: TrainingRow, base: Path) -> list[str]:
 
     A split holds 0-based positions in the whole list. In a shorter one, of a copy of some videos,
     lines have moved; there the number in a name tells where it stood.
+
+    Raises:
+        DataError: the list is that of the sequences that trackers are measured on.
     """
     names = read_names(base / row.list_file)
+    if held_out := next(filter(_GOT10K_HELD_OUT.fullmatch, names), None):
+        raise DataError(
+            f"training set {row.name!r}: {base / row.list_file} lists {held_out}, which is not for "
+            f"training; give the folder that holds {row.subfolder}/, or that part itself"
+        )
     numbers = [int(found[1]) for name in names if (found := _GOT10K_NAME.fullmatch(name))]
     if len(numbers) == len(names) < row.listed:
         at = {number - 1: name for number, name in zip(numbers, names, strict=True)}
     else:
         at = dict(enumerate(names))
-    positions = [int(line) for line in packaged_list(row.split).split()]
+    positions = [int(line) for line in packaged_names(row.split)]
     return [at[position] for position in positions if position in at]

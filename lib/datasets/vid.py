@@ -1,7 +1,9 @@
 """ImageNet VID as a training set: one sequence per track, from its first frame to its first gap.
 
-There is one XML file per frame, over a million of them. Some trackers leave what they read from
-them as `cache.json` in the data set's folder; where it is there, it is read instead.
+There is one XML file per frame, over a million of them. An index notices that files were added or
+removed, by the times of their folders, but not that one was edited in place. Some trackers leave
+what they read from the XML as `cache.json` in the data set's folder; where it is there, it is
+read instead.
 """
 
 import json
@@ -41,21 +43,25 @@ def list_vid(row: TrainingRow, root: Path, remedy: str) -> Listing:
     Raises:
         DataError: there is none.
     """
+    images, xml = root / row.files.images, root / row.files.annotation
     if (root / _CACHE).is_file():
-        logger.info("training set %s: boxes are those of %s", row.name, root / _CACHE)
-        key = fingerprint(repr(row), root, [_CACHE])
-        return Listing(root, key, [partial(read_vid_cache, row, root)])
-    annotated = [
-        f"{group}/{video}"
-        for group in list_names(root / row.annotation)
-        for video in list_names(root / row.annotation / group)
-    ]
-    frames = FolderNames(root / row.images)
+        logger.warning(
+            "training set %s: boxes are those of %s, not of the XML files; rename it to read them",
+            row.name,
+            root / _CACHE,
+        )
+        # Which of its videos are used depends on their frames.
+        about = "\n".join([repr(row), *_videos_below(images)])
+        return Listing(
+            root, fingerprint(about, root, [_CACHE]), [partial(read_vid_cache, row, root)]
+        )
+    annotated = _videos_below(xml)
+    frames = FolderNames(images)
     videos = [video for video in annotated if video in frames]
     if not videos:
         raise DataError(
-            f"training set {row.name!r}: no video has both frames in {root / row.images} and XML "
-            f"files in {root / row.annotation}; {remedy}"
+            f"training set {row.name!r}: no video has both frames in {images} and XML files in "
+            f"{xml}; {remedy}"
         )
     if len(videos) < len(annotated):
         logger.warning(
@@ -64,11 +70,17 @@ def list_vid(row: TrainingRow, root: Path, remedy: str) -> Listing:
             row.name,
             len(videos),
             len(annotated),
-            root / row.images,
+            images,
         )
     # The time of a folder changes with the files in it; a million files are too many to ask.
-    key = fingerprint(repr(row), root, [f"{row.annotation}/{video}" for video in videos])
+    key = fingerprint(repr(row), xml, videos)
     return Listing(root, key, [partial(read_vid_video, row, root, video) for video in videos])
+
+
+def _videos_below(folder: Path) -> list[str]:
+    return [
+        f"{group}/{video}" for group in list_names(folder) for video in list_names(folder / group)
+    ]
 
 
 def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Record]:
@@ -77,7 +89,7 @@ def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Record]
     Raises:
         DataError: an XML file cannot be read.
     """
-    folder = root / row.annotation / video
+    folder = root / row.files.annotation / video
     numbers = sorted(
         int(name.removesuffix(".xml"))
         for name in list_names(folder)
@@ -98,7 +110,7 @@ def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Record]
 
 
 def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[Record]:
-    """The records of a `cache.json` whose frames are there.
+    """The records of a `cache.json` whose frames are there; the others are warned of.
 
     Raises:
         DataError: the file is not such a cache, or no video of it is there.
@@ -108,15 +120,27 @@ def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[Record]:
         tracks = json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
-    frames = FolderNames(root / row.images)
-    found = False
-    for number, track in enumerate(tracks if isinstance(tracks, list) else [tracks]):
+    frames = FolderNames(root)
+    items = tracks if isinstance(tracks, list) else [tracks]
+    found = 0
+    for number, track in enumerate(items):
         record = _cached(row, path, number, track)
-        if record.folder.removeprefix(f"{row.images}/") in frames:
-            found = True
+        if record.folder in frames:
+            found += 1
             yield record
+    images = root / row.files.images
     if not found:
-        raise DataError(f"{path}: not one of its videos has frames in {root / row.images}")
+        raise DataError(f"{path}: not one of its videos has frames in {images}")
+    if found < len(items):
+        logger.warning(
+            "training set %s: only %d of the %d tracks of %s have frames in %s; training goes on "
+            "with those",
+            row.name,
+            found,
+            len(items),
+            path,
+            images,
+        )
 
 
 def _cached(row: TrainingRow, path: Path, number: int, track: Any) -> Record:
@@ -144,7 +168,7 @@ def _record(
     flags = np.array(visible, dtype=bool)
     if len(flags) != len(array) or not len(array) or not np.isfinite(array).all():
         raise ValueError(f"{len(array)} boxes, {len(flags)} flags")
-    folder = f"{row.images}/{video}"
+    folder = f"{row.files.images}/{video}"
     return Record(name, folder, row.frame_pattern, first, array, flags & has_area(array))
 
 

@@ -195,14 +195,13 @@ class _MakeBatch:
 def _read(
     sampler: TrackingSampler, keys: Iterable[Key], workers: int, pin_memory: bool
 ) -> Generator[Batch, None, None]:
-    warned: set[str] = set()
     made = make_in_order(_MakeBatch(sampler), keys, workers, pin_memory)
     with contextlib.closing(made):
         for batch in made:
             if isinstance(batch, SeqTrackError):
                 raise batch
             for text in batch.broken:
-                if text not in warned:
-                    warned.add(text)
+                if text not in sampler.told:
+                    sampler.told.add(text)
                     logger.warning("%s; another sample is drawn instead", text)
             yield batch

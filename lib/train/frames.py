@@ -2,12 +2,10 @@
 
 import numpy as np
 
+from lib.datasets.draw import UnusableSampleError
+
 # A sequence is drawn from only if it is this long.
 MIN_LENGTH = 20
-
-
-class UnusableSampleError(Exception):
-    """Nothing is broken, but this draw gives no sample; another one will."""
 
 
 def enough_frames(templates: int) -> int:

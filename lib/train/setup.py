@@ -125,14 +125,16 @@ def open_samplers(
 ) -> tuple[TrackingSampler, TrackingSampler | None]:
     """The samples to train on, and the held-out ones where DATA.VAL names sets.
 
-    The main process goes first: opening a big set for the first time indexes it.
+    One process of each machine goes first: opening a big set for the first time indexes it, and
+    machines may have a disk of their own.
     """
-    if not world.is_main:
+    first = world.local_rank == 0
+    if not first:
         world.barrier()
     sampler = build_sampler(cfg, paths, options.seed)
     named = cfg.data.val.datasets_name
     held_out = build_sampler(cfg, paths, options.seed, "val") if named else None
-    if world.is_main:
+    if first:
         world.barrier()
     return sampler, held_out
 

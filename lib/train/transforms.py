@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 
 from lib.config.schema_training import Data, SearchSampling, TemplateSampling
-from lib.datasets.draw import Draw, Sighting
-from lib.train.frames import UnusableSampleError
+from lib.datasets.draw import Draw, Sighting, UnusableSampleError
 from lib.utils.crop import Crop, crop_square
 from lib.utils.errors import DataError
 

@@ -24,6 +24,27 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         DataError: the file is missing, empty, cut short, or not an image.
     """
+    return cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def read_labels(path: Path | str) -> np.ndarray:
+    """Read a label map as (H, W) int32: the values of a grey image of 8 or 16 bits, or the
+    colours of another one (of a palette, say) as numbers; transparency does not count.
+
+    Raises:
+        DataError: as `read_rgb`; also for colours of 16 bits.
+    """
+    image = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim == 2:
+        return image.astype(np.int32)
+    if image.dtype != np.uint8:
+        raise DataError(f"{path}: not a label map but a picture in colours of {image.dtype}")
+    colours = image.astype(np.int32)
+    return (colours[..., 2] << 16) + (colours[..., 1] << 8) + colours[..., 0]
+
+
+def _decoded(path: Path | str, flags: int) -> np.ndarray:
+    """What OpenCV makes of an image file."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
@@ -38,25 +59,34 @@ def read_rgb(path: Path | str) -> np.ndarray:
             "copy it again"
         )
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise DataError(f"{path}: cannot be decoded ({error.err})") from None
     if image is None:
         raise DataError(f"{path}: damaged or not an image ({len(data)} bytes)")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def write_rgb(path: Path | str, image: np.ndarray) -> None:
     """Write a (H, W, 3) uint8 RGB image atomically; the suffix chooses the format.
 
     Raises:
-        DataError: no image format has this suffix.
+        DataError: no image format has this suffix, or the format cannot hold this size.
         OSError: the folder cannot be written.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in IMAGE_SUFFIXES:
         raise DataError(f"{path}: suffix {suffix!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
-    _, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    try:
+        done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    except cv2.error:
+        done = False
+    if not done:
+        height, width = image.shape[:2]
+        raise DataError(
+            f"{path}: an image of {width} x {height} pixels cannot be written as {suffix}; "
+            "JPEG, for example, takes at most 65500 each way"
+        )
     with atomic_path(path) as temporary:
         temporary.write_bytes(data.tobytes())
 

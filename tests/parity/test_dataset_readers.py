@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.config.paths import resolve_paths
-from lib.datasets.benchmark import packaged_list
+from lib.datasets.sequence_files import packaged_names
 from lib.datasets.training import open_training_set
 from tests.dataset_files import write_text
 
@@ -45,7 +45,7 @@ def test_shipped_splits(case) -> None:
     for key, want in content.items():
         if key.startswith("_"):
             continue
-        ours = packaged_list(f"{key}_split.txt").split()
+        ours = packaged_names(f"{key}_split.txt")
         if key.startswith("got10k"):
             want = [str(at) for first, last in want for at in range(first, last + 1)]
         assert ours == want, key

@@ -42,7 +42,7 @@ def test_optimizer(file):
     assert list(start) == list(case["keys"])
     check_norms(case, network, start, 0)
     for step in range(int(case["steps"])):
-        set_learning_rate(optimizer, cfg, epoch=1, step=step, total_steps=100)
+        set_learning_rate(optimizer, cfg, epoch=1, step=step, progress=step / 100)
         result = stepper.step([batch], 0.0)
         assert result.terms["total"].item() == pytest.approx(case["loss"][step], rel=1e-4)
         assert result.grad_norm.item() == pytest.approx(case["clip_total_norm"][step], rel=2e-3)
@@ -94,5 +94,5 @@ def test_lr_schedule(case):
     changes = {"TRAIN.LR_DROP_EPOCH": case["drop_epoch"], "TRAIN.EPOCH": case["total"]}
     cfg = load_config("seqtrack_b256", [f"{k}={json.dumps(v)}" for k, v in changes.items()])
     for epoch, want in zip(case["epochs"], case["lr_used"], strict=True):
-        factor = learning_rate_factor(cfg, epoch, step=0, total_steps=1)
+        factor = learning_rate_factor(cfg, epoch, step=0, progress=0.0)
         np.testing.assert_allclose([r * factor for r in base_rates(cfg)], want, rtol=1e-12)

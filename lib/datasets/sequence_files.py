@@ -1,0 +1,53 @@
+"""Where the files of a sequence are: what benchmarks and training sets have in common."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class SequenceFiles:
+    """Files of a sequence, relative to the data set's folder.
+
+    In a row of the catalog they are patterns: `{name}` is the sequence, `{group}` its name before
+    the last '-'; some rows know more words.
+
+    Attributes:
+        images: folder of the frames.
+        annotation: the ground-truth file.
+        absence: files of flags; the target is visible where all are 0.
+        cover: file of GOT-10k cover labels 0..8.
+    """
+
+    images: str = ""
+    annotation: str = ""
+    absence: tuple[str, ...] = ()
+    cover: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """All of them but the frames."""
+        return [self.annotation, *self.absence, *([self.cover] if self.cover else [])]
+
+    def of(self, name: str, words: Mapping[str, str]) -> "SequenceFiles":
+        """The files of sequence `name`, from patterns; `words` are others that can be used."""
+        values = {**words, "name": name, "group": name.rpartition("-")[0]}
+        return SequenceFiles(
+            images=self.images.format_map(values),
+            annotation=self.annotation.format_map(values),
+            absence=tuple(path.format_map(values) for path in self.absence),
+            cover=self.cover.format_map(values),
+        )
+
+
+NO_FILES = SequenceFiles()  # of a set that is generated
+
+
+def packaged_list(name: str) -> str:
+    """Text of a list of sequences that ships with the package."""
+    return (resources.files("lib.datasets") / "splits" / name).read_text("utf-8")
+
+
+def packaged_names(name: str) -> list[str]:
+    """The lines of such a list: names, or positions in another list."""
+    return packaged_list(name).split()

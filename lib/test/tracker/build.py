@@ -16,6 +16,7 @@ from lib.test.tracker.mil import MIL
 from lib.test.tracker.seqtrack import SeqTrackTracker
 from lib.test.tracker.spec import TrackerSpec, check_tracker_name
 from lib.test.tracker.static_box import StaticBox
+from lib.test.tracker.template_match import TemplateMatch
 from lib.utils.errors import ConfigError, SeqTrackError
 
 # Seed of the weights that `--checkpoint random` asks for.
@@ -60,6 +61,8 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
         return StaticBox()
     if spec.tracker == "mil":
         return MIL()
+    if spec.tracker == "template_match":
+        return TemplateMatch()
     if spec.config is None:
         raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
     # Convolutions in TF32 would round the patches, and with them some of the tokens.

@@ -9,9 +9,11 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
+from lib.datasets.plain_numbers import plain_digits, plain_table
 from lib.utils.errors import DataError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -22,8 +24,16 @@ _BOX_COLUMNS = (4,)
 _NAN_HINT = "a box is four finite numbers"
 
 
+class TextFile(Protocol):
+    """A path, or a file in an archive; `str()` names it in messages."""
+
+    def read_bytes(self) -> bytes:
+        """Its content."""
+        ...
+
+
 def read_boxes(
-    path: Path | str,
+    path: TextFile | str,
     *,
     allow_nan: bool = False,
     expected_rows: int | None = None,
@@ -58,12 +68,15 @@ def read_boxes_text(
     nan_hint: str = _NAN_HINT,
 ) -> np.ndarray:
     """`read_boxes` on a string; `name` stands for the file in messages."""
-    rows = _rows(text, name, _BOX_COLUMNS, None if allow_nan else nan_hint)
-    _check_count(len(rows), expected_rows, name, "row")
-    return np.array(rows, dtype=np.float64)
+    boxes = plain_table(text, _BOX_COLUMNS[0], allow_nan)
+    if boxes is None:
+        rows = _rows(text, name, _BOX_COLUMNS, None if allow_nan else nan_hint)
+        boxes = np.array(rows, dtype=np.float64)
+    _check_count(len(boxes), expected_rows, name, "row")
+    return boxes
 
 
-def read_regions(path: Path | str) -> np.ndarray:
+def read_regions(path: TextFile | str) -> np.ndarray:
     """Rectangles (4 numbers) or 4-corner polygons (8 numbers, x and y in turn) as (N, 4) float64.
 
     A polygon becomes its axis-aligned bounding box (x, y, w, h); NaN marks an absent target. This
@@ -83,7 +96,7 @@ def read_regions(path: Path | str) -> np.ndarray:
 
 
 def read_flags(
-    path: Path | str, *, expected_rows: int | None = None, maximum: int = 1
+    path: TextFile | str, *, expected_rows: int | None = None, maximum: int = 1
 ) -> np.ndarray:
     """Whole numbers 0..maximum, one per frame, as (N,) int64.
 
@@ -93,8 +106,12 @@ def read_flags(
         DataError: the file is missing or empty, a value is not such a number, or there are not
             `expected_rows` of them.
     """
+    text = read_text(path)
+    if (flags := plain_digits(text, maximum)) is not None:
+        _check_count(len(flags), expected_rows, str(path), "flag")
+        return flags
     values: list[int] = []
-    for number, tokens in _lines(read_text(path), str(path)):
+    for number, tokens in split_lines(text, str(path)):
         for token in tokens:
             value = _numbers([token])
             if value is None or value[0] not in range(maximum + 1):
@@ -106,14 +123,15 @@ def read_flags(
     return np.array(values, dtype=np.int64)
 
 
-def read_text(path: Path | str) -> str:
+def read_text(path: TextFile | str) -> str:
     """A UTF-8 text file, with or without a byte order mark.
 
     Raises:
         DataError: the file is missing, cannot be read, or is not text.
     """
+    file = Path(path) if isinstance(path, str) else path
     try:
-        return Path(path).read_bytes().decode("utf-8-sig")
+        return file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not a text file (byte {error.start} is not UTF-8); "
@@ -125,8 +143,12 @@ def read_text(path: Path | str) -> str:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _lines(text: str, name: str) -> list[tuple[int, list[str]]]:
-    """(line number, tokens) of every line; only the end of the file may hold blank lines."""
+def split_lines(text: str, name: str) -> list[tuple[int, list[str]]]:
+    """(line number, values) of every line; only the end of the file may hold blank lines.
+
+    Raises:
+        DataError: there is no line, or a blank one; `name` stands for the file.
+    """
     lines = _LINE_END.split(text.rstrip())
     if lines == [""]:
         raise DataError(f"{name}: the file is empty")
@@ -142,7 +164,7 @@ def _lines(text: str, name: str) -> list[tuple[int, list[str]]]:
 def _rows(text: str, name: str, columns: Sequence[int], nan_hint: str | None) -> list[list[float]]:
     """The numbers of every line; `nan_hint` None accepts NaN."""
     rows = []
-    for number, tokens in _lines(text, name):
+    for number, tokens in split_lines(text, name):
         row = _numbers(tokens)
         if row is None:
             wrong = next(token for token in tokens if _numbers([token]) is None)

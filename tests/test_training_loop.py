@@ -97,9 +97,9 @@ def test_killed_process_goes_on_from_the_last_epoch(straight, tmp_path):
     assert equal_states(read_state_dict(tmp_path / FINAL), read_state_dict(straight.folder / FINAL))
 
 
-def stop_at(run, place, number):
+def stop_at(run, place, number, times=1):
     """Send this process a signal in a step; returns what left `fit`."""
-    run.log.at[place] = lambda: signal.raise_signal(number)
+    run.log.at[place] = lambda: [signal.raise_signal(number) for _ in range(times)]
     with one_thread(), pytest.raises(BaseException) as caught:
         fit(run)
     return caught.type
@@ -116,27 +116,13 @@ def test_ctrl_c_saves_first(tmp_path):
 def test_second_ctrl_c_leaves_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("lib.train.stop._SAME_SECONDS", 0.0)
     run = make_run(tmp_path, make_config())
-
-    def twice():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    run.log.at[1, 2] = twice
-    with pytest.raises(KeyboardInterrupt):
-        fit(run)
+    assert stop_at(run, (1, 2), signal.SIGINT, times=2) is KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 
 
 def test_one_ctrl_c_that_arrives_twice_saves(tmp_path):
     run = make_run(tmp_path, make_config())
-
-    def twice():
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-
-    run.log.at[1, 2] = twice
-    with pytest.raises(KeyboardInterrupt):
-        fit(run)
+    assert stop_at(run, (1, 2), signal.SIGINT, times=2) is KeyboardInterrupt
     assert (tmp_path / INTERRUPT_NAME).exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets.benchmark import list_entries
+from lib.datasets.benchmark import list_entries, open_tree
 from lib.datasets.catalog import CATALOG, open_dataset
 from lib.datasets.sequence import FrameSource
 from lib.datasets.sequence_files import SequenceFiles
@@ -195,13 +195,14 @@ def test_got10k_list_refused(tmp_path: Path, got10k_val: Path, text: str, messag
 
 def test_otb_rows_are_the_published_ones(tmp_path: Path) -> None:
     row = next(row for row in CATALOG if row.name == "otb")
-    entries = list_entries(row, tmp_path)
+    entries = list_entries(row, open_tree(row, tmp_path))
     assert list(entries) == [row[0] for row in PUBLISHED["otb"]]
     for name, images, first, last, digits, suffix, annotation, omit, _ in PUBLISHED["otb"]:
         entry = entries[name]
-        assert entry.files == SequenceFiles(images, annotation) and entry.omit == omit
+        assert [one.files for one in entry.layouts] == [SequenceFiles(images, annotation)]
+        assert entry.omit == omit
         assert (entry.first_frame, entry.last_frame) == (first + omit, last)
-        assert entry.frame_pattern % 7 == f"{7:0{digits}d}.{suffix}"
+        assert entry.layouts[0].frame_pattern % 7 == f"{7:0{digits}d}.{suffix}"
     frames = [entry.last_frame - entry.first_frame + 1 for entry in entries.values()]
     assert sum(frames) == 59035  # the number of annotated frames of OTB100
 

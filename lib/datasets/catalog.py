@@ -7,72 +7,21 @@ from functools import partial
 from pathlib import Path
 
 from lib.config.paths import Paths
+from lib.datasets.archive_tree import DataTree
 from lib.datasets.benchmark import (
     Entry,
     Row,
-    benchmark_folder,
+    is_there,
     list_entries,
     load_benchmark_sequence,
+    open_tree,
 )
+from lib.datasets.catalog_rows import CATALOG, GOT10K_FILES, LASOT_FILES
 from lib.datasets.folder import open_folder
 from lib.datasets.listing import TrainingRow
 from lib.datasets.sequence import Dataset, Sequence
 from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError, did_you_mean
-
-_LASOT_FILES = SequenceFiles(
-    images="{group}/{name}/img",
-    annotation="{group}/{name}/groundtruth.txt",
-    absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
-)
-_GOT10K_FILES = SequenceFiles(
-    images="{name}",
-    annotation="{name}/groundtruth.txt",
-    absence=("{name}/absence.label",),
-    cover="{name}/cover.label",
-)
-
-CATALOG = (
-    # Generated sequences flag absent targets; LaSOT's rules are the ones that heed that.
-    Row(name="synthetic", results_folder="synthetic", protocol="lasot"),
-    Row(
-        name="got10k_val",
-        results_folder="got10k_val",
-        protocol="got10k_val",
-        folder="got10k",
-        subfolder="val",
-        list_file="list.txt",
-        files=_GOT10K_FILES,
-    ),
-    Row(
-        name="got10k_test",
-        results_folder="got10k",
-        protocol="got10k_test",
-        folder="got10k",
-        subfolder="test",
-        list_file="list.txt",
-        files=SequenceFiles(images="{name}", annotation="{name}/groundtruth.txt"),
-        first_box_only=True,
-    ),
-    Row(
-        name="lasot",
-        results_folder="lasot",
-        protocol="lasot",
-        folder="lasot",
-        split="lasot_test.txt",
-        files=_LASOT_FILES,
-        frame_pattern="%08d.jpg",
-    ),
-    Row(
-        name="otb",
-        results_folder="otb",
-        protocol="otb",
-        folder="OTB2015",
-        aliases=("otb100", "otb2015"),
-        split="otb.csv",
-        files=SequenceFiles(images="{image_folder}", annotation="{annotation}"),
-    ),
-)
 
 _GOT10K_TRAIN = TrainingRow(
     name="GOT10K_train_full",
@@ -82,7 +31,7 @@ _GOT10K_TRAIN = TrainingRow(
     split="got10k_train_full_split.txt",
     list_file="list.txt",
     listed=9335,
-    files=_GOT10K_FILES,
+    files=GOT10K_FILES,
     frame_pattern="%08d.jpg",
 )
 
@@ -92,7 +41,7 @@ TRAINING_CATALOG = (
         format="text",
         folder="lasot",
         split="lasot_train_split.txt",
-        files=_LASOT_FILES,
+        files=LASOT_FILES,
         frame_pattern="%08d.jpg",
     ),
     replace(_GOT10K_TRAIN, name="GOT10K_vottrain", split="got10k_vot_train_split.txt"),
@@ -148,7 +97,7 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
     Raises:
         DataError: no such name or folder, or the data is not where the settings say.
     """
-    row = _find_row(name_or_path)
+    row = find_row(name_or_path)
     if row is None:
         if looks_like_path(name_or_path):
             return open_folder(name_or_path)
@@ -162,9 +111,35 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
         from lib.datasets.synthetic import SYNTHETIC_NAMES, load_synthetic
 
         return _dataset(row, "built-in", SYNTHETIC_NAMES, load_synthetic)
-    folder, entries = _open_benchmark(row, paths)
-    loader = partial(load_benchmark_sequence, row, folder, entries)
-    return _dataset(row, str(folder), tuple(entries), loader)
+    place = place_of(row.name, row.folder, paths)
+    tree, entries = open_benchmark(row, place)
+    if not any(is_there(entry, tree) for entry in entries.values()):
+        first = next(iter(entries.values()))
+        raise DataError(
+            f"data set {row.name!r}: {tree.base} has none of its {len(entries)} sequences "
+            f"(looked for {first.layouts[0].files.images} and so on); {place.remedy}"
+        )
+    loader = partial(load_benchmark_sequence, row, tree, entries)
+    return _dataset(row, str(tree.base), tuple(entries), loader)
+
+
+def open_benchmark(row: Row, place: Place) -> tuple[DataTree, dict[str, Entry]]:
+    """The files and the sequences of a benchmark, all of which may be missing.
+
+    Raises:
+        DataError: there is no such folder, or nothing in it that lists the sequences.
+    """
+    tree = open_tree(row, place.root)
+    if not tree.exists:
+        raise DataError(f"data set {row.name!r}: no folder {place.root}; {place.remedy}")
+    if row.list_file and not tree.has_file(row.list_file):
+        raise DataError(
+            f"data set {row.name!r}: no list {tree.base / row.list_file}; {place.remedy}"
+        )
+    try:
+        return tree, list_entries(row, tree)
+    except DataError as error:
+        raise DataError(f"data set {row.name!r}: {error}; {place.remedy}") from None
 
 
 def place_of(name: str, folder: str, paths: Paths) -> Place:
@@ -178,7 +153,7 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
     Raises:
         ConfigError: a setting is about a data set that the catalog does not know.
     """
-    rows = (*CATALOG, *TRAINING_CATALOG)
+    rows: tuple[Row | TrainingRow, ...] = (*CATALOG, *TRAINING_CATALOG)
     paths.check_dataset_keys(key for row in rows for key in (row.name, row.folder) if key)
     origin = paths.dataset_root_origin(name, folder)
     remedy = (
@@ -189,9 +164,11 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
     return Place(paths.dataset_root(name, folder), remedy)
 
 
-def _find_row(name: str) -> Row | None:
+def find_row(name: str) -> Row | None:
+    """The benchmark that is called so, in any case, with `-` for `_`, or by an alias."""
+    wanted = name.lower().replace("-", "_")
     for row in CATALOG:
-        if name == row.name or name in row.aliases:
+        if wanted == row.name or wanted in row.aliases:
             return row
     return None
 
@@ -214,22 +191,3 @@ def _dataset(
         sequence_names=names,
         loader=loader,
     )
-
-
-def _open_benchmark(row: Row, paths: Paths) -> tuple[Path, dict[str, Entry]]:
-    """The folder and the sequences of a benchmark, or an error that says how to name its place."""
-    place = place_of(row.name, row.folder, paths)
-    root, remedy = place.root, place.remedy
-    if not root.is_dir():
-        raise DataError(f"data set {row.name!r}: no folder {root}; {remedy}")
-    folder = benchmark_folder(row, root)
-    if row.list_file and not (folder / row.list_file).is_file():
-        raise DataError(f"data set {row.name!r}: no list {folder / row.list_file}; {remedy}")
-    entries = list_entries(row, folder)
-    if not any((folder / entry.files.images).is_dir() for entry in entries.values()):
-        first = next(iter(entries.values()))
-        raise DataError(
-            f"data set {row.name!r}: {folder} has none of its {len(entries)} sequences "
-            f"(looked for {first.files.images} and so on); {remedy}"
-        )
-    return folder, entries

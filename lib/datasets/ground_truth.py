@@ -4,12 +4,12 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.annotations import read_boxes, read_flags, read_text
+from lib.datasets.annotations import TextFile, read_boxes, read_flags, read_text, split_lines
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES
 
@@ -49,15 +49,27 @@ def list_images(folder: Path) -> tuple[str, ...]:
         DataError: the folder is missing or holds no image.
     """
     try:
-        names = [name for name in os.listdir(folder) if is_image(name)]
+        names = os.listdir(folder)
     except OSError as error:
         raise DataError(f"{folder}: no folder of frames here ({error.strerror})") from None
-    if not names:
+    return order_images(names, folder)
+
+
+def order_images(names: Iterable[str], folder: object) -> tuple[str, ...]:
+    """Those of `names` that are images, in numeric order; `folder` is for messages.
+
+    Raises:
+        DataError: not one of them is.
+    """
+    images = [name for name in names if is_image(name)]
+    if not images:
         raise DataError(f"{folder}: no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
-    return tuple(sorted(names, key=natural_key))
+    return tuple(sorted(images, key=natural_key))
 
 
-def read_ground_truth(path: Path, *, nan_means_absent: bool = False, skip: int = 0) -> np.ndarray:
+def read_ground_truth(
+    path: TextFile, *, nan_means_absent: bool = False, skip: int = 0
+) -> np.ndarray:
     """Boxes (N, 4) of a ground-truth file without its first `skip` rows; the first is usable.
 
     Raises:
@@ -87,8 +99,8 @@ def check_first_box(box: np.ndarray, where: str) -> None:
 def check_frame_count(
     frames: int,
     rows: int,
-    annotation: Path,
-    images: Path,
+    annotation: object,
+    images: object,
     *,
     first_box_only: bool,
     gap: str = "",
@@ -128,7 +140,7 @@ def first_gap(names: Sequence[str]) -> str:
     return ""
 
 
-def read_absence(paths: list[Path], rows: int) -> np.ndarray | None:
+def read_absence(paths: Sequence[TextFile], rows: int) -> np.ndarray | None:
     """Visibility (N,) bool from files of absence flags: visible where all are 0; None for none.
 
     Raises:
@@ -142,13 +154,36 @@ def read_absence(paths: list[Path], rows: int) -> np.ndarray | None:
     return ~absent
 
 
-def read_cover(path: Path, rows: int) -> np.ndarray:
+def read_cover(path: TextFile, rows: int) -> np.ndarray:
     """GOT-10k cover labels (N,) int64: visible eighths of the target, 0..8.
 
     Raises:
         DataError: the file is missing or malformed, or does not have `rows` of them.
     """
     return read_flags(path, expected_rows=rows, maximum=8)
+
+
+def read_frame_range(path: TextFile) -> tuple[int, int]:
+    """First and last frame number of a file such as Temple-Color's `Ball_frames.txt`: `1,602`.
+
+    Raises:
+        DataError: the file is missing, or not two frame numbers in order.
+    """
+    lines = split_lines(read_text(path), str(path))
+    values = [value for _, tokens in lines for value in tokens]
+    if len(values) == 2 and all(value.isascii() and value.isdecimal() for value in values):
+        first, last = map(int, values)
+        if first <= last:
+            return first, last
+    raise DataError(
+        f"{path}:1: {','.join(values)[:60]!r} is not a range of frames; expected the numbers of "
+        "the first and the last one, such as 1,602"
+    )
+
+
+def visible_where_filled(boxes: np.ndarray) -> np.ndarray:
+    """Visibility (N,) bool of boxes (N, 4) that mark an absent target by four zeros (VastTrack)."""
+    return (boxes != 0).any(axis=1)
 
 
 def empty_where_nan(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +196,7 @@ def empty_where_nan(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.where(absent[:, None], 0.0, boxes), absent
 
 
-def read_names(path: Path) -> tuple[str, ...]:
+def read_names(path: TextFile) -> tuple[str, ...]:
     """Sequence names of a list file, one per line; they name result files, so no separators.
 
     Raises:

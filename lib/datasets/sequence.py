@@ -81,6 +81,39 @@ class NumberedFiles:
         return self.folder / (self.pattern % (self.first + index))
 
 
+@dataclass(frozen=True)
+class PatchedFrames:
+    """Frames of which some are known to be broken in the data set as it is published.
+
+    Where one of them cannot be read, the frame before it stands in, so that the sequence is not
+    lost; any other damage is an error, as everywhere.
+
+    Attributes:
+        frames: as they are.
+        broken: 0-based indices that this is allowed for.
+    """
+
+    frames: FrameSource
+    broken: frozenset[int]
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.frames)
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB, or what stands in for it."""
+        try:
+            return self.frames.read(index)
+        except DataError:
+            if index < 1 or index not in self.broken:
+                raise
+            return self.read(index - 1)
+
+    def describe(self, index: int) -> str:
+        """Path of frame `index`."""
+        return self.frames.describe(index)
+
+
 @dataclass(frozen=True, eq=False)
 class Sequence:
     """One video with its ground truth. Boxes are x, y, w, h in pixels, float64.

@@ -10,24 +10,28 @@ class SequenceFiles:
     """Files of a sequence, relative to the data set's folder.
 
     In a row of the catalog they are patterns: `{name}` is the sequence, `{group}` its name before
-    the last '-'; some rows know more words.
+    the last '-'; some rows know more words. In benchmarks, `*` stands for what the only file that
+    fits has there.
 
     Attributes:
         images: folder of the frames.
         annotation: the ground-truth file.
         absence: files of flags; the target is visible where all are 0.
         cover: file of GOT-10k cover labels 0..8.
+        frame_range: file with the numbers of the first and the last frame.
     """
 
     images: str = ""
     annotation: str = ""
     absence: tuple[str, ...] = ()
     cover: str = ""
+    frame_range: str = ""
 
     @property
     def texts(self) -> list[str]:
         """All of them but the frames."""
-        return [self.annotation, *self.absence, *([self.cover] if self.cover else [])]
+        optional = [path for path in (self.cover, self.frame_range) if path]
+        return [self.annotation, *self.absence, *optional]
 
     def of(self, name: str, words: Mapping[str, str]) -> "SequenceFiles":
         """The files of sequence `name`, from patterns; `words` are others that can be used."""
@@ -37,6 +41,7 @@ class SequenceFiles:
             annotation=self.annotation.format_map(values),
             absence=tuple(path.format_map(values) for path in self.absence),
             cover=self.cover.format_map(values),
+            frame_range=self.frame_range.format_map(values),
         )
 
 

@@ -24,7 +24,16 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         DataError: the file is missing, empty, cut short, or not an image.
     """
-    return cv2.cvtColor(_decoded(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return decode_rgb(_read(path), str(path))
+
+
+def decode_rgb(data: bytes, name: str) -> np.ndarray:
+    """Decode the bytes of an image file as (H, W, 3) uint8 RGB; `name` is for messages.
+
+    Raises:
+        DataError: they are none, cut short, or not an image.
+    """
+    return cv2.cvtColor(_decoded(data, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def read_labels(path: Path | str) -> np.ndarray:
@@ -34,7 +43,7 @@ def read_labels(path: Path | str) -> np.ndarray:
     Raises:
         DataError: as `read_rgb`; also for colours of 16 bits.
     """
-    image = _decoded(path, cv2.IMREAD_UNCHANGED)
+    image = _decoded(_read(path), str(path), cv2.IMREAD_UNCHANGED)
     if image.ndim == 2:
         return image.astype(np.int32)
     if image.dtype != np.uint8:
@@ -43,27 +52,31 @@ def read_labels(path: Path | str) -> np.ndarray:
     return (colours[..., 2] << 16) + (colours[..., 1] << 8) + colours[..., 0]
 
 
-def _decoded(path: Path | str, flags: int) -> np.ndarray:
-    """What OpenCV makes of an image file."""
+def _read(path: Path | str) -> bytes:
+    """The content of an image file."""
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: image not found") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _decoded(data: bytes, name: str, flags: int) -> np.ndarray:
+    """What OpenCV makes of the bytes of an image file."""
     if not data:
-        raise DataError(f"{path}: the image file is empty (0 bytes); copy it again")
+        raise DataError(f"{name}: the image file is empty (0 bytes); copy it again")
     if _is_cut_jpeg(data):
         raise DataError(
-            f"{path}: the JPEG file is cut short (no end marker in {len(data)} bytes); "
+            f"{name}: the JPEG file is cut short (no end marker in {len(data)} bytes); "
             "copy it again"
         )
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise DataError(f"{path}: cannot be decoded ({error.err})") from None
+        raise DataError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
-        raise DataError(f"{path}: damaged or not an image ({len(data)} bytes)")
+        raise DataError(f"{name}: damaged or not an image ({len(data)} bytes)")
     return image
 
 

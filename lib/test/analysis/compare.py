@@ -13,8 +13,15 @@ from lib.test.analysis.conventions import (
     default_convention,
 )
 from lib.test.analysis.frames import TrackedSequence, join
-from lib.test.analysis.metrics import DatasetScore, Score, mean_score, score_sequence
-from lib.test.evaluation.results import ResultsFolder, read_results
+from lib.test.analysis.metrics import (
+    DatasetScore,
+    Score,
+    average_runs,
+    mean_score,
+    score_sequence,
+)
+from lib.test.analysis.result_files import ResultFiles
+from lib.test.evaluation.results import read_results
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
 
 MAX_LINES = 10
@@ -27,10 +34,25 @@ class NothingToScoreError(DataError):
 
 @dataclass(frozen=True)
 class Contender:
-    """A tracker in the comparison: what to call it, and the folder of its results."""
+    """A tracker in the comparison: what to call it, and where its results are.
+
+    Attributes:
+        label: unique in the comparison.
+        folder: of its result files, in a form that `ResultFiles` knows.
+        more_runs: folders of further runs, averaged with the first.
+    """
 
     label: str
     folder: Path
+    more_runs: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of all runs."""
+        return (self.folder, *self.more_runs)
+
+
+FoundFiles = Mapping[str, Mapping[str, Sequence[Path]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +104,10 @@ def compare(
             "submit the raw results to the benchmark's evaluation server"
         )
     convention = convention or default_convention(kind)
-    names, left_out = _common_sequences(dataset, contenders, skip_missing)
-    scores, warnings, unknown = _score_all(dataset, names, contenders, kind, convention)
-    totals = {
-        label: DatasetScore(kind, convention, mean_score([*rows.values()], convention), rows)
-        for label, rows in scores.items()
-    }
+    files = {one.label: _files_of(one, dataset) for one in contenders}
+    names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
+    scores, warnings, unknown = _score_all(dataset, names, files, kind, convention)
+    totals = {label: _combine(rows, kind, convention) for label, rows in scores.items()}
     return Comparison(dataset.name, kind, convention, totals, left_out + unknown, warnings)
 
 
@@ -108,13 +128,18 @@ def load_scorable(dataset: Dataset, name: str) -> Video:
 
 
 def read_tracked(video: Video, folder: Path, convention: Convention) -> TrackedSequence:
-    """Join a sequence with the result file for it in `folder`.
+    """Join a sequence with the result file for it in `folder`, the first of several repetitions.
 
     Raises:
         ResultsError: the file is missing or malformed.
         DataError: the size of the frames is needed and cannot be read.
     """
-    path = ResultsFolder(folder).boxes_file(video.name)
+    found = ResultFiles(folder).of(video.name)
+    return read_tracked_file(video, found[0] if found else folder / f"{video.name}.txt", convention)
+
+
+def read_tracked_file(video: Video, path: Path, convention: Convention) -> TrackedSequence:
+    """Join a sequence with a result file; errors as `read_tracked`."""
     ope = convention if isinstance(convention, OpeConvention) else None
     boxes = read_results(path, allow_nan=ope is not None and ope.accepts_nan)
     return join(video, boxes, with_size=ope is None, results_file=str(path))
@@ -137,49 +162,60 @@ def list_findings(title: str, findings: Sequence[str], hint: str = "") -> str:
     return "\n  ".join(lines) + (f"\n{hint}" if hint else "")
 
 
+def _files_of(one: Contender, dataset: Dataset) -> dict[str, list[Path]]:
+    """The files of every sequence, one for each run; none where one is missing."""
+    runs = [ResultFiles(folder, dataset.sequence_names) for folder in one.folders]
+    found = {}
+    for name in dataset.sequence_names:
+        of_runs = [files.of(name) for files in runs]
+        found[name] = [path for paths in of_runs for path in paths] if all(of_runs) else []
+    return found
+
+
 def _common_sequences(
-    dataset: Dataset, contenders: Sequence[Contender], skip_missing: bool
+    dataset: Dataset, contenders: Sequence[Contender], files: FoundFiles, skip_missing: bool
 ) -> tuple[list[str], tuple[str, ...]]:
     """Sequences with a result file of every contender, and the others."""
-    missing = [
-        (name, one)
-        for one in contenders
-        for name in dataset.sequence_names
-        if not ResultsFolder(one.folder).boxes_file(name).is_file()
-    ]
-    if missing and not skip_missing:
-        findings = [
-            f"{ResultsFolder(one.folder).boxes_file(name)}: "
-            f"missing, the results of {one.label} on sequence {name}"
-            for name, one in missing
-        ]
+    lacking = {
+        name for one in contenders for name in dataset.sequence_names if not files[one.label][name]
+    }
+    if lacking and not skip_missing:
         raise ResultsError(
             list_findings(
                 f"{dataset.name}: {{}} result files are missing",
-                findings,
+                [line for one in contenders for line in _missing_files(one, dataset)],
                 "track them, or leave them out for all trackers with --skip-missing",
             )
         )
-    lacking = {name for name, _ in missing}
     names = [name for name in dataset.sequence_names if name not in lacking]
     if not names:
         raise ResultsError(f"{dataset.name}: no sequence has results of every tracker")
     return names, tuple(name for name in dataset.sequence_names if name in lacking)
 
 
+def _missing_files(one: Contender, dataset: Dataset) -> list[str]:
+    """A line for every file that a contender lacks."""
+    lines = []
+    for folder in one.folders:
+        files = ResultFiles(folder, dataset.sequence_names)
+        lines += [
+            f"{folder / name}.txt: missing, the results of {one.label} on sequence "
+            f"{name}{files.hint(name)}"
+            for name in dataset.sequence_names
+            if not files.of(name)
+        ]
+    return lines
+
+
 def _score_all(
-    dataset: Dataset,
-    names: Sequence[str],
-    contenders: Sequence[Contender],
-    kind: str,
-    convention: str,
-) -> tuple[dict[str, dict[str, Score]], tuple[str, ...], tuple[str, ...]]:
-    """Scores by label and sequence, warnings, and sequences of which only the first box is known.
+    dataset: Dataset, names: Sequence[str], files: FoundFiles, kind: str, convention: str
+) -> tuple[dict[str, dict[str, list[Score]]], tuple[str, ...], tuple[str, ...]]:
+    """Scores of the runs by label and sequence, warnings, and sequences with one known box only.
 
     All that is wrong is reported at once.
     """
     chosen = convention_named(convention)
-    scores: dict[str, dict[str, Score]] = {one.label: {} for one in contenders}
+    scores: dict[str, dict[str, list[Score]]] = {label: {} for label in files}
     warnings: list[str] = []
     problems: dict[str, None] = {}
     unknown: dict[str, str] = {}
@@ -192,19 +228,35 @@ def _score_all(
         except SeqTrackError as error:
             problems[str(error)] = None
             continue
-        for one in contenders:
+        for label, path in [(one, path) for one in files for path in files[one][name]]:
             try:
-                tracked = read_tracked(video, one.folder, chosen)
-                scores[one.label][name] = score_sequence(tracked, kind, convention)
-                warnings += _length_warning(tracked, chosen)
+                tracked = read_tracked_file(video, path, chosen)
+                score = score_sequence(tracked, kind, convention)
             except SeqTrackError as error:
                 problems[str(error)] = None
+            else:
+                scores[label].setdefault(name, []).append(score)
+                warnings += _length_warning(tracked, chosen)
     if len(unknown) == len(names):
         problems = dict.fromkeys(unknown.values())
     if problems:
         title = f"{dataset.name}: {{}} files cannot be scored"
         raise ResultsError(list_findings(title, list(problems)))
     return scores, tuple(warnings), tuple(unknown)
+
+
+def _combine(rows: Mapping[str, Sequence[Score]], kind: str, convention: str) -> DatasetScore:
+    """The score of a data set from those of all runs on its sequences."""
+    averages = {name: average_runs(scores) for name, scores in rows.items()}
+    total = mean_score([*averages.values()], convention)
+    count = max(map(len, rows.values()))
+    # Toolkits stop repeating a sequence once it repeats itself: its last result is that of the
+    # further runs as well.
+    runs = [
+        mean_score([scores[min(run, len(scores) - 1)] for scores in rows.values()], convention)
+        for run in range(count)
+    ]
+    return DatasetScore(kind, convention, total, averages, tuple(runs) if count > 1 else ())
 
 
 def _length_warning(tracked: TrackedSequence, convention: Convention) -> list[str]:

@@ -117,12 +117,21 @@ Score = OpeScore | OverlapScore
 
 @dataclass(frozen=True, eq=False)
 class DatasetScore:
-    """The score of one tracker on one data set, and of every sequence by name."""
+    """The score of one tracker on one data set.
+
+    Attributes:
+        kind: the protocol.
+        convention: the toolkit's reading of it.
+        total: of the whole data set.
+        sequences: by name; of several runs, their average.
+        runs: the total of each run, where there are several.
+    """
 
     kind: str
     convention: str
     total: Score
     sequences: Mapping[str, Score]
+    runs: tuple[Score, ...] = ()
 
     def sequence_means(self) -> dict[str, float]:
         """Mean over sequences of each headline score in percent (for GOT-10k not the total)."""
@@ -161,14 +170,36 @@ def mean_score(scores: Sequence[Score], convention: str) -> Score:
     ope = [score for score in scores if isinstance(score, OpeScore)]
     if not ope:
         return _pooled([score for score in scores if isinstance(score, OverlapScore)])
+    return _mean_ope(ope, drops_lost(convention))
+
+
+def average_runs(scores: Sequence[Score]) -> Score:
+    """One score for a sequence that was tracked several times.
+
+    Curves are averaged, as PyTracking does with runs; GOT-10k pools the frames of repetitions.
+
+    Raises:
+        DataError: no score.
+    """
+    if not scores:
+        raise DataError("no run to average")
+    if len(scores) == 1:
+        return scores[0]
+    ope = [score for score in scores if isinstance(score, OpeScore)]
+    if ope:
+        return _mean_ope(ope, drop_lost=False)
+    return _pooled([score for score in scores if isinstance(score, OverlapScore)])
+
+
+def drops_lost(convention: str) -> bool:
+    """Whether `convention` leaves curves that are zero throughout out of a data set's mean."""
     chosen = convention_named(convention)
-    drops = isinstance(chosen, OpeConvention) and chosen.drops_lost_sequences
-    return OpeScore(
-        success=_mean_curve([score.success for score in ope], drops),
-        precision=_mean_curve([score.precision for score in ope], drops),
-        norm_precision=_mean_curve([score.norm_precision for score in ope], drops),
-        mean_overlap=float(np.mean([score.mean_overlap for score in ope])),
-    )
+    return isinstance(chosen, OpeConvention) and chosen.drops_lost_sequences
+
+
+def is_lost(curve: np.ndarray) -> bool:
+    """Whether a curve of a sequence is zero throughout, as LaSOT's toolkit tells it."""
+    return bool(curve.sum() <= np.finfo(float).eps)
 
 
 def score_dataset(
@@ -207,6 +238,15 @@ def _overlap_score(overlap: np.ndarray) -> OverlapScore:
     )
 
 
+def _mean_ope(scores: Sequence[OpeScore], drop_lost: bool) -> OpeScore:
+    return OpeScore(
+        success=_mean_curve([score.success for score in scores], drop_lost),
+        precision=_mean_curve([score.precision for score in scores], drop_lost),
+        norm_precision=_mean_curve([score.norm_precision for score in scores], drop_lost),
+        mean_overlap=float(np.mean([score.mean_overlap for score in scores])),
+    )
+
+
 def _pooled(scores: Sequence[OverlapScore]) -> OverlapScore:
     """All frames of all sequences as one: the mean weighted by the number of frames."""
     some = [score for score in scores if score.frames]
@@ -224,5 +264,5 @@ def _pooled(scores: Sequence[OverlapScore]) -> OverlapScore:
 
 def _mean_curve(curves: Sequence[np.ndarray], drop_lost: bool) -> np.ndarray:
     """Mean curve; `drop_lost` leaves out curves that are zero throughout (LaSOT's toolkit)."""
-    kept = [curve for curve in curves if not drop_lost or curve.sum() > np.finfo(float).eps]
+    kept = [curve for curve in curves if not (drop_lost and is_lost(curve))]
     return np.mean(kept or curves, axis=0)

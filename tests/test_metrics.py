@@ -147,6 +147,31 @@ def test_matlab_port_leaves_lost_sequences_out_of_the_mean() -> None:
     assert (ours["OP50"], theirs["OP50"]) == (50, 100)
 
 
+def test_otb_toolkit_repeats_the_last_box_and_calls_empty_truth_precise() -> None:
+    short = track([BOX] * 4, [BOX, BOX])
+    assert ope(short, "otb", "otb_matlab").op50 == 1
+    assert ope(short).op50 == 0.5
+    broken = track([BOX] * 4, [BOX, NAN, (1, 1, -2, 5), BOX])
+    assert ope(broken, "otb", "otb_matlab").op50 == 1
+    empty = track([BOX, EMPTY], [BOX, FAR])
+    assert ope(empty, "otb", "otb_matlab").precision20 == 1
+    assert ope(empty, "otb", "pytracking").precision20 == 0.5
+
+
+def test_port_of_the_otb_toolkit_rounds_errors_of_the_centre() -> None:
+    tracked = track([BOX] * 2, [BOX, (40.00004, 30, 40, 50)])
+    assert ope(tracked, "otb", "otb_python_port").precision20 == 1
+    assert ope(tracked, "otb", "otb_matlab").precision20 == 0.5
+
+
+def test_both_masks_with_both_divisors() -> None:
+    tracked = track([BOX, BOX, (0, 30, 40, 50), EMPTY], [BOX, BOX, FAR, FAR])
+    by_size = ope(tracked, convention="seqtrack_exclude_invalid_frames")
+    by_all = ope(tracked, convention="pytracking_exclude_invalid_frames")
+    assert by_size.op50 == pytest.approx(2 / 3)
+    assert by_all.op50 == 1
+
+
 def test_got10k_toolkit_shortens_the_truth_and_drops_nan() -> None:
     tracked = track([BOX, NAN, BOX, BOX], [BOX, BOX, BOX])
     assert ope(tracked, "uav", "got10k_toolkit_OPE_uav").op50 == 1

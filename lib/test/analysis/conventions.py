@@ -1,4 +1,8 @@
-"""The named choices of scoring: kinds of data sets, and conventions of the toolkits."""
+"""The named choices of scoring: kinds of data sets, and conventions of the toolkits.
+
+A convention is one toolkit's reading of the rules; `docs/scores.md` says in words where they
+differ and which numbers were made with which.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +13,12 @@ import numpy as np
 
 from lib.test.analysis.frames import FrameErrors, TrackedSequence
 from lib.test.analysis.got10k import counted_overlaps
-from lib.test.analysis.ope import got10k_ope_errors, lasot_matlab_errors, pytracking_errors
+from lib.test.analysis.ope import (
+    got10k_ope_errors,
+    lasot_matlab_errors,
+    otb_matlab_errors,
+    pytracking_errors,
+)
 from lib.utils.errors import DataError, SeqTrackError, did_you_mean
 
 KINDS = (
@@ -61,6 +70,14 @@ def _toolkit_ope(skip_nan: bool) -> OpeConvention:
     )
 
 
+def _otb(decimals: int | None) -> OpeConvention:
+    return OpeConvention(
+        partial(otb_matlab_errors, decimals=decimals),
+        accepts_nan=True,
+        short_results="the last box is repeated",
+    )
+
+
 def _toolkit_own(cover: bool | None, bound: bool | None) -> Got10kConvention:
     return Got10kConvention(partial(counted_overlaps, cover=cover, bound=bound))
 
@@ -72,9 +89,14 @@ OPE_CONVENTIONS: Mapping[str, OpeConvention] = MappingProxyType(
         "seqtrack_exclude_invalid_frames": OpeConvention(
             partial(pytracking_errors, valid_only=True)
         ),
+        "pytracking_exclude_invalid_frames": OpeConvention(
+            partial(pytracking_errors, all_positive=True, valid_only=True)
+        ),
         "lasot_matlab_port": OpeConvention(
             lasot_matlab_errors, accepts_nan=True, drops_lost_sequences=True
         ),
+        "otb_matlab": _otb(decimals=None),
+        "otb_python_port": _otb(decimals=4),
         "got10k_toolkit_OPE_otb": _toolkit_ope(skip_nan=False),
         "got10k_toolkit_OPE_nfs": _toolkit_ope(skip_nan=False),
         "got10k_toolkit_OPE_tc128": _toolkit_ope(skip_nan=False),

@@ -5,6 +5,8 @@ results and counts absent frames as misses everywhere; `uav` may mark absence by
 invalid frames as precise; all others share one rule.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from lib.test.analysis.frames import (
@@ -87,23 +89,41 @@ def lasot_matlab_errors(tracked: TrackedSequence, kind: str) -> FrameErrors:
         ResultsError: results shorter than the ground truth, whatever the kind.
         DataError: no flags for kind `lasot`.
     """
-    truth = np.asarray(tracked.ground_truth, dtype=np.float64)
-    predicted = np.asarray(tracked.predicted, dtype=np.float64)
     _check_length(tracked, "lasot")
-    predicted = fit_length(predicted, len(truth))
+    errors = otb_matlab_errors(tracked, kind)
+    visible = _visible(tracked, kind)
+    errors.overlap[~visible] = NO_OVERLAP
+    errors.center[~visible] = errors.normalised[~visible] = MISSED
+    return replace(errors, valid=errors.valid & visible)
+
+
+def otb_matlab_errors(
+    tracked: TrackedSequence, kind: str, *, decimals: int | None = None
+) -> FrameErrors:
+    """The rules of OTB's MATLAB toolkit.
+
+    Missing and invalid predictions repeat the previous one; a frame is valid if x, y, w and h of
+    its ground truth are positive, and precise if it is not; flags of absent targets are ignored.
+
+    Args:
+        tracked: the sequence.
+        kind: not looked at: the toolkit has one rule.
+        decimals: to round errors of the centre to; the port to Python has 4.
+    """
+    truth = np.asarray(tracked.ground_truth, dtype=np.float64)
+    predicted = fit_length(np.asarray(tracked.predicted, dtype=np.float64), len(truth))
     bad = rows_with_nan(predicted) | (predicted[:, 2:] <= 0).any(axis=1)
     predicted = fill_forward(predicted, bad & ~rows_with_nan(truth))
     predicted[0] = truth[0]
-    visible = _visible(tracked, kind)
-    positive = (truth > 0).all(axis=1)
+    positive = np.all(truth > 0, axis=1)
     overlap = pixel_overlap(predicted, truth)
     center = center_distance(predicted, truth)
     normalised = normalised_distance(predicted, truth)
+    if decimals is not None:
+        center = center.round(decimals)
     overlap[~positive] = NO_OVERLAP
     center[~positive] = normalised[~positive] = HIT
-    overlap[~visible] = NO_OVERLAP
-    center[~visible] = normalised[~visible] = MISSED
-    return FrameErrors(overlap, center, normalised, positive & visible, len(truth))
+    return FrameErrors(overlap, center, normalised, positive, len(truth))
 
 
 def got10k_ope_errors(

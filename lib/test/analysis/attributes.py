@@ -46,6 +46,10 @@ MEANINGS: Mapping[str, str] = {
 }
 
 
+class NoAttributesError(DataError):
+    """Nobody says what makes the sequences of a data set hard."""
+
+
 @dataclass(frozen=True)
 class _Published:
     """Attribute files of a benchmark: the meaning of their values, and folders to look in."""
@@ -86,7 +90,8 @@ def read_attributes(dataset: Dataset) -> Attributes:
     """The attributes of the sequences of `dataset`.
 
     Raises:
-        DataError: there are none, or the files are not as they should be.
+        NoAttributesError: there are none.
+        DataError: the files are not as they should be.
     """
     own = Path(dataset.source) / OWN_FILE
     if own.is_file():
@@ -99,7 +104,7 @@ def read_attributes(dataset: Dataset) -> Attributes:
     if set(dataset.sequence_names) <= {row.partition(",")[0] for row in shipped.splitlines()}:
         return _of_table(shipped, _LASOT_FILE, dataset)
     looked = [OWN_FILE, *(f"{folder}/" for folder in published.folders)]
-    raise DataError(
+    raise NoAttributesError(
         f"{dataset.name}: no attributes of its sequences; looked for {', '.join(looked)} in "
         f"{dataset.source} (attributes.csv: a column `sequence`, then a column of 0 and 1 for "
         "every attribute)"

@@ -15,6 +15,8 @@ COMMANDS = {
     "track": ("lib.commands.track", "track targets in a video file, write a video and a table"),
     "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
+    "data": ("lib.commands.data", "check data sets, say where they belong, list them"),
+    "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
 }
 

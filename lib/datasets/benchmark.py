@@ -13,6 +13,7 @@ from lib.datasets.archive import Wanted
 from lib.datasets.archive_tree import DataTree
 from lib.datasets.ground_truth import (
     check_frame_count,
+    is_image,
     order_images,
     read_absence,
     read_cover,
@@ -202,6 +203,9 @@ def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
     layout = find_layout(entry, tree)
     files = layout.files
     annotation = tree.file(files.annotation)
+    others = {one.files.annotation for one in entry.layouts} - {files.annotation}
+    if others and not tree.has_file(files.annotation):
+        raise DataError(f"{annotation}: file not found, nor {' or '.join(sorted(others))}")
     if files.frame_range:
         first, last = read_frame_range(tree.file(files.frame_range))
         entry = replace(entry, first_frame=first, last_frame=last)
@@ -214,14 +218,24 @@ def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
         tree.describe(files.images),
         first_box_only=row.first_box_only,
     )
-    absence = [tree.file(path) for path in files.absence]
-    visible = read_absence(absence, len(boxes))
+    try:
+        visible = read_absence([tree.file(path) for path in files.absence], len(boxes))
+        cover = read_cover(tree.file(files.cover), len(boxes)) if files.cover else None
+    except DataError as error:
+        images = sum(map(is_image, tree.names(files.images)))
+        if images == len(boxes):
+            raise
+        # The flags may be right, and the boxes be too few.
+        raise DataError(
+            f"{error}; {annotation} has {len(boxes)} rows and {tree.describe(files.images)} "
+            f"{images} images"
+        ) from None
     return Sequence(
         name=entry.name,
         frames=_frames(row, entry, tree.images(files.images, names), names),
         ground_truth=boxes,
         visible=visible_where_filled(boxes) if row.zero_means_absent else visible,
-        cover=read_cover(tree.file(files.cover), len(boxes)) if files.cover else None,
+        cover=cover,
         annotation=str(annotation),
     )
 

@@ -153,8 +153,8 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
     Raises:
         ConfigError: a setting is about a data set that the catalog does not know.
     """
-    rows: tuple[Row | TrainingRow, ...] = (*CATALOG, *TRAINING_CATALOG)
-    paths.check_dataset_keys(key for row in rows for key in (row.name, row.folder) if key)
+    keys = (key for row in all_rows() for key in (row.name, row.folder) if key)
+    paths.check_dataset_keys(keys)
     origin = paths.dataset_root_origin(name, folder)
     remedy = (
         f"that place comes from: {origin}; put the data there, or say where it is by "
@@ -162,6 +162,11 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
         f"SEQTRACK_DATA_{name.upper()}, or `datasets: {{{name.lower()}: FOLDER}}` in paths.yaml"
     )
     return Place(paths.dataset_root(name, folder), remedy)
+
+
+def all_rows() -> list[Row | TrainingRow]:
+    """Benchmarks and training sets."""
+    return [*CATALOG, *TRAINING_CATALOG]
 
 
 def find_row(name: str) -> Row | None:

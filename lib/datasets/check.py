@@ -1,0 +1,217 @@
+"""Whether a data set is what it should be: sequences, frames, annotation, flags, readable images.
+
+A check reads all annotation, and of each sequence the first and the last image, because a copy or
+a download that broke off shows there.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as List
+from dataclasses import dataclass
+from functools import partial
+
+from lib.datasets.archive_tree import DataTree
+from lib.datasets.benchmark import (
+    Entry,
+    Row,
+    find_layout,
+    is_there,
+    load_benchmark_sequence,
+)
+from lib.datasets.ground_truth import first_gap, is_image
+from lib.datasets.sequence import Dataset, Sequence
+from lib.utils.errors import DataError, counted
+
+# Called for each sequence when it was looked at.
+Progress = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        name: of the data set.
+        place: where it is.
+        sequences: how many are there, whole or not.
+        expected_sequences: how many it has; None where nobody says.
+        frames: those of the sequences that are whole.
+        expected_frames: how many it has; None where nobody says.
+        findings: what is wrong, a line each that names the file.
+        remarks: what is odd about the data set as it is published.
+    """
+
+    name: str
+    place: str
+    sequences: int
+    expected_sequences: int | None
+    frames: int
+    expected_frames: int | None
+    findings: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
+def check_benchmark(
+    row: Row, tree: DataTree, entries: Mapping[str, Entry], every_image: bool, progress: Progress
+) -> Report:
+    """Look at all sequences of a benchmark.
+
+    Args:
+        row: of the catalog.
+        tree: its files.
+        entries: its sequences, some of which may be missing.
+        every_image: read all images instead of the first and the last of each sequence.
+        progress: is told of each sequence.
+    """
+    findings: list[str] = []
+    remarks = [
+        f"{name}: frame {number} is published broken, as far as known; where it cannot be read, "
+        "the frame before it stands in"
+        for name, number in row.broken_frames
+        if name in entries
+    ]
+    missing: list[Entry] = []
+    frames = 0
+    for entry in entries.values():
+        load = partial(load_benchmark_sequence, row, tree, entries, entry.name)
+        try:
+            if not is_there(entry, tree):
+                missing.append(entry)
+            else:
+                sequence = load()
+                found = _check_sequence(sequence, every_image)
+                if row.first_box_only:
+                    _check_numbers(sequence)
+                remarks += _surplus_images(tree, entry, found)
+                frames += found
+        except DataError as error:
+            findings.append(str(error))
+        progress()
+    findings += _not_listed(row, tree, entries)
+    findings += _missing_sequences(row, tree, entries, missing)
+    expected = expected_frames(row, entries)
+    if not findings and expected not in (None, frames):
+        findings.append(f"{tree.base}: {frames} frames, but {row.name} has {expected}")
+    return Report(
+        name=row.name,
+        place=str(tree.base),
+        sequences=len(entries) - len(missing),
+        expected_sequences=expected_sequences(row, entries),
+        frames=frames,
+        expected_frames=expected,
+        findings=tuple(dict.fromkeys(findings)),  # each file of a damaged archive says the same
+        remarks=tuple(remarks),
+    )
+
+
+def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Report:
+    """Look at all sequences of a data set of which nobody says how many there are."""
+    findings: list[str] = []
+    frames = 0
+    for name in dataset.sequence_names:
+        try:
+            frames += _check_sequence(dataset.load(name), every_image)
+        except DataError as error:
+            findings.append(str(error))
+        progress()
+    return Report(dataset.name, dataset.source, len(dataset), None, frames, None, tuple(findings))
+
+
+def expected_sequences(row: Row, entries: Mapping[str, Entry]) -> int | None:
+    """How many sequences a benchmark has; None where neither a list nor its paper says."""
+    return len(entries) if row.split else row.sequences
+
+
+def expected_frames(row: Row, entries: Mapping[str, Entry]) -> int | None:
+    """How many frames a benchmark has; None where neither a list nor its paper says."""
+    ranges = [(entry.first_frame, entry.last_frame) for entry in entries.values()]
+    known = [last - first + 1 for first, last in ranges if last is not None]
+    return sum(known) if row.split and len(known) == len(ranges) else row.frames
+
+
+def _check_sequence(sequence: Sequence, every_image: bool) -> int:
+    """Number of frames of a sequence whose images can be read and have its first box in them.
+
+    Raises:
+        DataError: an image cannot be read, or it is that of another video.
+    """
+    last = len(sequence) - 1
+    x, y, w, h = sequence.init_box
+    for index in range(len(sequence)) if every_image else sorted({0, last}):
+        height, width = sequence.frames.read(index).shape[:2]
+        if index == 0 and not (x < width and y < height and x + w > 0 and y + h > 0):
+            raise DataError(
+                f"{sequence.annotation}: the first box ({x:g}, {y:g}, {w:g}, {h:g}) lies outside "
+                f"of {sequence.frames.describe(0)} ({width} x {height} pixels); one of them is of "
+                "another video"
+            )
+    return len(sequence)
+
+
+def _check_numbers(sequence: Sequence) -> None:
+    """Refuse frames that are not numbered through, where no ground truth tells how many there are.
+
+    Raises:
+        DataError: naming the first gap.
+    """
+    folder, first = os.path.split(sequence.frames.describe(0))
+    names = [os.path.basename(sequence.frames.describe(i)) for i in range(len(sequence))]
+    gap = first_gap(names)
+    if not gap and re.fullmatch("0*[01]", os.path.splitext(first)[0]) is None:
+        gap = f"; the first image is {first}, and frames are numbered from 0 or 1"
+    if gap:
+        raise DataError(f"{folder}: frames are missing{gap}")
+
+
+def _not_listed(row: Row, tree: DataTree, entries: Mapping[str, Entry]) -> list[str]:
+    """Where annotation files are the list: frames that have none."""
+    if not row.listing.endswith(".txt"):
+        return []
+    findings = []
+    for files in (layout.files for layout in row.layouts):
+        folder = files.images.rpartition("/")[0]
+        for name in tree.list_folders(folder) if tree.has_folder(folder) else ():
+            if name not in entries:
+                annotation = tree.base / files.of(name, {}).annotation
+                findings.append(
+                    f"{annotation}: file not found, though there are frames in "
+                    f"{tree.base / folder / name}"
+                )
+    return findings
+
+
+def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:
+    """A line about images behind the last row of ground truth, if there are any."""
+    layout = find_layout(entry, tree)
+    if not layout.frame_pattern or entry.last_frame is not None or layout.files.frame_range:
+        return []
+    folder = layout.files.images
+    images = sum(map(is_image, tree.names(folder)))
+    if images == frames:
+        return []
+    return [
+        f"{tree.describe(folder)}: {images} images, of which the first {frames} have ground truth; "
+        "the others are not used"
+    ]
+
+
+def _missing_sequences(
+    row: Row, tree: DataTree, entries: Mapping[str, Entry], missing: List[Entry]
+) -> list[str]:
+    """What is wrong with the number of sequences, and the first that is not there."""
+    source = f"download it ({row.homepage}), or unpack the rest"
+    if missing:
+        images = tree.base / missing[0].layouts[0].files.images
+        return [
+            f"{images}: not there; {len(missing)} of the {counted(len(entries), 'sequence')} of "
+            f"{row.name} are missing, the first is {missing[0].name}; {source}"
+        ]
+    expected = expected_sequences(row, entries)
+    if expected is None or expected == len(entries):
+        return []
+    listed = tree.base / (row.list_file or row.listing.partition("*")[0])
+    remedy = source if len(entries) < expected else "move away what does not belong there"
+    return [
+        f"{listed}: {counted(len(entries), 'sequence')}, but {row.name} has {expected}; {remedy}"
+    ]

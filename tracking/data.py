@@ -1,0 +1,10 @@
+"""Data sets: `python tracking/data.py check lasot`, `info`, `list`, `paths --write`."""
+
+import sys
+
+import _path  # noqa: F401  (puts this repository first on sys.path)
+
+from lib.commands.entry import run
+
+if __name__ == "__main__":
+    sys.exit(run("lib.commands.data"))

@@ -26,7 +26,8 @@ MAY_IMPORT = {
 }
 CORE = {"torch", "torchvision", "timm", "cv2", "numpy", "yaml", "pydantic", "tqdm"}
 # Heavy or rarely needed: imported inside the function that needs them.
-LAZY = {"safetensors", "gdown", "requests", "tensorboard"}  # requests: gdown raises its errors
+# requests: gdown raises its errors.
+LAZY = {"safetensors", "gdown", "requests", "tensorboard", "matplotlib"}
 OUTSIDE = {
     "lib.utils": {"numpy", "cv2", "torch"},
     "lib.config": {"yaml", "pydantic", "pydantic_core"},

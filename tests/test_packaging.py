@@ -14,6 +14,7 @@ from lib.commands import entry
 
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
+ASSETS = sorted((ROOT / "lib/test/report/assets").iterdir())
 SPLITS = sorted(p for p in (ROOT / "lib/datasets/splits").iterdir() if p.is_file())
 
 
@@ -46,11 +47,11 @@ def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert code == {name for name in names if name.endswith(".py")}
 
 
-def test_wheel_holds_configurations_and_splits(wheel: Path) -> None:
+def test_wheel_holds_configurations_splits_and_assets(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert EXPERIMENTS
     assert {f"lib/{p.relative_to(ROOT).as_posix()}" for p in EXPERIMENTS} <= names
-    assert {p.relative_to(ROOT).as_posix() for p in SPLITS} <= names
+    assert {p.relative_to(ROOT).as_posix() for p in [*SPLITS, *ASSETS]} <= names
 
 
 def test_unpacked_wheel_finds_its_configurations(wheel: Path, tmp_path: Path) -> None:

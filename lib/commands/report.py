@@ -15,11 +15,13 @@ from lib.test.analysis.attributes import Attributes, NoAttributesError, read_att
 from lib.test.analysis.compare import MAX_LINES, compare
 from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
 from lib.test.analysis.report import format_table
-from lib.test.report.build import DEFAULT_MEGABYTES, Built, Part, build_report
+from lib.test.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
 from lib.test.report.plots import require_matplotlib, write_plots
 from lib.utils.errors import EXIT_OK, ConfigError, counted
 from lib.utils.files import atomic_write_text, check_writable, user_path
 
+# Fewer frames of a sequence than this tell nothing about it.
+_FEW = 4
 _PAGE_SUFFIXES = (".html", ".htm")
 _DESCRIPTION = (
     "Write one page that compares trackers: scores with intervals, curves, a table of the "
@@ -66,10 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--max-mb",
         type=megabytes_argument,
-        default=DEFAULT_MEGABYTES,
         metavar="MB",
-        help=f"size of the page, which decides how many frames it shows (default: "
-        f"{DEFAULT_MEGABYTES:g})",
+        help="size of the page, which decides how many frames it shows (default: "
+        f"{DEFAULT_MEGABYTES:g} for up to {DEFAULT_SEQUENCES} sequences, more for more)",
     )
     add(
         "--link-frames",
@@ -153,6 +154,13 @@ def _tell(parts: Sequence[Part], built: Built, page: Path) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     if len(warnings) > MAX_LINES:
         print(f"warning: {len(warnings) - MAX_LINES} more like these", file=sys.stderr)
+    sequences = sum(len(figures["sequences"]) for figures in built.figures)
+    if built.pictures < _FEW * sequences < _FEW * built.frames:
+        say(
+            f"warning: the page shows {counted(built.pictures, 'frame')} of "
+            f"{counted(sequences, 'sequence')}; --max-mb gives it more, --link-frames shows all",
+            error=True,
+        )
     for part in parts:
         print(format_table(part.comparison))
     size = page.stat().st_size / 1e6

@@ -29,7 +29,10 @@ from lib.test.report.series import (
 from lib.test.report.summary import dataset_tree
 from lib.utils.errors import ResultsError
 
-DEFAULT_MEGABYTES = 14.0
+# What a page of up to so many sequences takes by default; with more it grows, up to a limit.
+DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, MOST_MEGABYTES = 14.0, 30, 100.0
+# Between two words about how far the pictures are.
+_TELL_EVERY = 20
 # Characters kept free, for what is only known when the page is written.
 _SLACK = 20_000
 _STEPS = {
@@ -91,7 +94,7 @@ def build_report(
     title: str,
     parts: Sequence[Part],
     page_folder: Path,
-    megabytes: float = DEFAULT_MEGABYTES,
+    megabytes: float | None = None,
     link_frames: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Built:
@@ -101,9 +104,10 @@ def build_report(
         title: of the page.
         parts: the data sets.
         page_folder: where the page will lie; linked frames are named relative to it.
-        megabytes: what the page may have; figures of frames go first, pictures get the rest.
+        megabytes: what the page may have, `default_megabytes` by default; figures of frames go
+            first, pictures get the rest.
         link_frames: link the image files instead of embedding a sample of them.
-        tell: is told of each data set and of the pictures as they are begun.
+        tell: is told how far it is.
 
     Raises:
         ResultsError: result files are missing or malformed.
@@ -119,9 +123,11 @@ def build_report(
         trees.append(tree)
         clips += found
     report = {"title": title, "version": __version__, "datasets": trees, "steps": _STEPS}
-    tell("choosing pictures")
+    if megabytes is None:
+        megabytes = default_megabytes(len(clips))
     used = len(build_page(title, report, [(one.block, one.content) for one in clips])) + _SLACK
-    samples = _samples(clips, int(megabytes * 1e6) - used, page_folder if link_frames else None)
+    link_to = page_folder if link_frames else None
+    samples = _samples(clips, int(megabytes * 1e6) - used, link_to, tell)
     blocks = []
     for clip in clips:
         sample = samples[clip.block]
@@ -132,6 +138,16 @@ def build_report(
     frames = sum(len(clip.video) for clip in clips)
     page = build_page(title, report, blocks)
     return Built(page, tuple(trees), shown, frames, tuple(problems))
+
+
+def default_megabytes(sequences: int) -> float:
+    """The size of a page that nobody gave one.
+
+    Example:
+        >>> [default_megabytes(count) for count in (5, 30, 60, 280)]
+        [14.0, 14.0, 28.0, 100.0]
+    """
+    return min(MOST_MEGABYTES, DEFAULT_MEGABYTES * max(1.0, sequences / DEFAULT_SEQUENCES))
 
 
 def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_Clip]]:
@@ -195,13 +211,16 @@ def _source(contender: Contender) -> dict[str, str]:
     return {key: value for key, value in known.items() if value}
 
 
-def _samples(clips: Sequence[_Clip], budget: int, link_to: Path | None) -> dict[str, Sample]:
+def _samples(
+    clips: Sequence[_Clip], budget: int, link_to: Path | None, tell: Callable[[str], None]
+) -> dict[str, Sample]:
     """Pictures of every sequence; what a short one leaves over goes to the longer ones.
 
     Args:
         clips: the sequences.
         budget: characters for all embedded pictures together.
         link_to: folder of the page, to link files where there are any; None to embed.
+        tell: is told how far it is.
     """
     samples: dict[str, Sample] = {}
     if link_to is not None:
@@ -212,6 +231,8 @@ def _samples(clips: Sequence[_Clip], budget: int, link_to: Path | None) -> dict[
         (clip for clip in clips if clip.block not in samples), key=lambda clip: len(clip.video)
     )
     for number, clip in enumerate(waiting):
+        if number % _TELL_EVERY == 0:
+            tell(f"choosing pictures: sequence {number + 1} of {len(waiting)}")
         share = max(0, budget) // (len(waiting) - number)
         order = picture_order(len(clip.video), clip.segments)
         samples[clip.block] = embedded_sample(clip.video.frames, order, share)

@@ -28,7 +28,7 @@ async function showSequence() {
   } catch (error) {
     const old = typeof DecompressionStream === "undefined";
     byId("player").replaceChildren(el("p", { class: "prose" }, old
-      ? "This browser is too old to unpack the frames; one of 2023 or later can."
+      ? "This browser is too old to unpack the frames; one of 2024 or later can."
       : `The frames of ${row.name} cannot be read: ${error.message}`));
   }
   byId("player").removeAttribute("aria-busy");

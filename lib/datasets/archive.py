@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.datasets.archive_directory import ENTRY, FolderFiles, list_archive
 from lib.datasets.ground_truth import is_image
 from lib.utils.errors import DataError
 from lib.utils.image_io import decode_rgb
@@ -27,16 +28,6 @@ _HEADER_START = b"PK\x03\x04"
 _ENCRYPTED = 1
 # Larger than any frame or annotation; an archive that claims more is not read into memory.
 _LARGEST = 1 << 28
-_ENTRY = np.dtype(
-    [
-        ("offset", "<i8"),
-        ("packed", "<i8"),
-        ("size", "<i8"),
-        ("crc", "<u4"),
-        ("method", "<u2"),
-        ("flags", "<u2"),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -91,8 +82,8 @@ class ZipMember:
                 f"{self}: packed by method {method}, and only stored or deflated files can be read "
                 f"in place; unpack {self.archive}"
             )
-        if size > _LARGEST:
-            raise DataError(f"{self}: {size} bytes are no frame and no annotation")
+        if max(size, packed) > _LARGEST:
+            raise DataError(f"{self}: {max(size, packed)} bytes are no frame and no annotation")
         data = self._packed(offset, packed)
         if method == zipfile.ZIP_DEFLATED:
             try:
@@ -153,14 +144,17 @@ class ZipFolder:
     Args:
         archive: the zip file.
         inside: the folder's path in it.
-        files: by name, what the archive's directory says of them.
+        files: what the archive's directory says of them. Of two equal names the last counts, as
+            with every unpacker.
     """
 
-    def __init__(self, archive: Path, inside: str, files: Mapping[str, zipfile.ZipInfo]) -> None:
+    def __init__(self, archive: Path, inside: str, files: FolderFiles) -> None:
+        rows = {name: row for row, name in enumerate(files.names)}
+        entries = np.frombuffer(bytes(files.rows), ENTRY)
         self.archive = archive
         self.inside = inside
-        self.names = tuple(files)
-        self._entries = np.array([_entry(info) for info in files.values()], dtype=_ENTRY)
+        self.names = tuple(rows)
+        self._entries = entries if len(rows) == len(entries) else entries[list(rows.values())]
 
     def member(self, name: str) -> ZipMember | None:
         """The file called `name`, if there is one."""
@@ -186,14 +180,20 @@ def read_archive(path: Path, above: tuple[str, ...], wanted: Wanted) -> dict[str
 
     Args:
         path: the zip file.
-        above: names of the folders that it lies in, from the data set's root on.
+        above: names of the folders that it lies in, from the data set's folder on.
         wanted: what the data set is made of.
 
     Raises:
         DataError: it is not a zip archive, or is damaged.
     """
-    folders = _list_archive(path)
-    place = _place(folders, above, path.stem, wanted)
+    folders = {
+        inside: files
+        for inside, files in list_archive(path).items()
+        # Paths that lead out of the archive belong to no data set.
+        if not {"..", "", "__MACOSX"} & set(_parts(inside))
+    }
+    names = {inside: files.names for inside, files in folders.items()}
+    place = _place(names, above, path.stem, wanted)
     if place is None:
         return {}
     added, dropped = place
@@ -208,32 +208,8 @@ def read_archive(path: Path, above: tuple[str, ...], wanted: Wanted) -> dict[str
     return found
 
 
-def _list_archive(path: Path) -> dict[str, dict[str, zipfile.ZipInfo]]:
-    """What the archive's directory says, by folder and name.
-
-    Of two equal names the last counts, as with every unpacker. Paths that lead out of the archive
-    belong to no data set.
-    """
-    try:
-        with zipfile.ZipFile(path) as opened:
-            infos = opened.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a zip archive ({error}); download it again, or move it away"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    folders: dict[str, dict[str, zipfile.ZipInfo]] = {}
-    for info in infos:
-        # Some programs on Windows write their own separator.
-        inside, _, name = info.filename.replace("\\", "/").rpartition("/")
-        if name and not {"..", "", "__MACOSX"} & set(_parts(inside)):
-            folders.setdefault(inside, {})[name] = info
-    return folders
-
-
 def _place(
-    folders: Mapping[str, Mapping[str, object]], above: tuple[str, ...], stem: str, wanted: Wanted
+    folders: Mapping[str, Sequence[str]], above: tuple[str, ...], stem: str, wanted: Wanted
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
     """Which folders to put before the paths of an archive, and which to take off them.
 
@@ -266,14 +242,3 @@ def _parts(folder: str) -> tuple[str, ...]:
 
 def _joined(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
-
-
-def _entry(info: zipfile.ZipInfo) -> tuple[int, int, int, int, int, int]:
-    return (
-        info.header_offset,
-        info.compress_size,
-        info.file_size,
-        info.CRC,
-        info.compress_type,
-        info.flag_bits,
-    )

@@ -3,6 +3,7 @@
 import fnmatch
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lib.datasets.annotations import TextFile
@@ -162,7 +163,12 @@ class DataTree:
 
     def _open(self, archive: Path) -> dict[str, ZipFolder]:
         if archive not in self._opened:
-            inside = archive.is_relative_to(self.root) and archive != self.root
-            above = archive.relative_to(self.root).parts[:-1] if inside else ()
-            self._opened[archive] = read_archive(archive, above, self._wanted)
+            above: tuple[str, ...] = ()
+            wanted = self._wanted
+            if archive.is_relative_to(self.base) and archive != self.base:
+                # What lies in the part's folder is of that part, whatever it is called.
+                wanted, above = replace(wanted, part=""), archive.relative_to(self.base).parts[:-1]
+            elif archive.is_relative_to(self.root) and archive != self.root:
+                above = archive.relative_to(self.root).parts[:-1]
+            self._opened[archive] = read_archive(archive, above, wanted)
         return self._opened[archive]

@@ -117,7 +117,7 @@ class Opened:
         self.page.locator("#timeline").scroll_into_view_if_needed()
         timeline = self.page.locator("#timeline").bounding_box()
         cursor = self.page.locator("#timeline [data-cursor] line").bounding_box()
-        start, end = timeline["x"] + 38, timeline["x"] + timeline["width"] - 10
+        start, end = timeline["x"] + 44, timeline["x"] + timeline["width"] - 10
         height = timeline["y"] + 60
         self.page.mouse.move(cursor["x"], height)
         self.page.mouse.down()
@@ -255,6 +255,8 @@ def test_a_tracker_is_switched_off_everywhere_and_on_again(opened: Opened) -> No
     assert seen() == set(parts)
     opened.page.keyboard.press("1")
     assert opened.box(0) is None and seen() == set(parts)
+    opened.page.keyboard.press("2")
+    assert seen() == set() and opened.box(None) is not None, "only the ground truth is left"
 
 
 def test_a_plot_says_its_values(opened: Opened) -> None:
@@ -290,6 +292,9 @@ def test_the_keyboard_does_it_all(opened: Opened) -> None:
     page.keyboard.press("Shift+ArrowRight")
     assert opened.frame() == 11
     page.keyboard.press("ArrowLeft")
+    assert opened.frame() == 10
+    page.keyboard.press("PageUp")
+    page.keyboard.press("PageDown")
     assert opened.frame() == 10
     page.keyboard.press("End")
     assert opened.frame() == FRAMES - 1

@@ -1,6 +1,7 @@
 """`report.py`: one file, what it says about itself, and how wrong input ends."""
 
 import builtins
+import json
 import re
 import subprocess
 import sys
@@ -70,6 +71,12 @@ def test_a_small_page_has_fewer_pictures(world: World) -> None:
     assert all(1 <= count < FRAMES for count in shown)
 
 
+def test_a_page_without_room_for_pictures_is_written_and_says_so(world: World, capsys) -> None:
+    assert report(world, "--max-mb", "0.01") == 0
+    assert "warning: the page shows 0 frames of 2 sequences; --max-mb" in capsys.readouterr().err
+    assert blocks_of(page_of(world))["s0-0"]["pictures"] == []
+
+
 def test_frames_are_linked_from_where_the_page_lies(world: World) -> None:
     assert report(world, "--link-frames") == 0
     page = page_of(world)
@@ -122,6 +129,16 @@ def test_plots_for_papers(world: World, capsys) -> None:
     assert "6 plots" in capsys.readouterr().out
     assert report(world, "--plots", str(plots)) == 0
     assert (plots / "videos_success.pdf").read_bytes() == pdf
+
+
+def test_tables_beside_the_page(world: World, capsys) -> None:
+    tables = world.root / "tables"
+    assert report(world, "--tables", str(tables)) == 0
+    rows = (tables / "videos.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[1].startswith("videos,good,(all),")
+    scores = json.loads((tables / "videos.json").read_text(encoding="utf-8"))["videos"]
+    assert set(scores) == {"good", "other/default"}
+    assert f"tables in {tables}" in capsys.readouterr().out
 
 
 def test_plots_of_names_that_look_like_formulas(world: World) -> None:

@@ -12,9 +12,9 @@ from lib.config.paths import resolve_paths
 from lib.datasets.catalog import dataset_names
 from lib.datasets.sequence import Dataset
 from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES, compare
+from lib.test.analysis.compare import MAX_LINES, Comparison, compare
 from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
-from lib.test.analysis.report import format_table
+from lib.test.analysis.report import format_table, to_csv, to_json
 from lib.test.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
 from lib.test.report.plots import require_matplotlib, write_plots
 from lib.utils.errors import EXIT_OK, ConfigError, counted
@@ -22,6 +22,7 @@ from lib.utils.files import atomic_write_text, check_writable, user_path
 
 # Fewer frames of a sequence than this tell nothing about it.
 _FEW = 4
+_TABLES = {"csv": to_csv, "json": to_json}
 _PAGE_SUFFIXES = (".html", ".htm")
 _DESCRIPTION = (
     "Write one page that compares trackers: scores with intervals, curves, a table of the "
@@ -78,6 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="link the image files of all frames; the page then needs them where they are",
     )
     add("--plots", metavar="DIR", help="also write the plots there, as PNG and PDF for papers")
+    add("--tables", metavar="DIR", help="also write the scores there, as CSV and JSON")
     add("--runid", type=count, help="the results of <config>_%%03d")
     add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
     add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
@@ -103,10 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.protocol is not None:
         check_kind(args.protocol)
     page = _page_file(args.out)
-    plots = user_path(args.plots, "--plots") if args.plots else None
+    plots = _folder(args.plots, "--plots")
     if plots:
         require_matplotlib()
-        check_writable(plots)
+    tables = _folder(args.tables, "--tables")
     names = _which_trackers(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     parts = []
@@ -122,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if plots:
         count_written = sum(len(write_plots(tree, plots)) for tree in built.figures)
         print(f"written: {counted(count_written, 'plot')} in {plots}")
+    if tables:
+        count_written = sum(len(_write_tables(part.comparison, tables)) for part in parts)
+        print(f"written: {counted(count_written, 'table')} in {tables}")
     return EXIT_OK
 
 
@@ -134,6 +139,24 @@ def _page_file(text: str) -> Path:
         raise ConfigError(f"--out {text}: a folder is called so already")
     check_writable(page.parent)
     return page
+
+
+def _folder(text: str | None, option: str) -> Path | None:
+    """A folder that files will go to, which must be writable."""
+    if text is None:
+        return None
+    folder = user_path(text, option)
+    check_writable(folder)
+    return folder
+
+
+def _write_tables(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write the scores of a data set in every format; returns the files."""
+    written = []
+    for suffix, form in _TABLES.items():
+        written.append(folder / f"{comparison.dataset}.{suffix}")
+        atomic_write_text(written[-1], form(comparison))
+    return written
 
 
 def _attributes(dataset: Dataset) -> Attributes | None:

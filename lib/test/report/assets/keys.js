@@ -31,6 +31,8 @@ function onKey(event) {
   let action = ACTIONS[key];
   if (event.shiftKey && key === "ArrowLeft") action = () => stepFrame(-10);
   if (event.shiftKey && key === "ArrowRight") action = () => stepFrame(10);
+  if (target.id === "timeline" && key === "PageUp") action = () => stepFrame(10);
+  if (target.id === "timeline" && key === "PageDown") action = () => stepFrame(-10);
   if (/^[1-9]$/.test(key) && Number(key) <= trackers().length) action = () => toggleTracker(Number(key) - 1);
   // Home, End and space scroll the page unless one is at the player.
   const atPlayer = target.closest("#player") || target.closest("#list");

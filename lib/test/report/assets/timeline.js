@@ -1,6 +1,6 @@
 // Overlap and confidence along the frames, and the cursor that is dragged over them.
 
-const TIME = { left: 38, right: 10, top: 15, overlap: 92, gap: 20, confidence: 38, ticks: 11, bottom: 18 };
+const TIME = { left: 44, right: 10, top: 15, overlap: 92, gap: 20, confidence: 38, ticks: 11, bottom: 18 };
 
 function makeTimeline(row, clip) {
   const node = svg("svg", {
@@ -79,7 +79,7 @@ function timeAxes(view) {
 }
 
 function axisName(text, y) {
-  return svg("text", { x: 11, y, "text-anchor": "middle", transform: `rotate(-90 11 ${y})` }, text);
+  return svg("text", { x: 10, y, "text-anchor": "middle", transform: `rotate(-90 10 ${y})` }, text);
 }
 
 // Frames with a number below them: the first, the last, and round ones between.

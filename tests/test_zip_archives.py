@@ -423,3 +423,17 @@ def test_data_before_the_archive_does_not_shift_it(tmp_path: Path) -> None:
     archive.write_bytes(b"#!/bin/sh\n" * 20 + archive.read_bytes())
     sequence = open_dataset("lasot", paths_of(tmp_path)).load("airplane-1")
     assert sequence.frames.read(4).mean() == pytest.approx(40, abs=1)
+
+
+def test_check_names_a_damaged_archive_of_one_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    WRITERS["trackingnet"](tmp_path)
+    root = tmp_path / "trackingnet/TEST"
+    archive = pack(root / "zips/-abc_0.zip", root / "frames/-abc_0")
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    assert run("lib.commands.data", ["check", "trackingnet", "--data_dir", str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert out.count("zips/-abc_0.zip: cannot be read as a zip archive") == 1
+    assert "sequences: 2 of 511" in out

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass
-from functools import partial
 
 from lib.datasets.archive_tree import DataTree
 from lib.datasets.benchmark import (
@@ -65,31 +64,24 @@ def check_benchmark(
         progress: is told of each sequence.
     """
     findings: list[str] = []
-    remarks = [
-        f"{name}: frame {number} is published broken, as far as known; where it cannot be read, "
-        "the frame before it stands in"
-        for name, number in row.broken_frames
-        if name in entries
-    ]
+    remarks = _known_to_be_broken(row, entries)
     missing: list[Entry] = []
     frames = 0
     for entry in entries.values():
-        load = partial(load_benchmark_sequence, row, tree, entries, entry.name)
         try:
-            if not is_there(entry, tree):
-                missing.append(entry)
-            else:
-                sequence = load()
-                found = _check_sequence(sequence, every_image)
+            if is_there(entry, tree):
+                sequence = load_benchmark_sequence(row, tree, entries, entry.name)
+                _check_images(sequence, every_image)
                 if row.first_box_only:
                     _check_numbers(sequence)
-                remarks += _surplus_images(tree, entry, found)
-                frames += found
+                remarks += _surplus_images(tree, entry, len(sequence))
+                frames += len(sequence)
+            else:
+                missing.append(entry)
         except DataError as error:
             findings.append(str(error))
         progress()
-    findings += _not_listed(row, tree, entries)
-    findings += _missing_sequences(row, tree, entries, missing)
+    findings += _not_listed(row, tree, entries) + _missing(row, tree, entries, missing)
     expected = expected_frames(row, entries)
     if not findings and expected not in (None, frames):
         findings.append(f"{tree.base}: {frames} frames, but {row.name} has {expected}")
@@ -111,7 +103,9 @@ def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Rep
     frames = 0
     for name in dataset.sequence_names:
         try:
-            frames += _check_sequence(dataset.load(name), every_image)
+            sequence = dataset.load(name)
+            _check_images(sequence, every_image)
+            frames += len(sequence)
         except DataError as error:
             findings.append(str(error))
         progress()
@@ -130,8 +124,8 @@ def expected_frames(row: Row, entries: Mapping[str, Entry]) -> int | None:
     return sum(known) if row.split and len(known) == len(ranges) else row.frames
 
 
-def _check_sequence(sequence: Sequence, every_image: bool) -> int:
-    """Number of frames of a sequence whose images can be read and have its first box in them.
+def _check_images(sequence: Sequence, every_image: bool) -> None:
+    """Refuse images that cannot be read, or that do not have the first box in them.
 
     Raises:
         DataError: an image cannot be read, or it is that of another video.
@@ -146,7 +140,6 @@ def _check_sequence(sequence: Sequence, every_image: bool) -> int:
                 f"of {sequence.frames.describe(0)} ({width} x {height} pixels); one of them is of "
                 "another video"
             )
-    return len(sequence)
 
 
 def _check_numbers(sequence: Sequence) -> None:
@@ -171,14 +164,27 @@ def _not_listed(row: Row, tree: DataTree, entries: Mapping[str, Entry]) -> list[
     findings = []
     for files in (layout.files for layout in row.layouts):
         folder = files.images.rpartition("/")[0]
-        for name in tree.list_folders(folder) if tree.has_folder(folder) else ():
-            if name not in entries:
-                annotation = tree.base / files.of(name, {}).annotation
-                findings.append(
-                    f"{annotation}: file not found, though there are frames in "
-                    f"{tree.base / folder / name}"
-                )
+        try:
+            names = tree.list_folders(folder)
+        except DataError as error:
+            findings.append(str(error))
+            continue
+        findings += [
+            f"{tree.base / files.of(name, {}).annotation}: file not found, though there are frames "
+            f"in {tree.base / folder / name}"
+            for name in names
+            if name not in entries
+        ]
     return findings
+
+
+def _known_to_be_broken(row: Row, entries: Mapping[str, Entry]) -> list[str]:
+    return [
+        f"{name}: frame {number} is published broken, as far as known; where it cannot be read, "
+        "the frame before it stands in"
+        for name, number in row.broken_frames
+        if name in entries
+    ]
 
 
 def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:
@@ -196,7 +202,7 @@ def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:
     ]
 
 
-def _missing_sequences(
+def _missing(
     row: Row, tree: DataTree, entries: Mapping[str, Entry], missing: List[Entry]
 ) -> list[str]:
     """What is wrong with the number of sequences, and the first that is not there."""

@@ -8,6 +8,7 @@ import pytest
 
 from lib.datasets.benchmark import list_entries, open_tree
 from lib.datasets.catalog import CATALOG, open_dataset
+from lib.datasets.check import expected_frames
 from lib.datasets.sequence import FrameSource
 from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError
@@ -205,6 +206,41 @@ def test_otb_rows_are_the_published_ones(tmp_path: Path) -> None:
         assert entry.layouts[0].frame_pattern % 7 == f"{7:0{digits}d}.{suffix}"
     frames = [entry.last_frame - entry.first_frame + 1 for entry in entries.values()]
     assert sum(frames) == 59035  # the number of annotated frames of OTB100
+
+
+@pytest.mark.parametrize("name", ["nfs", "uav"])
+def test_ranges_are_the_published_ones(tmp_path: Path, name: str) -> None:
+    row = next(row for row in CATALOG if row.name == name)
+    entries = list_entries(row, open_tree(row, tmp_path))
+    assert list(entries) == [row[0] for row in PUBLISHED[name]]
+    for one, images, first, last, digits, suffix, annotation, omit, _ in PUBLISHED[name]:
+        entry = entries[one]
+        assert SequenceFiles(images, annotation) in [layout.files for layout in entry.layouts]
+        assert (entry.first_frame, entry.last_frame, entry.omit) == (first, last, omit)
+        assert {layout.frame_pattern % 7 for layout in entry.layouts} == {
+            f"{7:0{digits}d}.{suffix}"
+        }
+
+
+def test_seqtrack_form_of_nfs_is_named_as_by_the_reference(tmp_path: Path) -> None:
+    row = next(row for row in CATALOG if row.name == "nfs")
+    entry = list_entries(row, open_tree(row, tmp_path))["nfs_MachLoop_jet"]
+    folder = "MachLoop_jet/30/MachLoop_jet"
+    assert entry.layouts[0].files == SequenceFiles(folder, f"{folder}_pytracking.txt")
+
+
+def test_lasot_extension_list_is_the_published_one(tmp_path: Path) -> None:
+    row = next(row for row in CATALOG if row.name == "lasot_extension_subset")
+    names = list(list_entries(row, open_tree(row, tmp_path)))
+    assert names == PUBLISHED["lasot_extension_subset"]
+
+
+def test_uav_frames_are_as_many_as_the_paper_says(tmp_path: Path) -> None:
+    totals = {}
+    for name in ("uav", "uav20l"):
+        row = next(row for row in CATALOG if row.name == name)
+        totals[name] = expected_frames(row, list_entries(row, open_tree(row, tmp_path)))
+    assert totals == {"uav": 112578, "uav20l": 58670}
 
 
 @pytest.mark.parametrize(

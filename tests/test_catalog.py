@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import CATALOG, dataset_names, open_dataset
+from lib.test.analysis.compare import SERVER_SCORED
+from lib.test.analysis.conventions import KINDS
 from lib.utils.errors import ConfigError, DataError
 from tests.dataset_files import (
     make_otb,
@@ -55,6 +58,39 @@ def test_names_that_others_rely_on(
     assert dataset.update_key == update_key
     assert dataset.protocol == protocol
     assert dataset.source.startswith(str(tmp_path))
+
+
+def test_results_lie_where_other_tools_expect_them() -> None:
+    """The folders of the reference; it has none for tc128, and nothing at all for the last ones."""
+    assert {row.name: row.results_folder for row in CATALOG if row.folder} == {
+        "lasot": "lasot",
+        "lasot_extension_subset": "lasot_extension_subset",
+        "got10k_val": "got10k_val",  # not "got10k": another part, of other sequences
+        "got10k_test": "got10k",
+        "trackingnet": "trackingnet",
+        "tnl2k": "tnl2k",
+        "nfs": "nfs",
+        "uav": "uav",
+        "uav20l": "uav20l",
+        "otb": "otb",
+        "tc128": "tc128",
+        "tc128ce": "tc128ce",
+        "avist": "avist",
+        "itb": "itb",
+        "vasttrack": "vasttrack",
+    }
+
+
+def test_every_protocol_is_known_to_the_scores() -> None:
+    unknown = {row.protocol for row in CATALOG} - set(KINDS)
+    assert unknown == set(SERVER_SCORED)
+
+
+def test_intervals_of_the_reference_are_found_by_name() -> None:
+    """TEST.UPDATE_INTERVALS has a key for these; a row of another name would get DEFAULT's."""
+    keys = {row.name.upper() for row in CATALOG}
+    intervals = set(load_config("seqtrack_b256").test.update_intervals)
+    assert intervals - keys == {"DEFAULT", "VOT20", "VOT21", "VOT22"}
 
 
 def test_synthetic_needs_no_files(tmp_path: Path) -> None:

@@ -16,7 +16,10 @@ from lib.config.paths import resolve_paths
 from lib.datasets.catalog import dataset_names
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md", "docs/training.md", "docs/tiny.md")
+DOCUMENTS = (
+    *("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+)
 
 
 def code_blocks(document: str, language: str) -> Iterator[str]:

@@ -34,7 +34,7 @@ def benchmark_facts(row: Row, place: Place | None) -> str:
         facts.insert(0, ("also called", ", ".join(row.aliases)))
     siblings = [one.name for one in TRAINING_CATALOG if one.folder == row.folder]
     configs = _shipped()
-    facts += _trained_by(siblings, configs) if row.folder else []
+    facts += _trained_by(siblings, configs)
     facts += _update_intervals(row.name.upper(), configs)
     return _lines(row.name, facts)
 

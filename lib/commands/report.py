@@ -6,15 +6,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.commands.analyze import _contender, _open_all, _which_trackers
-from lib.commands.entry import count, parser, say
+from lib.commands.contenders import (
+    add_result_arguments,
+    check_rules,
+    chosen_results,
+    contenders_on,
+    open_all,
+)
+from lib.commands.entry import parser, say
 from lib.config.paths import resolve_paths
-from lib.datasets.catalog import dataset_names
 from lib.datasets.sequence import Dataset
 from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES, Comparison, compare
-from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
-from lib.test.analysis.report import format_table, to_csv, to_json
+from lib.test.analysis.compare import MAX_LINES, compare
+from lib.test.analysis.export import documents
+from lib.test.analysis.findings import work_out
+from lib.test.analysis.report import format_table
 from lib.test.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
 from lib.test.report.plots import require_matplotlib, write_plots
 from lib.utils.errors import EXIT_OK, ConfigError, counted
@@ -22,7 +28,6 @@ from lib.utils.files import atomic_write_text, check_writable, user_path
 
 # Fewer frames of a sequence than this tell nothing about it.
 _FEW = 4
-_TABLES = {"csv": to_csv, "json": to_json}
 _PAGE_SUFFIXES = (".html", ".htm")
 _DESCRIPTION = (
     "Write one page that compares trackers: scores with intervals, curves, a table of the "
@@ -44,26 +49,8 @@ def megabytes_argument(text: str) -> float:
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
     p = parser("report.py", _DESCRIPTION)
+    add_result_arguments(p)
     add = p.add_argument
-    add("tracker", nargs="?", help="with the next argument, one more result to show")
-    add("config_name", nargs="?", metavar="config", help="configuration of that tracker")
-    add(
-        "--config",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="results to compare: a configuration of seqtrack, or TRACKER/NAME",
-    )
-    add(
-        "--dataset",
-        "--dataset_name",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="DATASET",
-        help=f"{', '.join(dataset_names())}, or a folder of sequences; several go on one page",
-    )
     add("--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
     add("--title", help="of the page (default: the trackers and data sets)")
     add(
@@ -79,17 +66,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="link the image files of all frames; the page then needs them where they are",
     )
     add("--plots", metavar="DIR", help="also write the plots there, as PNG and PDF for papers")
-    add("--tables", metavar="DIR", help="also write the scores there, as CSV and JSON")
-    add("--runid", type=count, help="the results of <config>_%%03d")
-    add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
-    add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
     add(
-        "--skip-missing",
-        action="store_true",
-        help="leave out, for all trackers, sequences that lack a result file of one (exit code 0)",
+        "--tables", metavar="DIR", help="also write the scores there, as CSV, JSON, Markdown, LaTeX"
     )
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of checkpoints, test and logs")
     return p
 
 
@@ -100,20 +79,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         SeqTrackError: wrong input, or results that are missing or malformed; nothing is written.
     """
     args = build_parser().parse_args(argv)
-    if args.convention is not None:
-        convention_named(args.convention)
-    if args.protocol is not None:
-        check_kind(args.protocol)
+    check_rules(args)
     page = _page_file(args.out)
     plots = _folder(args.plots, "--plots")
     if plots:
         require_matplotlib()
     tables = _folder(args.tables, "--tables")
-    names = _which_trackers(args)
+    chosen = chosen_results(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     parts = []
-    for typed, dataset in _open_all(args.dataset, paths).items():
-        contenders = [_contender(one, dataset, typed, args.runid, paths) for one in names]
+    for typed, dataset in open_all(args.dataset, paths).items():
+        contenders = contenders_on(chosen, dataset, typed, args.runid, paths)
         comparison = compare(dataset, contenders, args.protocol, args.convention, args.skip_missing)
         parts.append(Part(dataset, contenders, comparison, _attributes(dataset)))
     built = build_report(
@@ -125,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count_written = sum(len(write_plots(tree, plots)) for tree in built.figures)
         print(f"written: {counted(count_written, 'plot')} in {plots}")
     if tables:
-        count_written = sum(len(_write_tables(part.comparison, tables)) for part in parts)
+        count_written = sum(len(_write_tables(part, tables)) for part in parts)
         print(f"written: {counted(count_written, 'table')} in {tables}")
     return EXIT_OK
 
@@ -150,12 +126,12 @@ def _folder(text: str | None, option: str) -> Path | None:
     return folder
 
 
-def _write_tables(comparison: Comparison, folder: Path) -> list[Path]:
+def _write_tables(part: Part, folder: Path) -> list[Path]:
     """Write the scores of a data set in every format; returns the files."""
     written = []
-    for suffix, form in _TABLES.items():
-        written.append(folder / f"{comparison.dataset}.{suffix}")
-        atomic_write_text(written[-1], form(comparison))
+    for suffix, text in documents(work_out(part.comparison, part.attributes)).items():
+        written.append(folder / f"{part.comparison.dataset}{suffix}")
+        atomic_write_text(written[-1], text)
     return written
 
 

@@ -40,11 +40,13 @@ class Contender:
         label: unique in the comparison.
         folder: of its result files, in a form that `ResultFiles` knows.
         more_runs: folders of further runs, averaged with the first.
+        config: the configuration of seqtrack that made them, '' for any other tracker.
     """
 
     label: str
     folder: Path
     more_runs: tuple[Path, ...] = ()
+    config: str = ""
 
     @property
     def folders(self) -> tuple[Path, ...]:

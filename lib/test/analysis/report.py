@@ -1,92 +1,174 @@
-"""Scores as an aligned table, CSV and JSON."""
+"""What a comparison says, as tables for people."""
 
-import csv
-import io
-import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import islice
 
+from lib.test.analysis.attributes import MEANINGS
+from lib.test.analysis.certainty import metric_names, run_spread
 from lib.test.analysis.compare import Comparison
-from lib.test.analysis.metrics import DatasetScore
+from lib.test.analysis.conventions import default_convention
+from lib.test.analysis.findings import Findings
+from lib.test.analysis.statistics import LEVEL, SAMPLES, Interval
+from lib.test.analysis.tables import UNKNOWN, Table, as_text, best_cells
+from lib.utils.errors import counted
 
-ALL_SEQUENCES = "(all)"
 _DECIMALS = 2
-_STORED_DECIMALS = 6
+_LEVEL = f"{100 * LEVEL:g}%"
 
 
 def format_table(comparison: Comparison) -> str:
     """The headline scores in percent, one line per tracker, the best value of a column marked."""
-    rows = {label: score.total.percentages() for label, score in comparison.scores.items()}
-    keys = list(next(iter(rows.values())))
-    best = {key: _best([row[key] for row in rows.values()]) for key in keys}
-    cells = [["tracker", *(f"{key} " for key in keys)]]
-    for label, row in rows.items():
-        marks = ["*" if best[key] == _shown(row[key]) else " " for key in keys]
-        cells.append([label, *(_shown(row[key]) + m for key, m in zip(keys, marks, strict=True))])
-    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in cells
-    ]
-    return "\n".join([_title(comparison), *lines])
+    return as_text(score_table(comparison)).rstrip("\n")
 
 
-def to_csv(comparison: Comparison) -> str:
-    """One line per tracker and sequence, percent; the sequence `(all)` is the data set's score."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    first = next(iter(comparison.scores.values()))
-    keys = list(first.total.percentages())
-    writer.writerow(["dataset", "tracker", "sequence", *keys])
+def tables(findings: Findings, top: int) -> Iterator[Table]:
+    """All tables of a comparison, the scores first.
+
+    Args:
+        findings: what there is to say.
+        top: how many sequences to name that make the difference between two trackers.
+    """
+    yield score_table(findings.comparison)
+    yield interval_table(findings)
+    if any(score.runs for score in findings.comparison.scores.values()):
+        yield run_table(findings)
+    if findings.differences:
+        yield difference_table(findings)
+        if top:
+            yield from (sequence_table(findings, other, top) for other in findings.differences)
+    if findings.attributes is not None:
+        yield attribute_table(findings)
+    if findings.published is not None:
+        yield published_table(findings)
+
+
+def score_table(comparison: Comparison) -> Table:
+    """The headline scores in percent, one line per tracker, the best value of a column marked."""
+    rows = tuple(
+        (label, *map(_shown, score.total.percentages().values()))
+        for label, score in comparison.scores.items()
+    )
+    best = best_cells(rows) if len(rows) > 1 else frozenset()
+    metrics = metric_names(next(iter(comparison.scores.values())))
+    return Table(_title(comparison), ("tracker", *metrics), rows, best)
+
+
+def interval_table(findings: Findings) -> Table:
+    """Confidence intervals of the headline scores in percent."""
+    rows = tuple(
+        (label, *(_range(row[metric]) for metric in findings.metrics))
+        for label, row in findings.intervals.items()
+    )
+    return Table(
+        f"{findings.comparison.dataset}: {_LEVEL} intervals "
+        f"(bootstrap over sequences, {SAMPLES:,} draws)",
+        ("tracker", *findings.metrics),
+        rows,
+    )
+
+
+def run_table(findings: Findings) -> Table:
+    """The headline scores of trackers with several runs, and how far the runs spread."""
+    rows = []
+    for label, score in findings.comparison.scores.items():
+        for run, total in enumerate(score.runs, start=1):
+            rows.append((f"{label}: run {run}", *map(_shown, total.percentages().values())))
+        if score.runs:
+            spreads = (run_spread(score, metric)[1] for metric in findings.metrics)
+            rows.append((f"{label}: deviation", *map(_shown, spreads)))
+    return Table(
+        f"{findings.comparison.dataset}: single runs and their standard deviation, percent",
+        ("run", *findings.metrics),
+        tuple(rows),
+    )
+
+
+def difference_table(findings: Findings) -> Table:
+    """Whether the first tracker differs from each of the others in the score that ranks them."""
+    metric = findings.metrics[0]
+    rows = []
+    for other, found in findings.differences.items():
+        test = found.test
+        cells = (f"{test.difference:+.2f}", _range(test.interval, "+"), f"{test.p_value:.4f}")
+        rows.append((f"{findings.first} - {other}", *cells))
+    return Table(
+        f"{findings.comparison.dataset}: differences in {metric} (paired bootstrap over sequences)",
+        ("trackers", metric, f"{_LEVEL} interval", "p"),
+        tuple(rows),
+    )
+
+
+def sequence_table(findings: Findings, other: str, top: int) -> Table:
+    """The sequences that make most of the difference between the first tracker and another."""
+    found = findings.differences[other]
+    rows = tuple(
+        (one.sequence, _shown(one.first), _shown(one.second), f"{one.share:+.2f}")
+        for one in islice((one for one in found.sequences if one.share), top)
+    )
+    return Table(
+        f"{findings.comparison.dataset}: sequences that make the difference of "
+        f"{found.test.difference:+.2f} in {findings.metrics[0]}",
+        ("sequence", findings.first, other, "points"),
+        rows,
+    )
+
+
+def attribute_table(findings: Findings) -> Table:
+    """The ranking score on the sequences of each attribute, the best tracker marked."""
+    metric = findings.metrics[0]
+    scored = findings.comparison.scores[findings.first].sequences
+    rows = []
+    for attribute in findings.by_attribute[findings.first]:
+        with_it = findings.attributes.sequences(attribute) if findings.attributes else ()
+        count = len([name for name in with_it if name in scored])
+        name = " ".join(filter(None, (attribute, MEANINGS.get(attribute))))
+        found = (row[attribute].percentages()[metric] for row in findings.by_attribute.values())
+        rows.append((f"{name} ({count})", *map(_shown, found)))
+    several = len(findings.by_attribute) > 1
+    return Table(
+        f"{findings.comparison.dataset}: {metric} by attribute (number of sequences), percent",
+        ("attribute", *findings.by_attribute),
+        tuple(rows),
+        best_cells(rows, along_rows=True) if several else frozenset(),
+    )
+
+
+def published_table(findings: Findings) -> Table:
+    """The ranking score beside the model zoo's number."""
+    comparison, metric = findings.comparison, findings.metrics[0]
+    published = findings.published or {}
+    rows = []
     for label, score in comparison.scores.items():
-        for name, one in {ALL_SEQUENCES: score.total, **score.sequences}.items():
-            values = [_stored(value) for value in one.percentages().values()]
-            writer.writerow([comparison.dataset, label, name, *values])
-    return stream.getvalue()
-
-
-def to_json(comparison: Comparison) -> str:
-    """`{dataset: {tracker: {"AUC": percent, …, "sequences": {name: {…}}}}}`; no score is null."""
-    trackers = {label: _as_tree(comparison, score) for label, score in comparison.scores.items()}
-    return json.dumps({comparison.dataset: trackers}, indent=2, allow_nan=False) + "\n"
-
-
-def _as_tree(comparison: Comparison, score: DatasetScore) -> dict[str, object]:
-    return {
-        **_stored_all(score.total.percentages()),
-        "protocol": comparison.kind,
-        "convention": comparison.convention,
-        "left_out": list(comparison.left_out),
-        "sequences": {
-            name: _stored_all(one.percentages()) for name, one in score.sequences.items()
-        },
-    }
+        here = score.total.percentages()[metric]
+        other = (UNKNOWN, UNKNOWN)
+        if label in published:
+            other = (f"{published[label]:.1f}", f"{here - published[label]:+.2f}")
+        rows.append((label, _shown(here), *other))
+    note = "" if published else "; none is published for these trackers on this data set"
+    if default_convention(comparison.kind) != comparison.convention:
+        note += f"; {comparison.convention} is not the convention of published numbers"
+    return Table(
+        f"{comparison.dataset}: {metric} beside the published number{note}",
+        ("tracker", "here", "published", "delta"),
+        tuple(rows),
+    )
 
 
 def _title(comparison: Comparison) -> str:
     count = len(next(iter(comparison.scores.values())).sequences)
     left_out = f" ({len(comparison.left_out)} left out)" if comparison.left_out else ""
-    marked = ", * best" if len(comparison.scores) > 1 else ""
-    noun = "sequence" if count == 1 else "sequences"
     return (
-        f"{comparison.dataset}: {count} {noun}{left_out}, protocol {comparison.kind}, "
-        f"convention {comparison.convention}, percent{marked}"
+        f"{comparison.dataset}: {counted(count, 'sequence')}{left_out}, protocol "
+        f"{comparison.kind}, convention {comparison.convention}, percent"
     )
 
 
-def _best(values: list[float]) -> str:
-    """The best value as shown, so that what looks equal is marked alike; '' without rivals."""
-    known = [value for value in values if not math.isnan(value)]
-    return _shown(max(known)) if known and len(values) > 1 else ""
-
-
 def _shown(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.{_DECIMALS}f}"
+    return UNKNOWN if math.isnan(value) else f"{value:.{_DECIMALS}f}"
 
 
-def _stored(value: float) -> float | None:
-    return None if math.isnan(value) else round(value, _STORED_DECIMALS)
-
-
-def _stored_all(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {key: _stored(value) for key, value in values.items()}
+def _range(interval: Interval, sign: str = "") -> str:
+    if not interval.known:
+        return UNKNOWN
+    return f"[{interval.low:{sign}.{_DECIMALS}f}, {interval.high:{sign}.{_DECIMALS}f}]"

@@ -1,0 +1,243 @@
+"""From the arguments of the scoring commands to the folders of raw results they are about."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.commands.entry import count
+from lib.config.paths import Paths
+from lib.datasets.catalog import dataset_names, find_row, open_dataset
+from lib.datasets.sequence import Dataset
+from lib.test.analysis.compare import Contender
+from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
+from lib.test.analysis.result_files import results_below
+from lib.utils.errors import ConfigError, ResultsError, did_you_mean
+from lib.utils.files import user_path
+
+DEFAULT_TRACKER = "seqtrack"
+
+
+@dataclass(frozen=True)
+class OwnResults:
+    """Results in our tree, by tracker and configuration."""
+
+    tracker: str
+    config: str
+
+
+@dataclass(frozen=True)
+class OtherResults:
+    """Results of any tracker in a folder that the user named."""
+
+    label: str
+    folder: Path
+
+
+Chosen = OwnResults | OtherResults
+
+
+def add_result_arguments(p: argparse.ArgumentParser) -> None:
+    """What to compare, on which data, by which rules: the same for every scoring command."""
+    add = p.add_argument
+    add("tracker", nargs="?", help="with the next argument, one more result to score")
+    add("config_name", nargs="?", metavar="config", help="configuration of that tracker")
+    add(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="results to compare: a configuration of seqtrack, or TRACKER/NAME",
+    )
+    add(
+        "--results",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FOLDER",
+        help="raw results of another tracker: <sequence>.txt, <sequence>/<sequence>_001.txt, or "
+        "such files in a folder for each data set; separated by commas, tabs or spaces",
+    )
+    add(
+        "--dataset",
+        "--dataset_name",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DATASET",
+        help=f"{', '.join(dataset_names())}, or a folder of sequences; several are taken in turn",
+    )
+    add(
+        "--runid",
+        nargs="+",
+        action="extend",
+        type=count,
+        default=[],
+        metavar="N",
+        help="the results of <config>_%%03d; several runs are averaged",
+    )
+    add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
+    add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
+    add(
+        "--skip-missing",
+        action="store_true",
+        help="leave out, for all trackers, sequences that lack a result file of one (exit code 0)",
+    )
+    add("--data_dir", help="root of the data sets")
+    add("--save_dir", help="root of checkpoints, test and logs")
+
+
+def check_rules(args: argparse.Namespace) -> None:
+    """Refuse a protocol or convention that does not exist, before anything is read.
+
+    Raises:
+        SeqTrackError: naming those that do.
+    """
+    if args.convention is not None:
+        convention_named(args.convention)
+    if args.protocol is not None:
+        check_kind(args.protocol)
+
+
+def chosen_results(args: argparse.Namespace) -> list[Chosen]:
+    """Every result that the arguments name, each once, in their order.
+
+    Raises:
+        ConfigError: nothing is named, or something cannot be a name.
+    """
+    if args.tracker and not args.config_name:
+        raise ConfigError(
+            f"{args.tracker!r} alone names no results; "
+            f"write --config {args.tracker}, or tracker and configuration"
+        )
+    chosen: list[Chosen] = [OwnResults(args.tracker, args.config_name)] if args.tracker else []
+    chosen += [_own_results(name) for name in args.config]
+    chosen += [_other_results(text) for text in args.results]
+    if not chosen:
+        raise ConfigError(
+            "nothing to score is given; for example --config seqtrack_b256, "
+            "or --results OSTrack=path/to/its/results"
+        )
+    return list(dict.fromkeys(chosen))
+
+
+def open_all(names: Sequence[str], paths: Paths) -> dict[str, Dataset]:
+    """Open all data sets, by what was typed, before the first is scored: a typo costs nothing.
+
+    Raises:
+        ConfigError: none is given, or two have the same name.
+        DataError: one cannot be opened.
+    """
+    if not names:
+        raise ConfigError("no data set is given; for example --dataset lasot")
+    datasets: dict[str, Dataset] = {}
+    for typed in dict.fromkeys(names):
+        dataset = open_dataset(typed, paths)
+        for other in datasets.values():
+            if other.name == dataset.name:
+                raise ConfigError(
+                    f"two data sets are called {dataset.name!r} ({other.source} and "
+                    f"{dataset.source}); score them one after the other, with --out"
+                )
+        datasets[typed] = dataset
+    return datasets
+
+
+def contenders_on(
+    chosen: Sequence[Chosen], dataset: Dataset, typed: str, runids: Sequence[int], paths: Paths
+) -> list[Contender]:
+    """Where the results of all trackers on a data set lie.
+
+    Args:
+        chosen: the trackers.
+        dataset: opened.
+        typed: what the user calls it, for advice.
+        runids: of runs to average; without any, the results without a number.
+        paths: the settings.
+
+    Raises:
+        ResultsError: there are no results of one of them.
+        ConfigError: two would be called the same.
+    """
+    found = [
+        _own_contender(one, dataset, typed, runids, paths)
+        if isinstance(one, OwnResults)
+        else _other_contender(one, dataset)
+        for one in chosen
+    ]
+    for i, one in enumerate(found):
+        if one.label in [other.label for other in found[:i]]:
+            raise ConfigError(
+                f"two results are called {one.label!r}; name one otherwise, as in "
+                "--results mine=FOLDER"
+            )
+    return found
+
+
+def _own_results(name: str) -> OwnResults:
+    if name.endswith((".yaml", ".yml")):
+        return OwnResults(DEFAULT_TRACKER, Path(name).stem)
+    parts = name.split("/")
+    if len(parts) > 2 or not all(parts) or {".", ".."} & set(parts):
+        raise ConfigError(
+            f"--config {name!r} names no results; write a configuration, "
+            "TRACKER/CONFIGURATION such as static_box/default, or --results NAME=FOLDER"
+        )
+    return OwnResults(parts[0], parts[1]) if len(parts) == 2 else OwnResults(DEFAULT_TRACKER, name)
+
+
+def _other_results(text: str) -> OtherResults:
+    label, equals, folder = text.partition("=")
+    if not (label.strip() and equals and folder) or not label.isprintable():
+        raise ConfigError(f"--results {text!r}: write NAME=FOLDER, such as OSTrack=raw/ostrack")
+    return OtherResults(label.strip(), user_path(folder, "--results"))
+
+
+def _other_contender(one: OtherResults, dataset: Dataset) -> Contender:
+    row = find_row(dataset.name)
+    names = (row.folder, *row.aliases) if row else ()
+    return Contender(one.label, results_below(one.folder, dataset, names), config=one.label)
+
+
+def _own_contender(
+    one: OwnResults, dataset: Dataset, typed: str, runids: Sequence[int], paths: Paths
+) -> Contender:
+    ids: list[int | None] = [*dict.fromkeys(runids)] or [None]
+    folders = [
+        paths.dataset_results_dir(one.tracker, one.config, dataset.results_folder, runid)
+        for runid in ids
+    ]
+    run = folders[0].parent.name if len(ids) == 1 else f"{one.config} ({len(ids)} runs)"
+    label = run if one.tracker == DEFAULT_TRACKER else f"{one.tracker}/{run}"
+    for folder, runid in zip(folders, ids, strict=True):
+        if not folder.is_dir():
+            raise ResultsError(
+                f"{folder}: no results of {label} on {dataset.name}"
+                f"{_advice(folder, one, typed, runid)}"
+            )
+    config = one.config if one.tracker == DEFAULT_TRACKER else ""
+    return Contender(label, folders[0], tuple(folders[1:]), config)
+
+
+def _advice(folder: Path, one: OwnResults, typed: str, runid: int | None) -> str:
+    """What may have been meant by the name of results that are not there, or how to make them."""
+    trackers = folder.parents[2]
+    if (trackers / one.config).is_dir() and one.tracker == DEFAULT_TRACKER:
+        names = ", ".join(f"{one.config}/{name}" for name in _subfolders(trackers / one.config))
+        return f"; {one.config} is a tracker, write {names}"
+    if runid is not None and folder.parent.with_name(one.config).is_dir():
+        return f"; there are results of {one.config} without --runid"
+    if not folder.parent.is_dir() and (
+        hint := did_you_mean(one.config, _subfolders(folder.parents[1]))
+    ):
+        return hint
+    run = "" if runid is None else f" --runid {runid}"
+    return (
+        f"; make them with `python tracking/test.py {one.tracker} {one.config} "
+        f"--dataset {typed}{run}`, or give the folder above `test` as --save_dir"
+    )
+
+
+def _subfolders(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir()) if folder.is_dir() else []

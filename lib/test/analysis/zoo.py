@@ -1,0 +1,226 @@
+"""The model zoo's table, from whatever lies in the trees, and what would fill its empty cells.
+
+A cell is scored here where the ground truth is public. The scores of evaluation servers are typed
+into `scores.yaml` in the save folder (see `published`). The EAO of VOT2020 can be typed there
+too, or is read from `external/vot20/seqtrack/scores.json`:
+
+    {"seqtrack_b256": {"eao": 0.291}, "seqtrack_b256_ar": {"eao": 0.52}}
+
+where a tracker is called as in the workspace, `_ar` with Alpha-Refine.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.config.paths import Paths
+from lib.datasets.catalog import find_row, open_dataset
+from lib.datasets.sequence import Dataset
+from lib.test.analysis.certainty import metric_names
+from lib.test.analysis.compare import Comparison, Contender, compare
+from lib.test.analysis.published import (
+    COLUMNS,
+    MODELS,
+    Column,
+    Origin,
+    Scores,
+    read_scores,
+    scores_file,
+)
+from lib.test.analysis.zoo_commands import Remedies
+from lib.test.evaluation.results import RUN_FILE
+from lib.utils.errors import DataError, ResultsError, SeqTrackError
+
+HERE, DOWNLOADED = "here", "raw results"
+_TRACKER = "seqtrack"
+_VOT_FILE = Path("external/vot20/seqtrack/scores.json")
+_VOT_TRACKERS = {"vot2020_bbox": "{}", "vot2020_mask": "{}_ar"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table.
+
+    Attributes:
+        value: percent; None for an empty cell.
+        note: where the value is from, or why there is none.
+        remedy: how to fill an empty cell: a command, and what is left to do by hand.
+        failed: whether there are results which cannot be scored.
+    """
+
+    value: float | None = None
+    note: str = ""
+    remedy: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """The table and what is beside it.
+
+    Attributes:
+        cells: by configuration (without `_got`) and key of the column.
+        beside: our results compared with downloaded ones, where both are there.
+    """
+
+    cells: Mapping[tuple[str, str], Cell]
+    beside: tuple[tuple[str, Comparison], ...]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Folders of results of one configuration on one data set.
+
+    Attributes:
+        here: made by this project, one for each run.
+        downloaded: others, such as the published raw results.
+    """
+
+    here: tuple[Path, ...]
+    downloaded: Path | None
+
+    @property
+    def contenders(self) -> list[Contender]:
+        """Ours first."""
+        found = [Contender(HERE, self.here[0], self.here[1:])] if self.here else []
+        return found + ([Contender(DOWNLOADED, self.downloaded)] if self.downloaded else [])
+
+
+def make_zoo(paths: Paths, remedies: Remedies, elsewhere: Path | None = None) -> Zoo:
+    """Fill the table.
+
+    Args:
+        paths: the trees.
+        remedies: words for what is missing.
+        elsewhere: another tree of raw results, to put beside ours.
+
+    Raises:
+        SeqTrackError: a file of scores is malformed.
+    """
+    typed_file, vot_file = scores_file(paths), paths.save_dir / _VOT_FILE
+    typed = read_scores(typed_file) if typed_file.is_file() else {}
+    votes = _read_vot(vot_file)
+    cells: dict[tuple[str, str], Cell] = {}
+    beside: list[tuple[str, Comparison]] = []
+    for column in COLUMNS:
+        dataset = _open(column, paths) if column.origin is Origin.HERE else None
+        for model in MODELS.values():
+            config = model + column.suffix
+            if column.key in typed.get(config, {}):
+                cell = Cell(typed[config][column.key], f"typed into {typed_file.name}")
+            elif column.origin is Origin.VOT:
+                cell = _vot_cell(column, config, votes, vot_file, remedies)
+            elif column.origin is Origin.SERVER:
+                cell = _server_cell(column, config, paths, remedies)
+            else:
+                sources = find_sources(config, column.key, paths, elsewhere)
+                cell, comparison = _scored_cell(column, config, sources, dataset, remedies)
+                beside += [(config, comparison)] if comparison else []
+            cells[model, column.key] = cell
+    return Zoo(cells, tuple(beside))
+
+
+def find_sources(config: str, data_set: str, paths: Paths, elsewhere: Path | None) -> Sources:
+    """Where results of a configuration lie, told apart by the `run.json` that ours have."""
+    row = find_row(data_set)
+    folder = row.results_folder if row else data_set
+    plain = paths.dataset_results_dir(_TRACKER, config, folder)
+    numbered = [
+        one / folder
+        for one in _subfolders(plain.parents[1])
+        if re.fullmatch(re.escape(config) + r"_\d{3}", one.name) and _has_results(one / folder)
+    ]
+    ours = (plain / RUN_FILE).is_file() and _has_results(plain)
+    others = [plain] if not ours else []
+    if elsewhere is not None:
+        tree = elsewhere / "test" / "tracking_results" / _TRACKER
+        others += [elsewhere / config / folder, tree / config / folder]
+    downloaded = next(filter(_has_results, others), None)
+    return Sources((plain,) if ours else tuple(numbered), downloaded)
+
+
+def _scored_cell(
+    column: Column,
+    config: str,
+    sources: Sources,
+    dataset: Dataset | DataError | None,
+    remedies: Remedies,
+) -> tuple[Cell, Comparison | None]:
+    """The cell, and the comparison of ours with downloaded results where both are there."""
+    contenders = sources.contenders
+    if not contenders:
+        return Cell(note="no results", remedy=remedies.track(config, column.key)), None
+    if not isinstance(dataset, Dataset):
+        return Cell(note=f"no ground truth: {dataset}", remedy=remedies.check(column.key)), None
+    try:
+        comparison = compare(dataset, contenders)
+    except SeqTrackError as error:
+        if len(contenders) > 1:
+            # Whatever is wrong with one of them, the other may be sound.
+            for single in (Sources(sources.here, None), Sources((), sources.downloaded)):
+                cell, _ = _scored_cell(column, config, single, dataset, remedies)
+                if cell.value is not None:
+                    return cell, None
+        reason = str(error).splitlines()[0].rstrip(":")
+        remedy = remedies.track(config, column.key)
+        return Cell(note=reason, remedy=remedy, failed=True), None
+    score = comparison.scores[contenders[0].label]
+    value = score.total.percentages()[metric_names(score)[0]]
+    note = "scored here" if sources.here else f"scored here, from raw results without {RUN_FILE}"
+    if comparison.warnings:
+        note += f"; {len(comparison.warnings)} files of the wrong length"
+    return Cell(value, note), comparison if len(contenders) > 1 else None
+
+
+def _server_cell(column: Column, config: str, paths: Paths, remedies: Remedies) -> Cell:
+    row = find_row(column.key)
+    folder = row.results_folder if row else column.key
+    tracked = _has_results(paths.dataset_results_dir(_TRACKER, config, folder))
+    note = "no score of the server yet" if tracked else "no results"
+    return Cell(note=note, remedy=remedies.submit(config, column.key, tracked))
+
+
+def _vot_cell(column: Column, config: str, votes: Scores, file: Path, remedies: Remedies) -> Cell:
+    tracker = _VOT_TRACKERS[column.key].format(config)
+    if tracker in votes:
+        return Cell(100 * votes[tracker]["eao"], f"from {_VOT_FILE}")
+    return Cell(note="no EAO", remedy=remedies.vote(tracker, config, column.key, file))
+
+
+def _read_vot(path: Path) -> Scores:
+    """EAO by tracker, as fractions; nothing where there is no file."""
+    if not path.is_file():
+        return {}
+    form = 'expected {"seqtrack_b256": {"eao": 0.291}, …}'
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ResultsError(f"{path}{line}: cannot be read as JSON; {form}") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: holds no trackers; {form}")
+    for tracker, row in content.items():
+        eao = row.get("eao") if isinstance(row, dict) else None
+        if isinstance(eao, bool) or not isinstance(eao, int | float) or not 0 <= eao <= 1:
+            raise ResultsError(f"{path}: {tracker}: eao is {eao!r}, not a fraction; {form}")
+    return content
+
+
+def _open(column: Column, paths: Paths) -> Dataset | DataError:
+    """The data set, or why it cannot be opened."""
+    try:
+        return open_dataset(column.key, paths)
+    except DataError as error:
+        return error
+
+
+def _has_results(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    return any(one.suffix == ".txt" or one.is_dir() for one in folder.iterdir())
+
+
+def _subfolders(folder: Path) -> Sequence[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []

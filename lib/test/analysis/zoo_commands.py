@@ -1,0 +1,70 @@
+"""The commands that fill an empty cell of the model zoo's table."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.config.paths import Paths
+from lib.datasets.catalog import find_row
+from lib.test.analysis.published import scores_file
+
+# What `pack_submission.py` calls them.
+_SERVERS = {"got10k_test": "got10k", "trackingnet": "trackingnet"}
+
+
+@dataclass(frozen=True)
+class Remedies:
+    """Says what to do, with the folders that the user works in.
+
+    Attributes:
+        paths: the trees, to see which weights are there.
+        data_dir: the option as it was given, or None.
+        save_dir: the option as it was given, or None.
+    """
+
+    paths: Paths
+    data_dir: str | None = None
+    save_dir: str | None = None
+
+    def track(self, config: str, data_set: str) -> str:
+        """Make raw results, which goes on where it stopped before."""
+        command = f"python tracking/test.py --config {config} --dataset {data_set}"
+        return self._weights(config) + command + self._options(data=True)
+
+    def check(self, data_set: str) -> str:
+        """Find out what a data set lacks."""
+        root = f" --data_dir {shlex.quote(self.data_dir)}" if self.data_dir else ""
+        return f"python tracking/data.py check {data_set}{root}"
+
+    def submit(self, config: str, data_set: str, tracked: bool) -> str:
+        """Have an evaluation server score what is or will be tracked."""
+        server, row = _SERVERS[data_set], find_row(data_set)
+        page = row.homepage if row else "its server"
+        first = "" if tracked else f"{self.track(config, data_set)} && "
+        pack = f"python scripts/pack_submission.py {server} --config {config}"
+        return (
+            f"{first}{pack}{self._options(data=True)}; then submit the zip at {page} and write "
+            f"the score to {scores_file(self.paths)}: `{config}: {{{data_set}: 70.0}}`"
+        )
+
+    def vote(self, tracker: str, config: str, column: str, file: Path) -> str:
+        """Have VOT's toolkit measure the EAO."""
+        workspace = shlex.quote(str(file.parent))
+        return (
+            f"vot evaluate --workspace {workspace} {tracker} && "
+            f"vot analysis --workspace {workspace} {tracker} --format json; then write the EAO to "
+            f'{file}: {{"{tracker}": {{"eao": 0.3}}}}, or to {scores_file(self.paths)}: '
+            f"`{config}: {{{column}: 30.0}}`"
+        )
+
+    def _weights(self, config: str) -> str:
+        """The command that fetches the weights, where there are none."""
+        folders = self.paths.checkpoint_dirs(config)
+        if any(found for folder in folders for found in folder.glob("SEQTRACK*.pth.tar")):
+            return ""
+        return f"python scripts/download_checkpoints.py {config}{self._options(data=False)} && "
+
+    def _options(self, data: bool) -> str:
+        given = [("--data_dir", self.data_dir)] if data else []
+        given.append(("--save_dir", self.save_dir))
+        return "".join(f" {name} {shlex.quote(value)}" for name, value in given if value)

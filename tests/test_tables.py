@@ -1,0 +1,69 @@
+"""Tables in every format."""
+
+import csv
+import io
+
+import pytest
+
+from lib.test.analysis.tables import Table, as_csv, as_latex, as_markdown, as_text, best_cells
+
+ROWS = (("seqtrack_b256", "71.50", "-"), ("a|b & 5%", "9.50", "80.00"))
+TABLE = Table("title: percent", ("tracker", "AUC", "P"), ROWS, frozenset({(0, 1), (1, 2)}))
+
+
+def test_text_is_aligned_and_marks_the_best() -> None:
+    assert as_text(TABLE).splitlines() == [
+        "title: percent, * best",
+        "tracker          AUC       P",
+        "seqtrack_b256  71.50*      -",
+        "a|b & 5%        9.50   80.00*",
+    ]
+
+
+def test_nothing_is_marked_where_nothing_is_compared() -> None:
+    plain = Table("title", ("tracker", "AUC"), (("a", "1.00"),))
+    assert as_text(plain) == "title\ntracker   AUC\na        1.00\n"
+    assert "**" not in as_markdown(plain) and "textbf" not in as_latex(plain)
+
+
+def test_markdown_escapes_what_would_end_a_cell() -> None:
+    lines = as_markdown(TABLE).splitlines()
+    assert lines[0] == "title: percent"
+    assert lines[2:] == [
+        "| tracker | AUC | P |",
+        "| --- | ---: | ---: |",
+        "| seqtrack_b256 | **71.50** | - |",
+        r"| a\|b & 5% | 9.50 | **80.00** |",
+    ]
+
+
+def test_latex_escapes_what_it_would_read_as_commands() -> None:
+    text = as_latex(TABLE)
+    assert r"seqtrack\_b256 & \textbf{71.50} & - \\" in text
+    assert r"a|b \& 5\% & 9.50 & \textbf{80.00} \\" in text
+    assert text.count(r"\hline") == 3
+    assert r"\begin{tabular}{lrr}" in text and r"\end{tabular}" in text
+    special = Table("t", ("x",), ((r"\ { } ~ ^ # $ ±",),))
+    assert r"\textbackslash{} \{ \} \textasciitilde{} \textasciicircum{} \# \$ $\pm$" in as_latex(
+        special
+    )
+
+
+def test_csv_reads_back() -> None:
+    table = Table("t", ("tracker", "AUC"), (('with, "quotes"', "1.00"),))
+    assert list(csv.reader(io.StringIO(as_csv(table)))) == [
+        ["tracker", "AUC"],
+        ['with, "quotes"', "1.00"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("along_rows", "expected"),
+    [
+        pytest.param(False, {(0, 1), (1, 1), (1, 2)}, id="columns, a tie marked twice"),
+        pytest.param(True, {(0, 2), (1, 2), (2, 1)}, id="rows"),
+    ],
+)
+def test_best_cells(along_rows: bool, expected: set) -> None:
+    rows = [("a", "10.00", "20.00"), ("b", "10.00", "90.00"), ("c", "9.99", "-")]
+    assert best_cells(rows, along_rows) == expected

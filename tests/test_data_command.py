@@ -198,7 +198,8 @@ def test_most_of_a_data_set_missing_is_one_finding(data: Data, tmp_path: Path) -
     assert tree.image in findings[0] and "frame not found" in findings[0]
     assert "277 of the 280 sequences of lasot are missing, the first is airplane-13" in findings[1]
     assert "lasot/airplane/airplane-13/img: not there" in findings[1]
-    assert "stonybrook" in findings[1]
+    assert "what to do: take what is named from http" in findings[2]
+    assert "stonybrook" in findings[2]
 
 
 def test_frames_are_counted_against_the_known_number(

@@ -437,3 +437,13 @@ def test_check_names_a_damaged_archive_of_one_sequence(
     out = capsys.readouterr().out
     assert out.count("zips/-abc_0.zip: cannot be read as a zip archive") == 1
     assert "sequences: 2 of 511" in out
+
+
+def test_check_of_a_damaged_archive_in_the_folders_stead(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    WRITERS["got10k_val"](tmp_path)
+    archive = pack(tmp_path / "got10k.zip", tmp_path / "got10k")
+    archive.write_bytes(archive.read_bytes()[:500])
+    assert run("lib.commands.data", ["check", "got10k_val", "--data_dir", str(tmp_path)]) == 1
+    assert "got10k.zip: cannot be read as a zip archive" in capsys.readouterr().out

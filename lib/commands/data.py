@@ -16,7 +16,7 @@ from lib.commands.data_facts import (
 )
 from lib.commands.entry import parser, positive, say
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.benchmark import Row
+from lib.datasets.benchmark import Row, open_tree
 from lib.datasets.catalog import (
     CATALOG,
     TRAINING_CATALOG,
@@ -122,12 +122,21 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
 
 
 def _check_benchmark(row: Row, place: Place, every_image: bool) -> Report:
-    if not place.root.exists():
-        open_benchmark(row, place)  # an archive in its stead, or an error that says where to put it
     try:
         tree, entries = open_benchmark(row, place)
     except DataError as error:
-        return Report(row.name, str(place.root), 0, row.sequences, 0, row.frames, (str(error),))
+        if not open_tree(row, place.root).exists:
+            raise
+        return Report(
+            name=row.name,
+            place=str(place.root),
+            sequences=0,
+            expected_sequences=number_of_sequences(row),
+            frames=0,
+            expected_frames=row.frames,
+            findings=(str(error),),
+            remedy=f"`data info {row.name}` shows where each file belongs",
+        )
     with _bar(len(entries)) as bar:
         return check_benchmark(row, tree, entries, every_image, bar.update)
 
@@ -164,6 +173,7 @@ def _tell(report: Report, args: argparse.Namespace) -> None:
         say(f"  - {finding}")
     if (more := len(report.findings) - args.show) > 0:
         say(f"  - and {more} more; --show {len(report.findings)} prints them all")
+    say(f"  what to do: {report.remedy}")
 
 
 def _count(found: int, expected: int | None) -> str:

@@ -38,6 +38,7 @@ class Report:
         frames: those of the sequences that are whole.
         expected_frames: how many it has; None where nobody says.
         findings: what is wrong, a line each that names the file.
+        remedy: what to do about it.
         remarks: what is odd about the data set as it is published.
     """
 
@@ -48,6 +49,7 @@ class Report:
     frames: int
     expected_frames: int | None
     findings: tuple[str, ...]
+    remedy: str
     remarks: tuple[str, ...] = ()
 
 
@@ -93,6 +95,8 @@ def check_benchmark(
         frames=frames,
         expected_frames=expected,
         findings=tuple(dict.fromkeys(findings)),  # each file of a damaged archive says the same
+        remedy=f"take what is named from {row.homepage} or from its archive again; "
+        f"`data info {row.name}` shows where each file belongs",
         remarks=tuple(remarks),
     )
 
@@ -109,7 +113,16 @@ def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Rep
         except DataError as error:
             findings.append(str(error))
         progress()
-    return Report(dataset.name, dataset.source, len(dataset), None, frames, None, tuple(findings))
+    return Report(
+        name=dataset.name,
+        place=dataset.source,
+        sequences=len(dataset),
+        expected_sequences=None,
+        frames=frames,
+        expected_frames=None,
+        findings=tuple(findings),
+        remedy="mend these files, or move their sequences out of the folder",
+    )
 
 
 def expected_sequences(row: Row, entries: Mapping[str, Entry]) -> int | None:
@@ -206,7 +219,7 @@ def _missing(
     row: Row, tree: DataTree, entries: Mapping[str, Entry], missing: List[Entry]
 ) -> list[str]:
     """What is wrong with the number of sequences, and the first that is not there."""
-    source = f"download it ({row.homepage}), or unpack the rest"
+    source = "download or unpack the rest"
     if missing:
         images = tree.base / missing[0].layouts[0].files.images
         return [

@@ -2,9 +2,16 @@
 
 import csv
 import io
+import json
 
+import numpy as np
 import pytest
 
+from lib.test.analysis.compare import Comparison
+from lib.test.analysis.export import documents
+from lib.test.analysis.findings import work_out
+from lib.test.analysis.frames import TrackedSequence
+from lib.test.analysis.metrics import score_dataset
 from lib.test.analysis.tables import Table, as_csv, as_latex, as_markdown, as_text, best_cells
 
 ROWS = (("seqtrack_b256", "71.50", "-"), ("a|b & 5%", "9.50", "80.00"))
@@ -55,6 +62,22 @@ def test_csv_reads_back() -> None:
         ["tracker", "AUC"],
         ['with, "quotes"', "1.00"],
     ]
+
+
+def test_a_comparison_as_files_of_every_format() -> None:
+    box = np.array([[1.0, 2, 3, 4]] * 3)
+    scores = {
+        label: score_dataset([TrackedSequence("s", box, box * [[1], [off], [off]])], "otb")
+        for label, off in (("one", 1), ("two", 9))
+    }
+    comparison = Comparison("videos", "otb", "seqtrack_lib_test", scores)
+    found = documents(work_out(comparison))
+    assert list(found) == [".csv", ".json", ".md", ".tex"]
+    assert found[".csv"].startswith("dataset,tracker,sequence,AUC")
+    assert set(json.loads(found[".json"])["videos"]) == {"one", "two"}
+    assert "| one | **95.24** |" in found[".md"] and r"one & \textbf{95.24} &" in found[".tex"]
+        "one -"
+    )
 
 
 @pytest.mark.parametrize(

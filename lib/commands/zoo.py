@@ -34,6 +34,11 @@ def show_zoo(args: argparse.Namespace, paths: Paths) -> int:
     table = zoo_table(zoo, beside_published=args.reference == "published")
     form = args.format or "markdown"
     text = _json(zoo) if form == "json" else WRITERS[form](table)
+    if args.out:
+        _write(user_path(args.out, "--out"), text)
+    if zoo.beside:
+        folder = user_path(args.out, "--out").parent if args.out else paths.analysis_dir
+        _write(folder / DIFFERENCES_FILE, _differences_csv(zoo))
     print(text)
     # What another program is to read has nothing else in it.
     notes = sys.stdout if form in ("text", "markdown") else sys.stderr
@@ -45,11 +50,6 @@ def show_zoo(args: argparse.Namespace, paths: Paths) -> int:
             print(write(sequence_table(findings, DOWNLOADED, args.top)), file=notes)
     for line in _notes(zoo):
         print(line, file=notes)
-    if args.out:
-        _write(user_path(args.out, "--out"), text)
-    if zoo.beside:
-        folder = user_path(args.out, "--out").parent if args.out else paths.analysis_dir
-        _write(folder / DIFFERENCES_FILE, _differences_csv(zoo))
     return EXIT_PARTIAL if any(cell.failed for cell in zoo.cells.values()) else EXIT_OK
 
 

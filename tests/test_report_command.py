@@ -110,6 +110,28 @@ def test_attributes_beside_the_sequences(world: World) -> None:
     assert [row["attributes"] for row in figures["sequences"]] == [["FM"], ["FM", "odd <b>"]]
 
 
+def test_results_of_another_program_and_several_runs(world: World) -> None:
+    """Flat files with commas; of the runs the page shows the first, and how far they spread."""
+    raw = world.root / "raw"
+    raw.mkdir()
+    for path in world.results("default", "other").glob("*.txt"):
+        (raw / path.name).write_text(path.read_text().replace("\t", ","))
+    for number in (1, 2):
+        world.track(f"good_{number:03d}", lost=10 * number)
+    page = world.root / "a.html"
+    words = ["--config", "good", "--runid", "1", "2", "--results", f"<Other>={raw}"]
+    words += ["--dataset", str(world.data), "--save_dir", str(world.save), "--out", str(page)]
+    assert run("lib.commands.report", words) == 0
+    blocks = blocks_of(page.read_text(encoding="utf-8"))
+    (figures,) = blocks["report"]["datasets"]
+    assert figures["trackers"] == ["good (2 runs)", "<Other>"]
+    assert figures["runs"] == [2, 1]
+    assert figures["totals"][0][0]["spread"] is not None
+    assert figures["totals"][1][0]["spread"] is None
+    assert blocks["s0-0"]["lowest"][0][:2] == [10, 15]
+    assert blocks["s0-0"]["confidence"] == [True, False]
+
+
 def test_malformed_attributes_end_in_one_line(world: World, capsys) -> None:
     (world.data / "attributes.csv").write_text(f"sequence,FM\n{CALM},yes\n", encoding="utf-8")
     assert report(world) == 2
@@ -138,6 +160,8 @@ def test_tables_beside_the_page(world: World, capsys) -> None:
     assert rows[1].startswith("videos,good,(all),")
     scores = json.loads((tables / "videos.json").read_text(encoding="utf-8"))["videos"]
     assert set(scores) == {"good", "other/default"}
+    assert "| good |" in (tables / "videos.md").read_text(encoding="utf-8")
+    assert r"\begin{tabular}" in (tables / "videos.tex").read_text(encoding="utf-8")
     assert f"tables in {tables}" in capsys.readouterr().out
 
 

@@ -76,8 +76,6 @@ def test_a_comparison_as_files_of_every_format() -> None:
     assert found[".csv"].startswith("dataset,tracker,sequence,AUC")
     assert set(json.loads(found[".json"])["videos"]) == {"one", "two"}
     assert "| one | **95.24** |" in found[".md"] and r"one & \textbf{95.24} &" in found[".tex"]
-        "one -"
-    )
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,6 @@ def published_scores() -> Scores:
     return read_scores(Path(__file__).with_name("published.yaml"))
 
 
-def published_score(config: str, column: str) -> float | None:
-    """The published number in percent, where there is one."""
-    return published_scores().get(config, {}).get(column)
-
-
 def read_scores(path: Path) -> Scores:
     """A file of scores: configuration to column to percent.
 

@@ -30,7 +30,7 @@ from lib.test.report.summary import dataset_tree
 from lib.utils.errors import ResultsError
 
 # What a page of up to so many sequences takes by default; with more it grows, up to a limit.
-DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, MOST_MEGABYTES = 14.0, 30, 100.0
+DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, MOST_MEGABYTES = 14.0, 30, 60.0
 # Between two words about how far the pictures are.
 _TELL_EVERY = 20
 # Characters kept free, for what is only known when the page is written.
@@ -145,7 +145,7 @@ def default_megabytes(sequences: int) -> float:
 
     Example:
         >>> [default_megabytes(count) for count in (5, 30, 60, 280)]
-        [14.0, 14.0, 28.0, 100.0]
+        [14.0, 14.0, 28.0, 60.0]
     """
     return min(MOST_MEGABYTES, DEFAULT_MEGABYTES * max(1.0, sequences / DEFAULT_SEQUENCES))
 

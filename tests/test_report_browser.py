@@ -23,6 +23,8 @@ pytestmark = pytest.mark.skipif(
     not BROWSER, reason="SEQTRACK_BROWSER does not name a Chromium, such as /usr/bin/chromium"
 )
 LOST = 12
+# A busy machine is no reason to fail.
+PATIENCE_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,9 @@ def browser() -> Iterator[Any]:
 
     with sync_playwright() as driver:
         # A container has no sandbox to start; the page is our own.
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox"], timeout=PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -64,6 +68,7 @@ class Opened:
     def __init__(self, browser: Any, file: Path, **window: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **window})
         self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
         self.file = file
         self.requests: list[str] = []
         self.errors: list[str] = []

@@ -1,0 +1,271 @@
+"""`python scripts/pack_submission.py`: make the zip that an evaluation server takes."""
+
+import argparse
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib.commands.entry import count, parser, say
+from lib.config.paths import Paths, resolve_paths
+from lib.datasets.annotations import read_boxes
+from lib.datasets.archive_tree import DataTree
+from lib.datasets.benchmark import Entry, Row, find_layout, load_benchmark_sequence
+from lib.datasets.catalog import find_row, open_benchmark, place_of
+from lib.datasets.ground_truth import read_names
+from lib.test.evaluation.results import ResultsFolder
+from lib.test.evaluation.submission import (
+    SERVERS,
+    Facts,
+    Server,
+    Submission,
+    check_submission,
+    spelled_like,
+    write_submission,
+)
+from lib.utils.errors import (
+    EXIT_OK,
+    EXIT_PARTIAL,
+    ConfigError,
+    DataError,
+    ResultsError,
+    counted,
+    did_you_mean,
+)
+from lib.utils.files import user_path
+
+SHOWN = 5
+PROBLEMS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """What is known about the sequences of a server's test set.
+
+    Attributes:
+        names: of all sequences.
+        facts: what the data set at hand says about them.
+        notes: what could not be looked at, and why.
+    """
+
+    names: tuple[str, ...]
+    facts: dict[str, Facts]
+    notes: tuple[str, ...] = ()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "pack_submission.py",
+        "Check raw results on a test set and write the zip that its evaluation server takes.",
+    )
+    add = p.add_argument
+    add("server", choices=[server.key for server in SERVERS], help="where the zip will be sent")
+    add("--config", required=True, metavar="NAME", help="configuration whose results to pack")
+    add("--tracker", default="seqtrack", help="tracker whose results to pack; seqtrack by default")
+    add(
+        "--runid",
+        nargs="+",
+        action="extend",
+        type=count,
+        default=[],
+        metavar="N",
+        help="the results of <config>_%%03d; GOT-10k takes up to three runs",
+    )
+    add("--out", metavar="ZIP", help="file to write; by default beside the raw results")
+    add("--names", metavar="FILE", help="all sequences, a name per line, without the data set")
+    add("--data_dir", help="root of the data sets")
+    add("--save_dir", help="root of checkpoints, test and logs")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input; nothing was written.
+    """
+    args = build_parser().parse_args(argv)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    server = next(one for one in SERVERS if one.key == args.server)
+    row = find_row(server.data_set)
+    if row is None:
+        raise DataError(f"the catalog has no {server.data_set!r}")
+    runs = list(dict.fromkeys(args.runid))
+    folders = _result_folders(args, server, row, runs, paths)
+    out = _zip_file(args.out, folders, runs)
+    known = _test_set(server, row, args.names, paths)
+    found = check_submission(server, folders, known.names, known.facts)
+    for note in (*known.notes, *_extras_note(found)):
+        say(f"note: {note}")
+    if not found.complete:
+        _tell(found, folders, known)
+        say(f"{out} was not written; {_remedy(args, server, runs)}", error=True)
+        return EXIT_PARTIAL
+    write_submission(out, found)
+    checked = f"{counted(len(known.names), 'sequence')}, {found.frames} boxes"
+    say(f"{server.title}: {checked}; all as the server expects")
+    say(f"written: {out} ({counted(len(found.members), 'file')}); submit it at {row.homepage}")
+    return EXIT_OK
+
+
+def _result_folders(
+    args: argparse.Namespace, server: Server, row: Row, runs: Sequence[int], paths: Paths
+) -> list[ResultsFolder]:
+    """The folders of raw results.
+
+    Raises:
+        ConfigError: more runs than the server takes.
+        ResultsError: one is not there.
+    """
+    if len(runs) > server.max_runs:
+        raise ConfigError(
+            f"--runid names {len(runs)} runs, but {server.title} takes at most {server.max_runs}"
+        )
+    found = []
+    chosen: list[int | None] = [*runs] if runs else [None]
+    for runid in chosen:
+        root = paths.dataset_results_dir(args.tracker, args.config, row.results_folder, runid)
+        if not root.is_dir():
+            above = root.parent.parent
+            others = sorted(os.listdir(above)) if above.is_dir() else []
+            raise ResultsError(
+                f"{root}: no such folder of raw results{did_you_mean(root.parent.name, others)}; "
+                f"{_remedy(args, server, [] if runid is None else [runid])}"
+            )
+        found.append(ResultsFolder(root))
+    return found
+
+
+def _zip_file(wanted: str | None, folders: Sequence[ResultsFolder], runs: Sequence[int]) -> Path:
+    """Where the zip goes.
+
+    Raises:
+        ConfigError: it would not be a zip, or lie in the raw results.
+    """
+    first = folders[0].root
+    if wanted is None:
+        numbers = "".join(f"_{runid:03d}" for runid in runs)
+        return first.parent / f"{first.name}{numbers}.zip"
+    out = user_path(wanted, "--out")
+    if out.suffix.lower() != ".zip" or out.is_dir():
+        raise ConfigError(f"--out {wanted}: give the name of a zip file, such as results.zip")
+    for folder in folders:
+        if folder.root.resolve() in out.resolve().parents:
+            raise ConfigError(f"--out {wanted}: {folder.root} holds raw results and stays as it is")
+    return out
+
+
+def _test_set(server: Server, row: Row, names_file: str | None, paths: Paths) -> KnownSet:
+    """All sequences of the test set, and what the data set at hand says about them.
+
+    Raises:
+        DataError: nobody says which sequences there are, or not as many as the server expects.
+    """
+    place = place_of(row.name, row.folder, paths)
+    entries: dict[str, Entry] = {}
+    tree: DataTree | None = None
+    notes = []
+    try:
+        tree, entries = open_benchmark(row, place)
+    except DataError as error:
+        if not names_file and not server.names:
+            raise DataError(
+                f"{error}; or give the names of all {server.sequences} videos by --names FILE, "
+                "one per line"
+            ) from None
+        notes.append(
+            f"{server.title} is not at {place.root}, so lengths were compared with the files of "
+            "times only, and first boxes with nothing"
+        )
+    names, source = tuple(entries), f"{tree.base}" if tree else ""
+    if names_file:
+        path = user_path(names_file, "--names")
+        names, source = read_names(path), str(path)
+    elif server.names and len(names) != server.sequences:
+        if names:
+            notes.append(
+                f"{source} lists {counted(len(names), 'sequence')}; the server's "
+                f"{server.sequences} were looked for"
+            )
+        names = server.names
+    if len(names) != server.sequences:
+        raise DataError(
+            f"{source}: {counted(len(names), 'sequence')}, but {server.title}'s server expects "
+            f"{server.sequences}; give all of them by --names FILE, one per line"
+        )
+    facts = _facts(row, tree, entries, names) if tree else {}
+    uncounted = [name for name in names if tree and facts.get(name, Facts()).frames is None]
+    if uncounted:
+        notes.append(
+            f"frames were not counted in {counted(len(uncounted), 'sequence')}, of which they "
+            f"are not at hand: {_some(uncounted)}"
+        )
+    return KnownSet(names, facts, tuple(notes))
+
+
+def _facts(
+    row: Row, tree: DataTree, entries: dict[str, Entry], names: Sequence[str]
+) -> dict[str, Facts]:
+    """What the data set says about each sequence; frames and annotation may be there or not."""
+    facts = {}
+    for name in names:
+        if name not in entries:
+            continue
+        try:
+            sequence = load_benchmark_sequence(row, tree, entries, name)
+            facts[name] = Facts(len(sequence), sequence.init_box)
+        except DataError:
+            annotation = find_layout(entries[name], tree).files.annotation
+            if tree.has_file(annotation):
+                x, y, w, h = read_boxes(tree.file(annotation))[0].tolist()
+                facts[name] = Facts(box=(x, y, w, h))
+    return facts
+
+
+def _extras_note(found: Submission) -> list[str]:
+    if not found.extras:
+        return []
+    names = _some([str(path) for path in found.extras])
+    return [
+        f"{counted(len(found.extras), 'file')} that are no results stay out of the zip: {names}"
+    ]
+
+
+def _tell(found: Submission, folders: Sequence[ResultsFolder], known: KnownSet) -> None:
+    """What keeps the results from being packed."""
+    for folder in folders:
+        missing = [path for path in found.missing if path.parent == folder.root]
+        boxes = {folder.boxes_file(name) for name in known.names}
+        for what, paths in (
+            ("boxes", [path for path in missing if path in boxes]),
+            ("times", [path for path in missing if path not in boxes]),
+        ):
+            if paths:
+                hint = spelled_like(folder, paths[0], known.names) if what == "boxes" else ""
+                say(
+                    f"missing: {len(paths)} of {counted(len(known.names), 'file')} of {what} in "
+                    f"{folder.root}: {_some([path.name for path in paths])}{hint}",
+                    error=True,
+                )
+    for problem in found.problems[:PROBLEMS_SHOWN]:
+        say(f"wrong: {problem}", error=True)
+    if (more := len(found.problems) - PROBLEMS_SHOWN) > 0:
+        say(f"wrong: {more} more", error=True)
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _remedy(args: argparse.Namespace, server: Server, runs: Sequence[int]) -> str:
+    words = ["python", "tracking/test.py", args.tracker, "--config", args.config]
+    words += ["--dataset", server.data_set]
+    given = (("--data_dir", args.data_dir), ("--save_dir", args.save_dir))
+    words += [word for option, value in given if value for word in (option, value)]
+    commands = [[*words, "--runid", str(runid)] for runid in runs] or [words]
+    text = " and ".join(f"`{shlex.join(command)}`" for command in commands)
+    return f"{text} tracks what is missing, unreadable or too short, and leaves the rest"

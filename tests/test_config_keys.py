@@ -230,6 +230,24 @@ CUSTOM = "TYPE: custom, WIDTH: 48, DEPTH: 2, HEADS: 4, PATCH_SIZE: 8"
             id="correlation of what",
         ),
         pytest.param(
+            "MODEL: {CENTRE_HINT: true, FEATURE_TYPE: token}",
+            "MODEL.CENTRE_HINT",
+            "needs FEATURE_TYPE x or xz",
+            id="hint of nowhere",
+        ),
+        pytest.param(
+            "MODEL: {CENTRE_HINT: true, HIDDEN_DIM: 258, DECODER: {NHEADS: 6}}",
+            "MODEL.HIDDEN_DIM",
+            "must be a multiple of 4 with CENTRE_HINT",
+            id="hint of odd width",
+        ),
+        pytest.param(
+            "MODEL: {ENCODER: {GRID_POSITIONS: true}}",
+            "MODEL.ENCODER.PRETRAIN_TYPE",
+            "must be scratch with MODEL.ENCODER.GRID_POSITIONS",
+            id="grid under trained positions",
+        ),
+        pytest.param(
             "MODEL: {ENCODER: {TYPE: vit_huge_patch14, STEM: conv, PRETRAIN_TYPE: scratch}}\n"
             "DATA: {SEARCH: {SIZE: 224}, TEMPLATE: {SIZE: 224}}\n"
             "TEST: {SEARCH_SIZE: 224, TEMPLATE_SIZE: 224}",

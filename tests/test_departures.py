@@ -8,6 +8,8 @@ import torch
 
 from lib.config.loader import list_configs, load_config
 from lib.config.schema import Config
+from lib.models.centre_hint import CentreHint
+from lib.models.correlation import whole_kernels
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.template_box import covered_share
 from lib.models.tokens import BoxTokenizer
@@ -19,14 +21,25 @@ DEPARTURES = {
     "MODEL.ENCODER.STEM": "conv",
     "MODEL.ENCODER.TIED_QUERY_KEY": "true",
     "MODEL.TEMPLATE_BOX": "true",
+    "MODEL.ENCODER.GRID_POSITIONS": "true",
+    "MODEL.DECODER.ORDERED_WORDS": "true",
     "MODEL.CORRELATION": "true",
+    "MODEL.CENTRE_HINT": "true",
     "TEST.DECODING": "expectation",
     "TEST.SIZE_PRIOR": "0.3",
     "TEST.HOLD_BELOW": "0.8",
 }
+# They matter at the start of the training only.
+STARTS = {
+    "MODEL.ENCODER.TIED_QUERY_KEY",
+    "MODEL.ENCODER.GRID_POSITIONS",
+    "MODEL.DECODER.ORDERED_WORDS",
+}
 PLAIN = (
     "MODEL.ENCODER.STEM=patch MODEL.ENCODER.TIED_QUERY_KEY=false MODEL.TEMPLATE_BOX=false "
-    "MODEL.CORRELATION=false TEST.DECODING=argmax TEST.SIZE_PRIOR=0 TEST.HOLD_BELOW=0"
+    "MODEL.ENCODER.GRID_POSITIONS=false MODEL.DECODER.ORDERED_WORDS=false "
+    "MODEL.CENTRE_HINT=false MODEL.CORRELATION=false TEST.DECODING=argmax TEST.SIZE_PRIOR=0 "
+    "TEST.HOLD_BELOW=0"
 ).split()
 SMALL = (
     "MODEL.ENCODER.WIDTH=32 MODEL.ENCODER.DEPTH=2 MODEL.ENCODER.HEADS=2 MODEL.HIDDEN_DIM=16 "
@@ -56,7 +69,8 @@ def test_the_canonical_configurations_have_none(name: str) -> None:
     cfg = load_config(name)
     assert cfg.model.encoder.stem == "patch" and not cfg.model.encoder.tied_query_key
     assert not cfg.model.template_box and not cfg.model.correlation
-    assert not cfg.model.decoder.pre_norm
+    assert not cfg.model.centre_hint and not cfg.model.encoder.grid_positions
+    assert not cfg.model.decoder.pre_norm and not cfg.model.decoder.ordered_words
     assert cfg.test.decoding == "argmax" and (cfg.test.size_prior, cfg.test.hold_below) == (0, 0)
     train = cfg.train
     extras = (train.l1_weight, train.size_weight, train.centre_weight, train.dense_weight)
@@ -70,8 +84,9 @@ def test_the_canonical_configurations_have_none(name: str) -> None:
     [
         ("MODEL.ENCODER.STEM",),
         ("MODEL.TEMPLATE_BOX",),
+        ("MODEL.CENTRE_HINT",),
         ("MODEL.ENCODER.STEM", "MODEL.CORRELATION"),
-        ("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX"),
+        ("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX", "MODEL.CENTRE_HINT"),
     ],
     ids=lambda on: "+".join(key.rpartition(".")[2] for key in on),
 )
@@ -99,7 +114,9 @@ def test_a_sample_does_not_depend_on_the_others_of_its_batch() -> None:
 
 def test_every_departure_changes_the_answer_and_learns() -> None:
     """The box and the template's features reach the logits, with a gradient for each weight."""
-    cfg = config("MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX")
+    cfg = config(
+        "MODEL.ENCODER.STEM", "MODEL.CORRELATION", "MODEL.TEMPLATE_BOX", "MODEL.CENTRE_HINT"
+    )
     network, given = build_seqtrack(cfg).eval(), inputs(cfg)
     words = torch.tensor([[build_tokenizer(cfg).start, 3, 4, 5, 6]] * 3)
     logits = network(tokens=words, **given)
@@ -122,6 +139,66 @@ def test_tied_query_and_key_start_equal() -> None:
         for block in build_seqtrack(config(*on)).encoder.body.blocks:
             query, key, _ = block.attn.qkv.weight.chunk(3)
             assert torch.equal(query, key) == bool(on)
+
+
+def test_positions_on_a_grid_tell_places_apart() -> None:
+    plain, grid = (
+        build_seqtrack(config(*on)).encoder.body.pos_embed[0].detach()
+        for on in ((), ("MODEL.ENCODER.GRID_POSITIONS",))
+    )
+    assert plain.shape == grid.shape and plain.std() < 0.03 < 0.6 < grid.std()
+    search = grid[:64].reshape(8, 8, -1)
+    assert search[2, 5].tolist() == pytest.approx(grid[2 * 8 + 5].tolist())
+    # Rows of the table are alike where places are near, whichever way, and never equal.
+    distance = torch.cdist(grid[:64], grid[:64]).fill_diagonal_(torch.inf)
+    assert distance.min() > 0.5
+    near, far = search[3, 3] @ search[3, 4], search[3, 3] @ search[3, 7]
+    assert near > far and near.item() == pytest.approx((search[3, 3] @ search[4, 3]).item())
+    # Neighbours in the template are as far apart as neighbours in the search region.
+    template = grid[64:].reshape(4, 4, -1)
+    assert torch.dist(template[1, 1], template[1, 2]).item() == pytest.approx(
+        torch.dist(search[3, 3], search[3, 4]).item(), rel=0.2
+    )
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_ordered_words_start_alike_where_coordinates_are(on: bool) -> None:
+    torch.manual_seed(0)
+    cfg = load_config("seqtrack_tiny", [f"MODEL.DECODER.ORDERED_WORDS={str(on).lower()}"])
+    network = build_seqtrack(cfg)
+    for layer in (network.vocab_embed.layers[-1], network.decoder.embedding.word_embeddings):
+        rows = torch.nn.functional.normalize(layer.weight[:256].detach(), dim=1)
+        alike = rows @ rows.T
+        assert (alike.diagonal(1).min() > 0.9) == on
+        assert alike.diagonal(64).abs().max() < 0.6
+
+
+def test_the_whole_template_answers_where_the_target_is_and_how_wide() -> None:
+    """Maps of cells that answer at one place each, as those of a target twice as wide would."""
+    side = 8
+    offset = np.arange(side) - (side - 1) / 2
+    for stretch, shape in ((1.0, 4), (1.25, 5)):  # of 9: heights .8, 1, 1.25, each with 3 widths
+        maps = torch.zeros(1, side * side, 24, 24)
+        for i in range(side * side):
+            y, x = 11.5 + offset[i // side], 11.5 + offset[i % side] * stretch
+            share = np.maximum(0, 1 - np.abs(np.arange(24) - x))
+            maps[0, i, int(y)] = torch.from_numpy(share)
+        whole = torch.nn.functional.conv2d(maps, whole_kernels(side), padding=4)[0]
+        best, row, column = np.unravel_index(int(whole.argmax()), whole.shape)
+        assert best == shape and {int(row), int(column)} <= {11, 12}
+
+
+def test_the_hint_says_what_and_where_the_likeliest_token_is() -> None:
+    torch.manual_seed(0)
+    hint, memory = CentreHint(16, 4), torch.randn(2, 20, 16)
+    with torch.no_grad():
+        hint.where.weight.copy_(1000 * memory[0, 6])
+    said = hint(memory)
+    expected = hint.what(memory[0, 6]) + hint.place(hint.grid[6])
+    torch.testing.assert_close(said[0], expected, atol=1e-4, rtol=1e-4)
+    # What follows the search tokens, the template's, is not looked at.
+    memory[:, 16:] = 7
+    torch.testing.assert_close(hint(memory), said)
 
 
 def test_covered_share_of_cells() -> None:
@@ -155,14 +232,18 @@ def test_the_tracker_tells_the_network_the_box_in_the_template() -> None:
     assert state.template_boxes.shape == (2, 4)
 
 
-def test_the_size_prior_pulls_toward_the_first_box() -> None:
-    # So large that no answer is clipped.
+def a_target_in_a_large_image():
+    """Network, tokenizer, settings, state and image; so large that no answer is clipped."""
     image = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
     cfg = config()
     torch.manual_seed(0)
-    network, tokenizer = build_seqtrack(cfg).eval(), build_tokenizer(cfg)
     free = TrackerSettings.from_config(cfg)
     state = start_target(image, (180, 190, 40, 20), free, "cpu")
+    return build_seqtrack(cfg).eval(), build_tokenizer(cfg), free, state, image
+
+
+def test_the_size_prior_pulls_toward_the_first_box() -> None:
+    network, tokenizer, free, state, image = a_target_in_a_large_image()
     boxes = {}
     for share in (0.5, 0.75, 1.0):
         settings = dataclasses.replace(free, size_prior=share)
@@ -177,12 +258,7 @@ def test_the_size_prior_pulls_toward_the_first_box() -> None:
 
 
 def test_an_unsure_answer_leaves_the_box_where_it_was() -> None:
-    image = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
-    cfg = config()
-    torch.manual_seed(0)
-    network, tokenizer = build_seqtrack(cfg).eval(), build_tokenizer(cfg)
-    free = TrackerSettings.from_config(cfg)
-    state = start_target(image, (180, 190, 40, 20), free, "cpu")
+    network, tokenizer, free, state, image = a_target_in_a_large_image()
     (moved,) = track_step(network, tokenizer, None, free, [state], [image])
     assert moved.state.box != state.box and moved.state.usual_score == pytest.approx(moved.score)
     holding = dataclasses.replace(free, hold_below=0.8)
@@ -200,7 +276,7 @@ def test_records_name_the_departures_that_are_on() -> None:
     """Results of a network with a departure never pass for those of one without."""
     plain = TrackerSpec("seqtrack", "x", config()).settings
     on = TrackerSpec("seqtrack", "x", config(*DEPARTURES)).settings
-    assert on.keys() - plain.keys() == DEPARTURES.keys() - {"MODEL.ENCODER.TIED_QUERY_KEY"}
+    assert on.keys() - plain.keys() == DEPARTURES.keys() - STARTS
     assert {key: on[key] for key in plain} == plain
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
-from lib.train.heads import CentreHead, DenseHead
+from lib.train.heads import DenseHead, centre_target
 from lib.utils.errors import ConfigError
 
 from .tiny import tiny_config
@@ -17,7 +17,12 @@ ALL_LOSSES = {
     "CENTRE_WEIGHT": 0.3,
     "DENSE_WEIGHT": 0.5,
 }
-DEPARTURES = {"TEMPLATE_BOX": True, "CORRELATION": True, "ENCODER": {"STEM": "conv"}}
+DEPARTURES = {
+    "TEMPLATE_BOX": True,
+    "CORRELATION": True,
+    "CENTRE_HINT": True,
+    "ENCODER": {"STEM": "conv"},
+}
 
 
 def test_the_recipe_of_the_paper_is_cross_entropy_alone():
@@ -201,17 +206,30 @@ def test_distributed_training_waits_for_nobody(one_process):
     module = torch.nn.parallel.DistributedDataParallel(make_objective(cfg))
     for seed in range(2):
         losses(module, make_batch(cfg, seed=seed))["total"].backward()
+    idle = [n for n, p in module.named_parameters() if p.requires_grad and p.grad is None]
+    assert not idle
 
 
 def test_centre_target():
-    head = CentreHead(8, 16)
     on_a_token = torch.tensor([[0.525, 0.325, 0.2, 0.1]])  # centre .625, .375: column 2, row 1
-    assert head.target(on_a_token)[0].argmax() == 1 * 4 + 2
-    assert head.target(on_a_token).amax().item() == pytest.approx(1)
-    between = head.target(torch.tensor([[0.4, 0.4, 0.2, 0.2]]))[0].reshape(4, 4)
+    assert centre_target(on_a_token, 4)[0].argmax() == 1 * 4 + 2
+    assert centre_target(on_a_token, 4).amax().item() == pytest.approx(1)
+    between = centre_target(torch.tensor([[0.4, 0.4, 0.2, 0.2]]), 4)[0].reshape(4, 4)
     assert torch.allclose(between[1:3, 1:3], torch.full((2, 2), 0.25), atol=1e-6)
     boxes = torch.rand(50, 4, generator=torch.Generator().manual_seed(4)) * 2 - 0.5
-    assert torch.allclose(head.target(boxes).sum(1), torch.ones(50), atol=1e-5)
+    assert torch.allclose(centre_target(boxes, 4).sum(1), torch.ones(50), atol=1e-5)
+
+
+def test_a_network_with_a_map_of_the_centre_trains_that_map():
+    """No parameter stands in two places: an optimizer would take it twice."""
+    cfg = training_config(ALL_LOSSES, **DEPARTURES)
+    objective = make_objective(cfg)
+    assert set(objective.heads) == {"dense"}
+    (weight,) = objective.network.centre_hint.where.parameters()
+    objective.weights = dict.fromkeys(objective.weights, 0.0) | {"centre": 1.0}
+    losses(objective, make_batch(cfg))["total"].backward()
+    assert weight.grad is not None and weight.grad.any()
+    assert not objective.network.centre_hint.what.weight.grad.any()
 
 
 def test_dense_target_and_loss():

@@ -137,3 +137,13 @@ def test_chances_are_those_of_the_configuration():
 def test_jitter_without_range_keeps_the_box():
     box = jitter_box(BOX, np.ones(2), np.zeros(2), 0.0, 0.0)
     np.testing.assert_allclose(box, BOX)
+
+
+@pytest.mark.parametrize(("power", "share"), [(1.0, 1.0), (2.0, 0.5), (3.0, 0.25)])
+def test_shifts_of_a_power_have_the_same_range_and_sides(power: float, share: float) -> None:
+    """Half of the range on the left, a quarter of it above; then the ends of the range."""
+    side = np.sqrt(BOX[2] * BOX[3])
+    at = [jitter_box(BOX, np.zeros(2), np.array(u), 4.0, 0.5, power) for u in ([0.25, 0.5], [0, 1])]
+    middles = [box[:2] + box[2:] / 2 - (BOX[:2] + BOX[2:] / 2) for box in at]
+    np.testing.assert_allclose(middles[0], [-side * share, 0], atol=1e-4)
+    np.testing.assert_allclose(middles[1], [-2 * side, 2 * side], rtol=1e-5)

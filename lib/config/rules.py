@@ -83,12 +83,27 @@ def _departures(cfg: "Config") -> Iterator[Problem]:
     departures = {
         "MODEL.ENCODER.STEM": encoder.stem == "conv",
         "MODEL.ENCODER.TIED_QUERY_KEY": encoder.tied_query_key,
+        "MODEL.ENCODER.GRID_POSITIONS": encoder.grid_positions,
         "MODEL.TEMPLATE_BOX": cfg.model.template_box,
     }
     on = [key for key, value in departures.items() if value]
     if on and encoder.pretrain_type != "scratch":
         message = f"must be scratch with {on[0]}: no pre-trained encoder was made with it"
         yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", on[0]), message)
+
+
+def _grids(cfg: "Config") -> Iterator[Problem]:
+    encoder, model = cfg.model.encoder, cfg.model
+    if model.centre_hint and model.feature_type == "token":
+        keys = ("MODEL.CENTRE_HINT", "MODEL.FEATURE_TYPE")
+        yield Problem(keys, "needs FEATURE_TYPE x or xz: a mean token is nowhere")
+    widths = {
+        "MODEL.ENCODER.WIDTH": (encoder.grid_positions, encoder.width, "GRID_POSITIONS"),
+        "MODEL.HIDDEN_DIM": (model.centre_hint, model.hidden_dim, "CENTRE_HINT"),
+    }
+    for key, (used, width, reason) in widths.items():
+        if used and width and width % 4:
+            yield Problem((key,), f"must be a multiple of 4 with {reason}: waves of x and of y")
 
 
 def _freezing(cfg: "Config") -> Iterator[Problem]:
@@ -117,6 +132,7 @@ _RULES: tuple[Callable[["Config"], Iterator[Problem]], ...] = (
     _decoder,
     _crop_sizes,
     _departures,
+    _grids,
     _freezing,
     _training_sets,
 )

@@ -98,6 +98,9 @@ class Encoder(Section):
     """Start training with equal query and key weights in every block: from scratch, tokens that
     look alike then attend to each other at once (Trockman and Kolter, Mimetic initialization,
     2023). The weights are free to part afterwards."""
+    grid_positions: bool = False
+    """Start training with positions as large as the tokens, sinusoids of x and y, as MAE's weights
+    have them (He et al., CVPR 2022), instead of small noise."""
 
     @property
     def geometry(self) -> Geometry:
@@ -127,6 +130,9 @@ class Decoder(Section):
     """Number of layers (the released models have 2)."""
     pre_norm: bool = False
     """Normalise before attention and feed-forward instead of after."""
+    ordered_words: bool = False
+    """Start training with words that are alike for neighbouring coordinates instead of random
+    ones. Off in SeqTrack; see docs/tiny.md."""
 
 
 class Model(Section):
@@ -144,6 +150,9 @@ class Model(Section):
     correlation: bool = False
     """Add to every search token how it correlates with the template (SiamFC, 2016; needs STEM
     conv). Off in SeqTrack; see docs/tiny.md."""
+    centre_hint: bool = False
+    """Tell the decoder with START where the encoder thinks the centre is (soft arg-max, Sun et
+    al., 2018). Off in SeqTrack; see docs/tiny.md."""
     encoder: Encoder = Encoder()
     """The image encoder."""
     decoder: Decoder = Decoder()

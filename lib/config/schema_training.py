@@ -163,6 +163,9 @@ class CropSampling(Section):
     """Side of the crop in pixels."""
     factor: Positive = 4.0
     """Side of the crop before resizing, in units of sqrt(box area)."""
+    center_power: Annotated[float, Field(ge=1)] = 1.0
+    """The random centre shifts are raised to this power of their range: 1 spreads them evenly, 2
+    puts half of them into the inner quarter along each axis, where a tracker sees its target."""
 
 
 class SearchSampling(CropSampling):
@@ -173,7 +176,8 @@ class SearchSampling(CropSampling):
     center_jitter: NotNegative = 3.5
     """Range of the random centre shift, in units of sqrt(box area)."""
     scale_jitter: NotNegative = 0.5
-    """Standard deviation of the random log scale."""
+    """Standard deviation of the random log width and log height, drawn apart: the log of the
+    crop's side has 0.7 of it."""
 
 
 class TemplateSampling(CropSampling):

@@ -14,9 +14,12 @@ from lib.datasets.synthetic_layers import Layer
 from lib.datasets.synthetic_motion import apply
 from lib.datasets.synthetic_render import draw_layer, pixel_matrix
 
-_SPANS = (20.0, 50.0)  # usual sizes of the target in its frame, pixels
-_SPAN_LIMITS = (16.0, 64.0)
+_SPANS = (18.0, 75.0)  # usual sizes of the target in its frame, pixels
+_SPAN_LIMITS = (14.0, 96.0)
 _TEMPLATE_ROOM, _SEARCH_ROOM = 1.4, 1.9  # sides of frames in units of the crop
+# A target that is large in its video has less around it than a crop holds: chance and room.
+_CLOSE, _CLOSE_ROOM = 0.5, (0.6, 1.3)
+_LEAST_ROOM = 1.5  # of a template's frame, in units of the target's size
 _EDGE = 0.12  # chance that the border of the frame is near the target
 
 
@@ -54,6 +57,9 @@ def frame_views(
     spans = np.clip(spans, *_SPAN_LIMITS)
     room = np.full(views, _TEMPLATE_ROOM * factors[0])
     room[-1] = _SEARCH_ROOM * factors[1]
+    if rng.random() < _CLOSE:
+        room *= rng.uniform(*_CLOSE_ROOM) / _SEARCH_ROOM
+        room[:-1] = np.maximum(room[:-1], _LEAST_ROOM)
     stretch = np.exp(rng.uniform(-0.15, 0.15, views))
     sides = np.stack([stretch, 1 / stretch], axis=1) * (room * spans)[:, None]
     sides = np.maximum(np.rint(sides), 24)

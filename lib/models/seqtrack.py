@@ -7,13 +7,16 @@
 Source: SeqTrack (CVPR 2023). State-dict keys and shapes are those of the released weights.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from lib.config.schema import Config
+from lib.models.centre_hint import CentreHint
 from lib.models.decoder import Decoder
+from lib.models.positions import ordered_rows, sinusoid_table
 from lib.models.template_box import log_size
 from lib.models.tokens import BoxTokenizer
 from lib.models.vit import MLP, Encoder, VisionTransformer
@@ -50,6 +53,8 @@ class SeqTrack(nn.Module):
         feature_type: what the decoder attends to: `x` search tokens, `xz` all tokens,
             `token` their mean.
         num_templates: T, which fixes the number of memory positions for `xz`.
+        ordered_words: start with like words for neighbouring coordinates.
+        centre_hint: START says where the encoder thinks the centre is.
     """
 
     def __init__(
@@ -61,6 +66,8 @@ class SeqTrack(nn.Module):
         vocabulary_size: int,
         feature_type: str,
         num_templates: int,
+        ordered_words: bool = False,
+        centre_hint: bool = False,
     ) -> None:
         super().__init__()
         rows = {
@@ -77,8 +84,19 @@ class SeqTrack(nn.Module):
         self.bottleneck = nn.Linear(body.width, hidden_dim)
         self.decoder = decoder
         self.vocab_embed = MLP([hidden_dim, hidden_dim, hidden_dim, vocabulary_size])
+        if ordered_words:
+            self._order_words(vocabulary_size - 2)
+        side = math.isqrt(body.search_tokens)
+        self.centre_hint = CentreHint(hidden_dim, side) if centre_hint else None
         # START also says how wide and high the target is in the first template.
         self.start_size = nn.Linear(2, hidden_dim) if body.template_box is not None else None
+
+    @torch.no_grad()
+    def _order_words(self, bins: int) -> None:
+        """Start the rows of the coordinates, said and heard, as smooth functions of them."""
+        said, heard = self.vocab_embed.layers[-1], self.decoder.embedding.word_embeddings
+        said.weight[:bins] = 0.05 * ordered_rows(bins, self.hidden_dim)
+        heard.weight[:bins] = ordered_rows(bins, self.hidden_dim)
 
     def encode(
         self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
@@ -109,16 +127,19 @@ class SeqTrack(nn.Module):
             `(B, L, bins + 2)` logits of the word after each input word.
         """
         keys_values = self.decoder.project_memory(memory, self.pos_embed)
-        hidden, _ = self.decoder(tokens, keys_values, opening=self._opening(template_boxes))
+        hidden, _ = self.decoder(tokens, keys_values, opening=self._opening(memory, template_boxes))
         return self.vocab_embed(hidden)
 
-    def _opening(self, template_boxes: Tensor | None) -> Tensor | None:
+    def _opening(self, memory: Tensor, template_boxes: Tensor | None) -> Tensor | None:
         """What START says besides its own word, `(B, D)`, or None."""
-        if self.start_size is None:
-            return None
-        if template_boxes is None:
-            raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
-        return self.start_size(log_size(template_boxes[:, 0]))
+        said = []
+        if self.start_size is not None:
+            if template_boxes is None:
+                raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+            said.append(self.start_size(log_size(template_boxes[:, 0])))
+        if self.centre_hint is not None:
+            said.append(self.centre_hint(memory))
+        return sum(said) if said else None
 
     def forward(
         self,
@@ -176,7 +197,7 @@ class SeqTrack(nn.Module):
         """As `generate`, for a ready memory `(B, M, D)`."""
         keys_values = self.decoder.project_memory(memory, self.pos_embed)
         word = torch.full((len(memory), 1), tokenizer.start, device=memory.device)
-        opening = self._opening(template_boxes)
+        opening = self._opening(memory, template_boxes)
         past = None
         tokens, confidence, distributions = [], [], []
         for i in range(4):
@@ -196,17 +217,6 @@ class SeqTrack(nn.Module):
             confidence=torch.cat(confidence, dim=1),
             distributions=torch.stack(distributions, dim=1) if return_distributions else None,
         )
-
-
-def sinusoid_table(rows: int, dim: int) -> Tensor:
-    """The 1-D sinusoid position table `(rows, dim)`, float32 (computed in double).
-
-    Source: Attention Is All You Need, section 3.5. It only initialises a trained parameter.
-    """
-    column = torch.arange(dim, dtype=torch.float64)
-    wavelength = 10000 ** (2 * torch.div(column, 2, rounding_mode="floor") / dim)
-    angle = torch.arange(rows, dtype=torch.float64)[:, None] / wavelength
-    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
 
 def build_tokenizer(cfg: Config) -> BoxTokenizer:
@@ -236,6 +246,7 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
         use_checkpoint=cfg.model.encoder.use_checkpoint,
         stem=cfg.model.encoder.stem,
         tied_query_key=cfg.model.encoder.tied_query_key,
+        grid_positions=cfg.model.encoder.grid_positions,
         template_box=cfg.model.template_box,
         correlation=cfg.model.correlation,
     )
@@ -257,4 +268,6 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
         vocabulary_size=tokenizer.vocabulary_size,
         feature_type=cfg.model.feature_type,
         num_templates=cfg.data.template.number if num_templates is None else num_templates,
+        ordered_words=cfg.model.decoder.ordered_words,
+        centre_hint=cfg.model.centre_hint,
     )

@@ -26,7 +26,7 @@ class ConvStem(nn.Module):
         channels: channels F of the features.
     """
 
-    def __init__(self, width: int, channels: int = 64) -> None:
+    def __init__(self, width: int, channels: int = 48) -> None:
         super().__init__()
         self.channels = channels
         self.layers = nn.Sequential(

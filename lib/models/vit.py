@@ -9,6 +9,7 @@ Source: SeqTrack (CVPR 2023), section 3.2.
 
 import functools
 import itertools
+import math
 
 import torch
 from timm.layers import PatchEmbed
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.models.correlation import Correlation
+from lib.models.positions import grid_table
 from lib.models.stem import STRIDE, ConvStem
 from lib.models.template_box import TemplateBox, covered_share
 
@@ -39,6 +41,7 @@ class VisionTransformer(nn.Module):
         use_checkpoint: recompute every block in the backward pass to save memory.
         stem: `patch` or `conv`, see `lib.models.stem`.
         tied_query_key: start with equal query and key weights.
+        grid_positions: start the positions as large sinusoids of place instead of small noise.
         template_box: hear where the target is in the templates, see `lib.models.template_box`.
         correlation: add correlation features to the search tokens, see `lib.models.correlation`.
     """
@@ -56,6 +59,7 @@ class VisionTransformer(nn.Module):
         use_checkpoint: bool = False,
         stem: str = "patch",
         tied_query_key: bool = False,
+        grid_positions: bool = False,
         template_box: bool = False,
         correlation: bool = False,
     ) -> None:
@@ -71,9 +75,8 @@ class VisionTransformer(nn.Module):
             self.patch_embed = PatchEmbed(
                 img_size=None, patch_size=patch_size, embed_dim=width, strict_img_size=False
             )
-        self.template_box = (
-            TemplateBox(width, template_size // patch_size) if template_box else None
-        )
+        cells = template_size // patch_size
+        self.template_box = TemplateBox(width, cells) if template_box else None
         self.correlation = (
             Correlation(self.patch_embed.channels, width, template_size) if correlation else None
         )
@@ -92,10 +95,14 @@ class VisionTransformer(nn.Module):
             for i in range(depth)
         )
         self.norm = LayerNorm(width)
-        self._initialise(tied_query_key)
+        self._initialise(tied_query_key, grid_positions)
 
-    def _initialise(self, tied_query_key: bool) -> None:
+    def _initialise(self, tied_query_key: bool, grid_positions: bool) -> None:
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        if grid_positions:
+            sides = [math.isqrt(tokens) for tokens in (self.search_tokens, self.template_tokens)]
+            tables = torch.cat([grid_table(side, self.width) for side in sides])
+            self.pos_embed = nn.Parameter(tables[None])
         for module in self.blocks.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)

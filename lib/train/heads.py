@@ -15,36 +15,42 @@ from lib.models.template_box import covered_share
 from lib.models.tokens import cut_to_crop
 
 
-class CentreHead(nn.Module):
-    """Which search token holds the centre of the target: cross-entropy over the tokens.
+def centre_target(boxes: Tensor, side: int) -> Tensor:
+    """The share `(B, side * side)` of every search token in the centre of xywh boxes `(B, 4)`.
 
-    The target is shared among the four tokens whose centres are nearest, bilinearly.
+    It is shared among the four tokens whose centres are nearest, bilinearly.
+    """
+    low, high = cut_to_crop(boxes)
+    # Position in units of tokens, 0 in the centre of the first one.
+    place = ((low + high) / 2 * side - 0.5).clamp(0, side - 1)
+    tokens = torch.arange(side, device=boxes.device)
+    share = (1 - (tokens - place[..., None]).abs()).clamp_min(0)  # (B, 2, side): x, then y
+    return (share[:, 1, :, None] * share[:, 0, None, :]).flatten(1)
+
+
+def centre_loss(logits: Tensor, boxes: Tensor) -> Tensor:
+    """Cross-entropy of a map `(B, L_x)` of where the centre of xywh boxes `(B, 4)` is.
+
     Source: the classification head of OSTrack (ECCV 2022), in the plainest form.
+    """
+    return F.cross_entropy(logits.float(), centre_target(boxes, math.isqrt(logits.shape[1])))
+
+
+class CentreHead(nn.Module):
+    """Which search token holds the centre, for a network that has no map of it itself.
 
     Args:
         width: channels C of a token.
-        search_tokens: L_x, a square number.
     """
 
-    def __init__(self, width: int, search_tokens: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.side = math.isqrt(search_tokens)
         # No bias: softmax over the tokens does not see what is added to all of them.
         self.proj = nn.Linear(width, 1, bias=False)
 
-    def target(self, boxes: Tensor) -> Tensor:
-        """The share `(B, L_x)` of every token in the centre of xywh boxes `(B, 4)`."""
-        low, high = cut_to_crop(boxes)
-        # Position in units of tokens, 0 in the centre of the first one.
-        place = ((low + high) / 2 * self.side - 0.5).clamp(0, self.side - 1)
-        tokens = torch.arange(self.side, device=boxes.device)
-        share = (1 - (tokens - place[..., None]).abs()).clamp_min(0)  # (B, 2, side): x, then y
-        return (share[:, 1, :, None] * share[:, 0, None, :]).flatten(1)
-
     def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
         """Loss of search features `(B, L_x, C)` and xywh boxes `(B, 4)` in the crop."""
-        logits = self.proj(features).squeeze(-1).float()
-        return F.cross_entropy(logits, self.target(boxes))
+        return centre_loss(self.proj(features).squeeze(-1), boxes)
 
 
 class DenseHead(nn.Module):

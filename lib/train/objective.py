@@ -12,7 +12,7 @@ from lib.models.pixels import normalise
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.train import loss
 from lib.train.freezing import apply_freezing, frozen_modules
-from lib.train.heads import CentreHead, DenseHead
+from lib.train.heads import CentreHead, DenseHead, centre_loss
 from lib.utils.errors import ConfigError
 
 
@@ -27,7 +27,8 @@ class Objective(nn.Module):
         cfg: the configuration.
 
     Attributes:
-        heads: auxiliary heads by the name of their loss; empty unless their weights are set.
+        heads: auxiliary heads by the name of their loss, for the weights that are set; a network
+            with a centre hint needs none for `centre`.
         weights: weight of each loss that is on, by name: `ce`, `l1`, `size`, `centre`, `dense`.
         frozen: names of the network's parameters that do not train.
 
@@ -55,14 +56,11 @@ class Objective(nn.Module):
         self.mean, self.std = cfg.data.mean, cfg.data.std
         self.special_weight = train.special_weight
         self.soft_sigma = train.soft_sigma
-        kinds = {"centre": CentreHead, "dense": DenseHead}
-        self.heads = nn.ModuleDict(
-            {
-                name: kind(body.width, body.search_tokens)
-                for name, kind in kinds.items()
-                if name in self.weights
-            }
-        )
+        self.heads = nn.ModuleDict()
+        if "centre" in self.weights and network.centre_hint is None:
+            self.heads["centre"] = CentreHead(body.width)
+        if "dense" in self.weights:
+            self.heads["dense"] = DenseHead(body.width, body.search_tokens)
         self.frozen = apply_freezing(network, cfg)
 
     def train(self, mode: bool = True) -> "Objective":
@@ -105,10 +103,14 @@ class Objective(nn.Module):
             normalise(search, self.mean, self.std),
             template_boxes,
         )
-        logits = self.network.logits(self.network.memory(features), inputs, template_boxes)
+        memory = self.network.memory(features)
+        logits = self.network.logits(memory, inputs, template_boxes)
         terms = self._word_losses(logits, words, boxes, progress)
         looked_at = features[:, : self.network.encoder.body.search_tokens]
         terms |= {name: head(looked_at, boxes) for name, head in self.heads.items()}
+        hint = self.network.centre_hint
+        if "centre" in self.weights and hint is not None:
+            terms["centre"] = centre_loss(hint.map(memory), boxes)
         total = sum(self.weights[name] * term for name, term in terms.items()) + 0 * boxes.sum()
         with torch.no_grad():
             iou = loss.teacher_forced_iou(logits, words, self.tokenizer)

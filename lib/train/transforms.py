@@ -112,7 +112,12 @@ class TrainingTransform:
 
 
 def jitter_box(
-    box: np.ndarray, normal: np.ndarray, uniform: np.ndarray, centre: float, scale: float
+    box: np.ndarray,
+    normal: np.ndarray,
+    uniform: np.ndarray,
+    centre: float,
+    scale: float,
+    power: float = 1.0,
 ) -> np.ndarray:
     """A box that is off by chance, in single precision like the reference.
 
@@ -122,6 +127,7 @@ def jitter_box(
         uniform: `(2,)` in [0, 1), decides the centre.
         centre: range of the centre, in units of `sqrt(w * h)` of the new size.
         scale: standard deviation of the log size.
+        power: what the shift, as a share of its range, is raised to.
 
     Returns:
         `(4,)` float32 xywh.
@@ -129,7 +135,10 @@ def jitter_box(
     left_top, size = np.split(box.astype(np.float32), 2)
     new_size = size * np.exp(np.float32(scale) * normal.astype(np.float32))
     reach = np.sqrt(new_size.prod()) * np.float32(centre)
-    new_centre = left_top + size / 2 + reach * (uniform.astype(np.float32) - np.float32(0.5))
+    shift = uniform.astype(np.float32) - np.float32(0.5)
+    if power != 1:
+        shift *= np.abs(2 * shift) ** np.float32(power - 1)
+    new_centre = left_top + size / 2 + reach * shift
     return np.concatenate([new_centre - new_size / 2, new_size])
 
 
@@ -161,7 +170,12 @@ def _look(
         image = image[:, ::-1]
         box = np.array([image.shape[1] - 1 - box[0] - box[2], *box[1:]])
     around = jitter_box(
-        box, variation.normal[i], variation.uniform[i], rule.center_jitter, rule.scale_jitter
+        box,
+        variation.normal[i],
+        variation.uniform[i],
+        rule.center_jitter,
+        rule.scale_jitter,
+        rule.center_power,
     )
     crop = crop_square(image, around.tolist(), rule.factor, rule.size)
     place = box_in_crop(box, crop)

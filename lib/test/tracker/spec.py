@@ -62,6 +62,7 @@ class TrackerSpec:
             "MODEL.ENCODER.STEM": (cfg.model.encoder.stem, "patch"),
             "MODEL.TEMPLATE_BOX": (cfg.model.template_box, False),
             "MODEL.CORRELATION": (cfg.model.correlation, False),
+            "MODEL.CENTRE_HINT": (cfg.model.centre_hint, False),
             "TEST.DECODING": (cfg.test.decoding, "argmax"),
             "TEST.SIZE_PRIOR": (cfg.test.size_prior, 0.0),
             "TEST.HOLD_BELOW": (cfg.test.hold_below, 0.0),

@@ -10,7 +10,7 @@ import pytest
 from lib.datasets.sequence import FrameSource
 from lib.datasets.synthetic import (
     SPLITS,
-    SYNTHETIC_NAMES,
+    SUITES,
     SyntheticFrames,
     load_synthetic,
     synthetic_sequence,
@@ -19,7 +19,6 @@ from lib.datasets.synthetic_bodies import Body, ProceduralMaterials, make_sprite
 from lib.datasets.synthetic_layers import HIDDEN_SHARE
 from lib.datasets.synthetic_render import Renderer
 from lib.datasets.synthetic_spec import BODIES, SyntheticSpec, draw_spec
-from lib.datasets.synthetic_suite import TEST_SPECS
 from lib.utils.errors import DataError
 
 # Without light, noise and blur a white target on black is its own alpha mask.
@@ -62,8 +61,9 @@ def _measured_box(mask: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def suite() -> dict[str, SyntheticFrames]:
     return {
-        name: SyntheticFrames(number, TEST_SPECS[name], split="test")
-        for number, name in enumerate(SYNTHETIC_NAMES, start=1)
+        name: SyntheticFrames(number, spec, split="test")
+        for contents in SUITES.values()
+        for number, (name, spec) in enumerate(contents.items(), start=1)
     }
 
 
@@ -156,8 +156,8 @@ def test_splits_have_nothing_in_common() -> None:
 
 
 def test_built_in_sequences_are_of_the_test_split(suite: dict[str, SyntheticFrames]) -> None:
-    assert len(SYNTHETIC_NAMES) == len(set(SYNTHETIC_NAMES)) == 12
-    for name in SYNTHETIC_NAMES[1::7]:
+    assert [len(contents) for contents in SUITES.values()] == [12, 12] and len(suite) == 24
+    for name in list(suite)[1::7]:
         sequence = load_synthetic(name)
         assert sequence.name == name and "split test" in sequence.annotation
         assert np.array_equal(sequence.ground_truth, suite[name].scene.boxes)
@@ -172,7 +172,9 @@ def test_each_test_sequence_is_hard_in_the_common_ways(suite: dict[str, Syntheti
         sides = np.sqrt(scene.boxes[scene.visible, 2:].prod(axis=1))
         assert sides.max() / sides.min() > 1.4, f"{name}: hardly any scale change"
         assert scene.share.min() < 0.8, f"{name}: no occlusion"
-        assert (~scene.visible).any() == bool(spec.full_occlusions or spec.exits), name
+        promised, hidden = spec.full_occlusions or spec.exits, (~scene.visible).any()
+        # Every third look-alike is in front of the target, and may hide it by chance.
+        assert hidden if promised else not hidden or spec.distractors >= 3, name
 
 
 def test_every_challenge_is_in_some_test_sequence_and_in_some_drawn_one() -> None:
@@ -189,7 +191,8 @@ def test_every_challenge_is_in_some_test_sequence_and_in_some_drawn_one() -> Non
         lighting=1,
         noise=9,
     )
-    tested = frozenset().union(*(spec.challenges for spec in TEST_SPECS.values()))
+    hard = SUITES["synthetic_hard"].values()
+    tested = frozenset().union(*(spec.challenges for spec in hard))
     assert tested == extreme.challenges
     drawn = [draw_spec(np.random.default_rng(seed)) for seed in range(60)]
     assert frozenset().union(*(spec.challenges for spec in drawn)) == extreme.challenges
@@ -227,7 +230,8 @@ def test_a_box_that_stays_put_fails_on_the_test_sequences(
         overlap = common / (boxes[:, 2:].prod(axis=1) + boxes[0, 2:].prod() - common)
         overlap[~frames.scene.visible] = -1
         scores.append(np.mean([(overlap > t).mean() for t in np.arange(0, 1.05, 0.05)]))
-    assert np.mean(scores) <= 0.15 and max(scores) <= 0.25
+    assert max(scores) <= 0.3
+    assert np.mean(scores[:12]) <= 0.2 and np.mean(scores[12:]) <= 0.1
 
 
 @pytest.mark.parametrize("length", [1, 2, 8, 30])

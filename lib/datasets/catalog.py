@@ -108,9 +108,9 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
         )
     if not row.folder:
         # Generating video takes a good deal of code that no other data set needs.
-        from lib.datasets.synthetic import SYNTHETIC_NAMES, load_synthetic
+        from lib.datasets.synthetic import SUITES, load_synthetic
 
-        return _dataset(row, "built-in", SYNTHETIC_NAMES, load_synthetic)
+        return _dataset(row, "built-in", tuple(SUITES[row.name]), load_synthetic)
     place = place_of(row.name, row.folder, paths)
     tree, entries = open_benchmark(row, place)
     if not any(is_there(entry, tree) for entry in entries.values()):

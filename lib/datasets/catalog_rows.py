@@ -27,6 +27,7 @@ _SYNTHETIC = Row(
     frames=1330,
     rule="a check that everything works, not a benchmark",
 )
+_SYNTHETIC_HARD = replace(_SYNTHETIC, name="synthetic_hard", results_folder="synthetic_hard")
 _LASOT = Row(
     name="lasot",
     results_folder="lasot",
@@ -259,6 +260,7 @@ _VASTTRACK = Row(
 
 CATALOG: tuple[Row, ...] = (
     _SYNTHETIC,
+    _SYNTHETIC_HARD,
     _LASOT,
     _LASOT_EXTENSION,
     _GOT10K_VAL,

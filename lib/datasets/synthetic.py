@@ -20,11 +20,10 @@ from lib.datasets.synthetic_bodies import Materials, ProceduralMaterials
 from lib.datasets.synthetic_render import Renderer
 from lib.datasets.synthetic_scene import Scene, cast_bodies, plan_scene
 from lib.datasets.synthetic_spec import SyntheticSpec, draw_spec
-from lib.datasets.synthetic_suite import TEST_SPECS
+from lib.datasets.synthetic_suite import SUITES
 from lib.utils.errors import DataError, did_you_mean
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
-SYNTHETIC_NAMES: tuple[str, ...] = tuple(TEST_SPECS)
 
 
 class SyntheticFrames:
@@ -139,13 +138,13 @@ def load_synthetic(name: str) -> Sequence:
     """One of the built-in test sequences; `synthetic_suite` has the table of what they hold.
 
     Raises:
-        DataError: `name` is not in `SYNTHETIC_NAMES`.
+        DataError: no suite has a sequence of that name.
     """
-    if name not in TEST_SPECS:
-        hint = did_you_mean(name, SYNTHETIC_NAMES)
-        raise DataError(
-            f"built-in sequence {name!r} is unknown{hint}; "
-            f"there are {SYNTHETIC_NAMES[0]} to {SYNTHETIC_NAMES[-1]}"
-        )
-    number = SYNTHETIC_NAMES.index(name) + 1
-    return synthetic_sequence(number, split="test", spec=TEST_SPECS[name], name=name)
+    for suite in SUITES.values():
+        if name in suite:
+            number = list(suite).index(name) + 1
+            return synthetic_sequence(number, split="test", spec=suite[name], name=name)
+    names = [name for suite in SUITES.values() for name in suite]
+    spans = " and ".join(f"{min(suite)} to {max(suite)}" for suite in SUITES.values())
+    hint = did_you_mean(name, names)
+    raise DataError(f"built-in sequence {name!r} is unknown{hint}; there are {spans}")

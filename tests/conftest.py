@@ -2,6 +2,7 @@
 end of a run the list of what was not run, with the reason."""
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from tests.dataset_files import make_got10k_val, make_lasot
 _THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(os.cpu_count() or 1, 4)
 os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A shell starts its background jobs with Ctrl-C ignored, and programs started here inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where the user keeps data and results is no business of the tests.
 for _name in [n for n in os.environ if n.startswith(("SEQTRACK_DATA", "SEQTRACK_SAVE"))]:
     del os.environ[_name]

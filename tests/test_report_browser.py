@@ -329,6 +329,8 @@ def test_it_plays_to_the_end_and_stops(opened: Opened) -> None:
         f"() => document.querySelector('#boxes').dataset.frame === '{FRAMES - 1}'"
     )
     opened.page.get_by_role("button", name="Play (space)").wait_for()
+    assert opened.frame() == FRAMES - 1
+    assert opened.page.get_by_role("button", name="Pause (space)").count() == 0
 
 
 def test_a_frame_without_a_picture_says_so(browser: Any, world: World) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.commands.entry import count
+from lib.commands.entry import add_roots, add_run_ids
 from lib.config.paths import Paths
 from lib.datasets.catalog import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
@@ -68,15 +68,7 @@ def add_result_arguments(p: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help=f"{', '.join(dataset_names())}, or a folder of sequences; several are taken in turn",
     )
-    add(
-        "--runid",
-        nargs="+",
-        action="extend",
-        type=count,
-        default=[],
-        metavar="N",
-        help="the results of <config>_%%03d; several runs are averaged",
-    )
+    add_run_ids(p, "several runs are averaged")
     add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
     add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
     add(
@@ -84,8 +76,7 @@ def add_result_arguments(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out, for all trackers, sequences that lack a result file of one (exit code 0)",
     )
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of checkpoints, test and logs")
+    add_roots(p)
 
 
 def check_rules(args: argparse.Namespace) -> None:

@@ -70,6 +70,27 @@ def parser(prog: str, description: str) -> argparse.ArgumentParser:
     return Parser(prog=prog, description=description, epilog=EXIT_CODES_HELP, allow_abbrev=False)
 
 
+def add_roots(p: argparse.ArgumentParser) -> None:
+    """The options of every command that reads data and writes results."""
+    p.add_argument("--data_dir", help="root of the data sets")
+    p.add_argument("--save_dir", help="root of checkpoints, test, logs and tensorboard")
+
+
+def add_overrides(p: argparse.ArgumentParser) -> None:
+    """`--set KEY=VALUE …`, settings that go before those of the configuration."""
+    p.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides"
+    )
+
+
+def add_run_ids(p: argparse.ArgumentParser, several: str) -> None:
+    """`--runid N …`; `several` says what happens to more than one."""
+    words = f"the results of <config>_%%03d; {several}"
+    p.add_argument(
+        "--runid", nargs="+", action="extend", type=count, default=[], metavar="N", help=words
+    )
+
+
 def count(text: str) -> int:
     """An argument that is a whole number from 0 on."""
     if not (text.isascii() and text.isdecimal()):

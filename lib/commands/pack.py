@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.commands.entry import count, parser, say
+from lib.commands.entry import add_roots, add_run_ids, parser, say
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.annotations import read_boxes
 from lib.datasets.archive_tree import DataTree
@@ -64,19 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("server", choices=[server.key for server in SERVERS], help="where the zip will be sent")
     add("--config", required=True, metavar="NAME", help="configuration whose results to pack")
     add("--tracker", default="seqtrack", help="tracker whose results to pack; seqtrack by default")
-    add(
-        "--runid",
-        nargs="+",
-        action="extend",
-        type=count,
-        default=[],
-        metavar="N",
-        help="the results of <config>_%%03d; GOT-10k takes up to three runs",
-    )
+    add_run_ids(p, "GOT-10k takes up to three runs")
     add("--out", metavar="ZIP", help="file to write; by default beside the raw results")
     add("--names", metavar="FILE", help="all sequences, a name per line, without the data set")
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of checkpoints, test and logs")
+    add_roots(p)
     return p
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.commands.entry import count, parser, positive, say
+from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
@@ -39,14 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument
     add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add_overrides(p)
     add("--part", choices=("train", "val"), default="train", help="samples of DATA.TRAIN or .VAL")
     add("--number", type=positive, default=16, help="how many samples, from the first one")
     add("--epoch", type=positive, default=1, help="of the training")
     add("--seed", type=count, default=0, help="as that of train.py, to see the same samples")
     add("--out", metavar="FILE", help="picture to write; logs/samples-<config>.png by default")
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of checkpoints, test and logs")
+    add_roots(p)
     return p
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib import __version__
-from lib.commands.entry import count, parser, positive, say
+from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("tracker", nargs="?", help=f"one of {', '.join(TRACKER_NAMES)}; seqtrack by default")
     add("config_name", nargs="?", metavar="config", help="the same as --config")
     add("--config", help="name in experiments/, or path of a YAML file")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add_overrides(p)
     add(
         "--dataset",
         "--dataset_name",
@@ -62,8 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=count,
         help="write frames with the boxes drawn (green: truth, red: tracker)",
     )
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of checkpoints, test and logs")
+    add_roots(p)
     return p
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from lib.commands.entry import Terminated, parser, positive, say
+from lib.commands.entry import Terminated, add_overrides, add_roots, parser, positive, say
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--sequence", help="name of the sequence (default: the first)")
     add("--tracker", default="seqtrack", help=f"one of {', '.join(TRACKER_NAMES)}")
     add("--config", help=f"name in experiments/, or a YAML file (default: {DEFAULT_CONFIG})")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
+    add_overrides(p)
     add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
     add(
@@ -107,8 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=rate_argument,
         help=f"frames per second of the video (default: the clip's, {DEFAULT_FPS:g} for images)",
     )
-    add("--data_dir", help="root of the data sets")
-    add("--save_dir", help="root of the checkpoints")
+    add_roots(p)
     return p
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lib.commands.entry import Terminated, count, parser, positive, say
+from lib.commands.entry import Terminated, add_overrides, add_roots, count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
@@ -36,9 +36,8 @@ def build_parser() -> argparse.ArgumentParser:
     p = parser("train.py", "Train a configuration; started again, the same command goes on.")
     add = p.add_argument
     add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", dest="overrides")
-    add("--save_dir", help="root of checkpoints, logs and tensorboard")
-    add("--data_dir", help="root of the data sets")
+    add_overrides(p)
+    add_roots(p)
     add("--mode", choices=("single", "multiple"), help="one process, or several on this machine")
     add("--nproc_per_node", type=positive, metavar="N", help="processes, one per GPU")
     add("--init-from", metavar="FILE", help="weights to start from; ignored when going on")

@@ -1,0 +1,169 @@
+"""What runs the network for a tracker: the contract, and the engines that there are.
+
+A tracker hands an engine the pixels of its crops and gets four tokens per target back. All that
+lies between (upload, normalising, encoder, four decoder steps, window, box) is the engine's, so
+that one engine may keep it in a CUDA graph and another in an exported model. All engines give
+the same tokens in fp32; they differ in speed only.
+
+    engine = build_engine("torch", network, cfg)
+    template = engine.template(crop, box)                  # once per template, (S_z, S_z, 3) uint8
+    said = engine.generate([(template, template)], search)  # (1, S_x, S_x, 3) uint8
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from lib.config.schema import Config
+from lib.models.engine_names import check_engine
+from lib.models.seqtrack import SeqTrack
+from lib.utils.errors import SeqTrackError
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """One template of one target. Made by `Engine.template`, never changed.
+
+    The same object at several places of a target's templates is the same template several
+    times; engines compute it once.
+
+    Attributes:
+        crop: `(S_z, S_z, 3)` uint8 RGB.
+        box: the target in it, xywh normalised to the crop (by S_z - 1).
+        kept: whatever the engine wants to remember of it, such as its patch tokens.
+    """
+
+    crop: np.ndarray
+    box: tuple[float, float, float, float]
+    kept: Any = None
+
+    def looks_like(self, other: "Template") -> bool:
+        """Whether the network cannot tell the two apart."""
+        return self.box == other.box and np.array_equal(self.crop, other.crop)
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What was read out for B targets; everything on the CPU.
+
+    Attributes:
+        tokens: `(B, 4)` int64 coordinate tokens.
+        confidence: `(B, 4)` float64, the probability of each token after the window penalty.
+        boxes: `(B, 4)` float32 cxcywh, normalised to the search crop.
+        distributions: `(B, 4, bins)` the values that the tokens were chosen from, where the
+            engine was asked to keep them, else None.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    boxes: Tensor
+    distributions: Tensor | None = None
+
+
+class Engine(Protocol):
+    """Runs one network with one configuration's way of reading boxes out.
+
+    Window penalty and decoding (TEST.WINDOW, TEST.DECODING) are those of the configuration it
+    was built with. Weights are read when it is built: after training on, build another. An
+    engine holds nothing of a target, so targets may come and go between calls.
+
+    Attributes:
+        name: one of ENGINE_NAMES.
+        keep_distributions: whether `Readout.distributions` is filled; off at first.
+    """
+
+    name: str
+    keep_distributions: bool
+
+    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
+        """Take in a new template.
+
+        Args:
+            crop: `(S_z, S_z, 3)` uint8 RGB.
+            box: the target in it, xywh normalised to the crop.
+        """
+        ...
+
+    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+        """Read out the boxes of B targets.
+
+        Args:
+            templates: the T templates of each of the B targets, oldest first; T is the same for
+                all, the number of different ones need not be.
+            search: `(B, S_x, S_x, 3)` uint8 RGB search crops.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The different templates of a target.
+
+    Attributes:
+        templates: each of them once, in order of appearance.
+        places: for each of the T templates, which of these it is.
+        copies: for each of these, how often it is there.
+    """
+
+    templates: tuple[Template, ...]
+    places: tuple[int, ...]
+    copies: tuple[int, ...]
+
+    @classmethod
+    def of(cls, templates: Sequence[Template]) -> "Distinct":
+        """Find the different ones, by identity.
+
+        Example:
+            >>> a, b = (Template(np.zeros((1, 1, 3), np.uint8), (0, 0, 1, 1)) for _ in "ab")
+            >>> Distinct.of([a, a, b]).copies
+            (2, 1)
+        """
+        found = list({id(one): one for one in templates}.values())
+        ids = [id(one) for one in found]
+        places = tuple(ids.index(id(one)) for one in templates)
+        return cls(tuple(found), places, tuple(places.count(i) for i in range(len(found))))
+
+
+def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp32") -> Engine:
+    """The engine of that name for a network, on the network's device.
+
+    Args:
+        name: one of ENGINE_NAMES.
+        network: with its weights; it is put into evaluation mode and must not change any more.
+        cfg: the configuration that it was built from.
+        precision: one of `PRECISIONS[name]`.
+
+    Raises:
+        ConfigError: no such engine, or one that cannot run this network here.
+        MissingExtraError: a package for it is missing.
+    """
+    check_engine(name, precision)
+    network.eval()
+    if name == "torch":
+        from lib.models.engine_torch import TorchEngine
+
+        return TorchEngine(network, cfg, precision)
+    if name == "onnx":
+        from lib.models.engine_onnx import build_onnx_engine
+
+        return build_onnx_engine(network, cfg, precision)
+    return _reference_module().ReferenceEngine(network, cfg, precision)
+
+
+def _reference_module() -> ModuleType:
+    """`benchmarks/reference_engine.py`, which is not part of the installed package."""
+    path = Path(__file__).parents[2] / "benchmarks" / "reference_engine.py"
+    spec = importlib.util.spec_from_file_location("reference_engine", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise SeqTrackError(
+            f"the reference engine is part of the repository only, and {path} is not there; "
+            "run this in a checkout, or choose another engine"
+        )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

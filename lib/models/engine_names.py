@@ -1,0 +1,26 @@
+"""Which engines there are; nothing here imports torch, so that a typo is answered at once."""
+
+from lib.utils.errors import ConfigError, did_you_mean
+
+# `reference` is the method as published, the yardstick of all measurements.
+ENGINE_NAMES = ("torch", "onnx", "reference")
+# Precisions of each engine, its default first. Only fp32 promises equal tokens.
+PRECISIONS = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "onnx": ("fp32", "int8"),
+    "reference": ("fp32", "bf16"),
+}
+
+
+def check_engine(name: str, precision: str = "fp32") -> None:
+    """Raise ConfigError, listing the choices, unless there is such an engine."""
+    if name not in ENGINE_NAMES:
+        raise ConfigError(
+            f"unknown engine {name!r}{did_you_mean(name, ENGINE_NAMES)}; "
+            f"choose one of {', '.join(ENGINE_NAMES)}"
+        )
+    if precision not in PRECISIONS[name]:
+        raise ConfigError(
+            f"engine {name} cannot compute in {precision!r}; "
+            f"choose one of {', '.join(PRECISIONS[name])}"
+        )

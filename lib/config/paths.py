@@ -25,6 +25,7 @@ below the repository (the current folder where only the installed package is the
     logs/
     tensorboard/train/seqtrack/<config>/        curves and pictures of a training
     cache/training_sets/                        what was read from the annotation of big sets
+    external/AR/ltr/checkpoints/...             the mask network of VOT2020
     experiments/seqtrack/<config>.yaml
 
 `data` moves with the data folder, everything but `experiments` with the save folder.
@@ -45,6 +46,8 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _ROW_VARIABLE = "SEQTRACK_DATA_"
 _FILE_NAME = "paths.yaml"
 _FILE_KEYS = ("data_dir", "save_dir", "datasets")
+# Where SeqTrack's own scripts expect the mask network.
+_ALPHA_REFINE = Path("external/AR/ltr/checkpoints/ltr/ARcm_seg/ARcm_coco_seg_only_mask_384")
 
 
 def experiments_dir() -> Path:
@@ -146,7 +149,16 @@ class Paths:
 
     def checkpoint_dirs(self, config_name: str) -> list[Path]:
         """Folders in which checkpoints are looked for, in this order, each once."""
-        folders = [_checkpoints(root, config_name) for root in (self.save_dir, self.repository)]
+        return self._both(_checkpoints(Path(), config_name))
+
+    @property
+    def alpha_refine_dirs(self) -> list[Path]:
+        """Folders in which the weights of the mask network are looked for; the first gets them."""
+        return self._both(_ALPHA_REFINE)
+
+    def _both(self, folder: Path) -> list[Path]:
+        """A folder below the save folder, then below the repository; each once."""
+        folders = [self.save_dir / folder, self.repository / folder]
         return folders[:1] if folders[0].resolve() == folders[1].resolve() else folders
 
     def results_dir(self, tracker: str, config_name: str, runid: int | None = None) -> Path:

@@ -10,6 +10,7 @@ from lib.config.loader import list_configs, load_config
 from lib.config.schema import Config
 from lib.models.centre_hint import CentreHint
 from lib.models.correlation import whole_kernels
+from lib.models.engine import build_engine
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.template_box import covered_share
 from lib.models.tokens import BoxTokenizer
@@ -224,30 +225,31 @@ def test_the_tracker_tells_the_network_the_box_in_the_template() -> None:
     image = np.random.default_rng(0).integers(0, 255, (120, 160, 3)).astype(np.uint8)
     cfg = config("MODEL.TEMPLATE_BOX")
     settings = TrackerSettings.from_config(cfg)
-    state = start_target(image, (60, 40, 40, 10), settings, "cpu")
-    x, y, w, h = state.template_boxes[0].tolist()
+    engine = build_engine("torch", build_seqtrack(cfg), cfg)
+    state = start_target(image, (60, 40, 40, 10), settings, engine)
+    x, y, w, h = state.templates[0].box
     # Factor 2 of sqrt(40 * 10) = 20 pixels: the box is as wide as the crop, a quarter as high.
     assert w == pytest.approx(64 / 63) and h == pytest.approx(16 / 63)
     assert x + w / 2 == pytest.approx(0.5) and y + h / 2 == pytest.approx(0.5)
-    assert state.template_boxes.shape == (2, 4)
+    assert len(state.templates) == 2
 
 
 def a_target_in_a_large_image():
-    """Network, tokenizer, settings, state and image; so large that no answer is clipped."""
+    """Engine, settings, state and image; so large that no answer is clipped."""
     image = np.random.default_rng(0).integers(0, 255, (400, 400, 3)).astype(np.uint8)
     cfg = config()
     torch.manual_seed(0)
     free = TrackerSettings.from_config(cfg)
-    state = start_target(image, (180, 190, 40, 20), free, "cpu")
-    return build_seqtrack(cfg).eval(), build_tokenizer(cfg), free, state, image
+    engine = build_engine("torch", build_seqtrack(cfg), cfg)
+    return engine, free, start_target(image, (180, 190, 40, 20), free, engine), image
 
 
 def test_the_size_prior_pulls_toward_the_first_box() -> None:
-    network, tokenizer, free, state, image = a_target_in_a_large_image()
+    engine, free, state, image = a_target_in_a_large_image()
     boxes = {}
     for share in (0.5, 0.75, 1.0):
         settings = dataclasses.replace(free, size_prior=share)
-        (said,) = track_step(network, tokenizer, None, settings, [state], [image])
+        (said,) = track_step(engine, settings, [state], [image])
         boxes[share] = np.array(said.state.box)
     assert boxes[1.0][2:] == pytest.approx((40, 20))
     # Half of the log distance that is left at 0.5 is left at 0.75.
@@ -258,13 +260,13 @@ def test_the_size_prior_pulls_toward_the_first_box() -> None:
 
 
 def test_an_unsure_answer_leaves_the_box_where_it_was() -> None:
-    network, tokenizer, free, state, image = a_target_in_a_large_image()
-    (moved,) = track_step(network, tokenizer, None, free, [state], [image])
+    engine, free, state, image = a_target_in_a_large_image()
+    (moved,) = track_step(engine, free, [state], [image])
     assert moved.state.box != state.box and moved.state.usual_score == pytest.approx(moved.score)
     holding = dataclasses.replace(free, hold_below=0.8)
     for usual, stays in ((moved.score / 0.79, True), (moved.score / 0.81, False)):
         before = dataclasses.replace(state, usual_score=usual)
-        (said,) = track_step(network, tokenizer, None, holding, [before], [image])
+        (said,) = track_step(engine, holding, [before], [image])
         assert (said.state.box == state.box) == stays
         # A held frame says nothing of what is usual; another one counts for a tenth.
         expected = usual if stays else 0.9 * usual + 0.1 * said.score

@@ -1,11 +1,19 @@
 """lib/test/tracker: the batch step, the update rule, and state that never leaks."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lib.models.seqtrack import build_seqtrack
-from lib.test.tracker.seqtrack import SeqTrackTracker, TrackerSettings, start_target, track_step
+from lib.test.tracker.seqtrack import (
+    SeqTrackTracker,
+    TrackerSettings,
+    _take_template,
+    start_target,
+    track_step,
+)
 from lib.test.tracker.templates import replace_oldest, update_due
 from lib.utils.errors import ConfigError, DataError
 from tests.tiny import draw_sequence, tiny_config
@@ -39,13 +47,13 @@ def test_many_targets_in_one_step_equal_one_at_a_time(network):
     tracker = tracker_for(network)
     alone = [boxes_of(tracker, frames, boxes[0]) for frames, boxes in videos]
     states = [
-        start_target(frames[0], boxes[0], tracker.settings, "cpu") for frames, boxes in videos
+        start_target(frames[0], boxes[0], tracker.settings, tracker.engine)
+        for frames, boxes in videos
     ]
     for i in range(1, 6):
         predictions = track_step(
-            network, tracker.tokenizer, tracker.window, tracker.settings,
-            states, [frames[i] for frames, _ in videos],
-        )  # fmt: skip
+            tracker.engine, tracker.settings, states, [frames[i] for frames, _ in videos]
+        )
         states = [p.state for p in predictions]
         for k in range(3):
             np.testing.assert_allclose(states[k].box, alone[k][i - 1], atol=1e-3)
@@ -55,15 +63,26 @@ def test_many_targets_in_one_step_equal_one_at_a_time(network):
 def test_a_step_leaves_its_input_states_alone(network):
     frames, boxes = draw_sequence(3)
     tracker = tracker_for(network, interval=1)
-    state = start_target(frames[0], boxes[0], tracker.settings, "cpu")
-    templates = state.templates.clone()
-    (prediction,) = track_step(
-        network, tracker.tokenizer, tracker.window, tracker.settings, [state], [frames[1]]
-    )
+    state = start_target(frames[0], boxes[0], tracker.settings, tracker.engine)
+    first = state.templates[0]
+    pixels = first.crop.copy()
+    (prediction,) = track_step(tracker.engine, tracker.settings, [state], [frames[1]])
     assert prediction.updated and state.frame == 0 and state.box == tuple(boxes[0])
-    assert torch.equal(state.templates, templates)
-    assert torch.equal(prediction.state.templates[0], templates[0])
-    assert not torch.equal(prediction.state.templates[1], templates[1])
+    assert state.templates == (first, first) and np.array_equal(first.crop, pixels)
+    assert prediction.state.templates[0] is first
+    assert not prediction.state.templates[1].looks_like(first)
+
+
+def test_an_update_that_shows_nothing_new_costs_nothing(network):
+    """Engines compute equal templates once, and know them by identity."""
+    frames, boxes = draw_sequence(2)
+    tracker = tracker_for(network, count=3)
+    state = start_target(frames[0], boxes[0], tracker.settings, tracker.engine)
+    once = _take_template(state, frames[0], tracker.settings, tracker.engine)
+    assert once.templates == state.templates[:1] * 3
+    moved = replace(state, box=(30.0, 30.0, 18.0, 14.0))
+    twice = _take_template(moved, frames[0], tracker.settings, tracker.engine)
+    assert twice.templates[0] is twice.templates[1] is not twice.templates[2]
 
 
 def test_initialize_forgets_the_target_before(network):
@@ -103,10 +122,9 @@ def test_update_rule(frame, score, count, expected):
 
 
 def test_the_first_template_is_permanent_the_others_a_queue():
-    templates = torch.arange(3.0)[:, None, None, None]
-    once = replace_oldest(templates, torch.full((1, 1, 1), 7.0))
-    assert once.flatten().tolist() == [0, 2, 7]
-    assert replace_oldest(once, torch.full((1, 1, 1), 8.0)).flatten().tolist() == [0, 7, 8]
+    once = replace_oldest((0, 1, 2), 7)
+    assert once == (0, 2, 7)
+    assert replace_oldest(once, 8) == (0, 7, 8)
 
 
 @pytest.mark.parametrize(

@@ -100,3 +100,36 @@ class Correlation(nn.Module):
         alike = (places * whole[:, :, None] * 8.0).unflatten(2, search.shape[2:])
         mixed = self.mix(torch.cat([maps, alike, stretched], dim=1))
         return mixed.flatten(2).transpose(1, 2)
+
+    def template_keys(self, features: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What tracking keeps of one template.
+
+        Args:
+            features: `(1, F, G, G)`.
+            share: `(G * G,)`, see `forward`.
+
+        Returns:
+            `(F, G * G)` keys, and how many cells the target covers, `()`.
+        """
+        keys = self._match(features)[0]
+        if share is None:
+            return keys, keys.new_tensor(float(self.cells))
+        return keys * share, share.sum()
+
+    def from_keys(self, keys: Tensor, covered: Tensor, search: Tensor) -> Tensor:
+        """As `forward`, from the means over the templates of what `template_keys` gave.
+
+        Args:
+            keys: `(B, F, G * G)`.
+            covered: `(B,)`.
+            search: `(B, F, H, W)` features of the search region.
+        """
+        side = search.shape[2:]
+        places = self._match(search)
+        maps = (keys.transpose(1, 2) @ places * 8.0).unflatten(2, side)
+        cells = covered.clamp_min(1.0)[:, None, None, None]
+        stretched = F.conv2d(maps, self.kernels, padding=_REACH) / cells
+        whole = F.normalize(keys.mean(dim=2), dim=1)
+        alike = (places * whole[:, :, None] * 8.0).unflatten(2, side)
+        mixed = self.mix(torch.cat([maps, alike, stretched], dim=1))
+        return mixed.flatten(2).transpose(1, 2)

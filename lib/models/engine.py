@@ -25,6 +25,7 @@ from lib.models.engine_names import check_engine
 from lib.models.seqtrack import SeqTrack
 from lib.utils.errors import SeqTrackError
 
+
 @dataclass(frozen=True, eq=False)
 class Template:
     """One template of one target. Made by `Engine.template`, never changed.

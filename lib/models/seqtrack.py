@@ -131,15 +131,7 @@ class SeqTrack(nn.Module):
         return self.vocab_embed(hidden)
 
     def _opening(self, memory: Tensor, template_boxes: Tensor | None) -> Tensor | None:
-        """What START says besides its own word, `(B, D)`, or None."""
-        said = []
-        if self.start_size is not None:
-            if template_boxes is None:
-                raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
-            said.append(self.start_size(log_size(template_boxes[:, 0])))
-        if self.centre_hint is not None:
-            said.append(self.centre_hint(memory))
-        return sum(said) if said else None
+        return opening(self.start_size, self.centre_hint, memory, template_boxes)
 
     def forward(
         self,
@@ -217,6 +209,30 @@ class SeqTrack(nn.Module):
             confidence=torch.cat(confidence, dim=1),
             distributions=torch.stack(distributions, dim=1) if return_distributions else None,
         )
+
+
+def opening(
+    start_size: nn.Linear | None,
+    centre_hint: CentreHint | None,
+    memory: Tensor,
+    template_boxes: Tensor | None,
+) -> Tensor | None:
+    """What START says besides its own word, `(B, D)`, or None.
+
+    Args:
+        start_size: the network's layer of that name, or None.
+        centre_hint: likewise.
+        memory: `(B, M, D)`.
+        template_boxes: `(B, T, 4)` as in `VisionTransformer.embed`; the first counts.
+    """
+    said = []
+    if start_size is not None:
+        if template_boxes is None:
+            raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+        said.append(start_size(log_size(template_boxes[:, 0])))
+    if centre_hint is not None:
+        said.append(centre_hint(memory))
+    return sum(said) if said else None
 
 
 def build_tokenizer(cfg: Config) -> BoxTokenizer:

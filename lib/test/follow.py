@@ -46,17 +46,15 @@ class BatchedTargets:
 
     def start(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Estimate]:
         """Begin; the given boxes are certain."""
-        settings, device = self.tracker.settings, self.tracker.device
-        self.states = [start_target(image, box, settings, device) for box in boxes]
+        settings, engine = self.tracker.settings, self.tracker.engine
+        self.states = [start_target(image, box, settings, engine) for box in boxes]
         return [Estimate(state.box, 1.0) for state in self.states]
 
     def step(self, image: np.ndarray) -> list[Estimate]:
         """Find all of them in the next frame."""
         its = self.tracker
         images = [image] * len(self.states)
-        predictions = track_step(
-            its.network, its.tokenizer, its.window, its.settings, self.states, images
-        )
+        predictions = track_step(its.engine, its.settings, self.states, images)
         self.states = [prediction.state for prediction in predictions]
         return [Estimate(one.state.box, one.score / TOP_SCORE) for one in predictions]
 

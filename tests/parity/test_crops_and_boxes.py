@@ -6,9 +6,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
 
-from lib.models.pixels import IMAGE_MEAN, IMAGE_STD
-from lib.test.tracker.seqtrack import to_pixels
+from lib.models.pixels import IMAGE_MEAN, IMAGE_STD, normalise
 from lib.utils.boxes import clip_xywh
 from lib.utils.crop import crop_side, crop_square, cut_square, map_box_back
 from lib.utils.errors import DataError
@@ -80,7 +80,7 @@ def test_preprocessing(case):
     want = content["preprocess"]
     assert (list(IMAGE_MEAN), list(IMAGE_STD)) == (want["mean_constant"], want["std_constant"])
     crop = crop_square(picture(content), want["box"], 4.0, want["out"])
-    batch = to_pixels([crop.pixels], "cpu")
+    batch = normalise(torch.from_numpy(crop.pixels)[None])
     assert (list(batch.shape), str(batch.dtype)) == (want["shape"], want["dtype"])
     np.testing.assert_allclose(batch.mean((0, 2, 3)), want["mean"], atol=2e-2)
     np.testing.assert_allclose(batch[0, :, 0, 0], want["pixel_0_0"], atol=2e-2)

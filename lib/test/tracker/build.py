@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from lib.config.schema import Config
+from lib.models.engine import build_engine
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.test.tracker.base import Tracker
@@ -69,8 +70,9 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
     torch.backends.cudnn.allow_tf32 = False
     try:
         network = load_network(spec.config, spec.checkpoint, device)
+        engine = build_engine(spec.engine, network, spec.config, spec.precision)
     except (RuntimeError, MemoryError) as error:
         # PyTorch's way to say that memory is short or a device is out of order.
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise SeqTrackError(f"{spec.config_name} cannot be built: {reason[0]}") from error
-    return SeqTrackTracker(network, spec.config, spec.update_key)
+    return SeqTrackTracker(engine, spec.config, spec.update_key)

@@ -1,7 +1,8 @@
 """SeqTrack as a tracker: crop, read out four tokens, map the box back.
 
 The core is one pure step over a batch of targets, `track_step`: B states and B frames in, one
-forward pass, B new states out. The tracker that users know is that with B = 1.
+call of the engine that runs the network, B new states out. The tracker that users know is that
+with B = 1.
 Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the reference tracker.
 """
 
@@ -10,13 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lib.config.schema import Config
-from lib.models.pixels import normalise
-from lib.models.seqtrack import Generation, SeqTrack, build_tokenizer
-from lib.models.tokens import BoxTokenizer
+from lib.models.engine import Engine, Readout, Template, build_engine
+from lib.models.seqtrack import SeqTrack
 from lib.test.tracker.base import Info, Tracker
 from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
@@ -101,16 +100,14 @@ class TargetState:
 
     Attributes:
         box: xywh in image pixels.
-        templates: `(T, 3, S, S)` normalised crops on the network's device.
-        template_boxes: `(T, 4)` the target in them, xywh normalised to the crop.
+        templates: the T templates, oldest first; equal ones are the same object.
         first_size: width and height in the first frame, in image pixels.
         frame: number of the last frame; 0 is the first one.
         usual_score: running mean of the score over the frames that were not held; None at first.
     """
 
     box: Box
-    templates: Tensor
-    template_boxes: Tensor
+    templates: tuple[Template, ...]
     first_size: tuple[float, float]
     frame: int = 0
     usual_score: float | None = None
@@ -137,27 +134,23 @@ class Prediction:
     resize_factor: float
 
 
-def to_pixels(crops: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
-    """B crops `(S, S, 3)` uint8 RGB as `(B, 3, S, S)` float32, normalised on the device.
-
-    Always by ImageNet's mean, whatever DATA.MEAN says: released weights were measured so.
-    """
-    return normalise(torch.from_numpy(np.stack(crops)).to(device))
-
-
-def _box_in_template(crop: Crop, size: int, device: torch.device | str) -> Tensor:
-    """The box that a template was cut around, `(4,)` xywh normalised to it.
-
-    By S - 1, as the boxes of training samples are.
-    """
+def _cut_template(
+    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, engine: Engine
+) -> Template:
+    """The template around an xywh box of a frame."""
+    size = settings.template_size
+    crop = crop_square(image, box, settings.template_factor, size)
+    # By S - 1, as the boxes of training samples are.
     w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
-    return torch.tensor([0.5 - w / 2, 0.5 - h / 2, w, h], dtype=torch.float32, device=device)
+    return engine.template(crop.pixels, (0.5 - w / 2, 0.5 - h / 2, w, h))
 
 
 def start_target(
-    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, device: torch.device | str
+    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, engine: Engine
 ) -> TargetState:
     """State of a target first seen in `image` at the xywh `box`, which is kept unclipped.
+
+    It belongs to that engine, whose templates it holds.
 
     Raises:
         DataError: the box is empty, not finite, or outside the image.
@@ -167,32 +160,21 @@ def start_target(
             f"cannot start on the box {[float(v) for v in box]}: four finite numbers x, y, w, h "
             "with w and h above zero are needed"
         )
-    crop = crop_square(image, box, settings.template_factor, settings.template_size)
-    template = to_pixels([crop.pixels], device)
-    placed = _box_in_template(crop, settings.template_size, device)
-    return TargetState(
-        box=crop.box,
-        templates=template.expand(settings.num_templates, -1, -1, -1),
-        template_boxes=placed.expand(settings.num_templates, -1),
-        first_size=(crop.box[2], crop.box[3]),
-    )
+    x, y, w, h = (float(value) for value in box)
+    template = _cut_template(image, box, settings, engine)
+    return TargetState((x, y, w, h), (template,) * settings.num_templates, first_size=(w, h))
 
 
-@torch.inference_mode()
 def track_step(
-    network: SeqTrack,
-    tokenizer: BoxTokenizer,
-    window: Tensor | None,
+    engine: Engine,
     settings: TrackerSettings,
     states: Sequence[TargetState],
     images: Sequence[np.ndarray],
 ) -> list[Prediction]:
-    """Track B targets by one frame each, in one forward pass.
+    """Track B targets by one frame each, in one call of the engine.
 
     Args:
-        network: in evaluation mode, on the device of the states' templates.
-        tokenizer: turns tokens into boxes.
-        window: `tokenizer.window(...)`, or None without window penalty.
+        engine: the one that the states were started with.
         settings: the same for all targets.
         states: B states, left as they are.
         images: B frames `(H, W, 3)` uint8 RGB; frames may differ in size.
@@ -207,27 +189,20 @@ def track_step(
         crop_square(image, state.box, settings.search_factor, settings.search_size)
         for image, state in zip(images, states, strict=True)
     ]
-    templates = torch.stack([state.templates for state in states])
-    placed = torch.stack([state.template_boxes for state in states])
-    search = to_pixels([crop.pixels for crop in crops], templates.device)
-    said = network.generate(templates, search, tokenizer, window, settings.expectation, placed)
-    boxes = _decode(said, tokenizer).cpu()
-    tokens, confidence = said.tokens.tolist(), said.confidence.cpu().double()
-    if not confidence.isfinite().all():
-        raise CheckpointError(
-            "the network gives probabilities that are not finite; its weights are damaged"
-        )
+    said = engine.generate([s.templates for s in states], np.stack([c.pixels for c in crops]))
+    _check_finite(said)
+    tokens, boxes = said.tokens.tolist(), said.boxes
     return [
-        _advance(state, image, crop, boxes[i], tokens[i], confidence[i], settings)
+        _advance(state, image, crop, boxes[i], tokens[i], said.confidence[i], settings, engine)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
     ]
 
 
-def _decode(said: Generation, tokenizer: BoxTokenizer) -> Tensor:
-    """Boxes `(B, 4)` cxcywh, normalised, of what was said: likeliest bins, or means about them."""
-    if said.distributions is None:
-        return tokenizer.decode(said.tokens)
-    return tokenizer.decode(tokenizer.expected(said.distributions))
+def _check_finite(said: Readout) -> None:
+    if not said.confidence.isfinite().all():
+        raise CheckpointError(
+            "the network gives probabilities that are not finite; its weights are damaged"
+        )
 
 
 def _advance(
@@ -238,6 +213,7 @@ def _advance(
     tokens: list[int],
     confidence: Tensor,
     settings: TrackerSettings,
+    engine: Engine,
 ) -> Prediction:
     """One target's new state from the normalised box that was read out for it.
 
@@ -267,7 +243,7 @@ def _advance(
     )
     new = replace(state, box=box, frame=frame, usual_score=usual)
     if updated:
-        new = _take_template(new, image, settings)
+        new = _take_template(new, image, settings, engine)
     return Prediction(
         state=new,
         tokens=tuple(tokens),
@@ -278,33 +254,32 @@ def _advance(
     )
 
 
-def _take_template(state: TargetState, image: np.ndarray, settings: TrackerSettings) -> TargetState:
+def _take_template(
+    state: TargetState, image: np.ndarray, settings: TrackerSettings, engine: Engine
+) -> TargetState:
     """The state with a template cut around its box in place of the oldest."""
-    crop = crop_square(image, state.box, settings.template_factor, settings.template_size)
-    device = state.templates.device
-    placed = _box_in_template(crop, settings.template_size, device)
-    return replace(
-        state,
-        templates=replace_oldest(state.templates, to_pixels([crop.pixels], device)[0]),
-        template_boxes=replace_oldest(state.template_boxes, placed),
-    )
+    new = _cut_template(image, state.box, settings, engine)
+    # The same template once more is less work than another one: engines go by identity.
+    same = next((old for old in state.templates if old.looks_like(new)), new)
+    return replace(state, templates=replace_oldest(state.templates, same))
 
 
 class SeqTrackTracker(Tracker):
     """One target at a time, with the network built once for all sequences.
 
     Args:
-        network: the network with its weights; it is put into evaluation mode.
+        network: the network with its weights, which must not change any more, or an engine
+            that runs it (`lib.models.engine`); a network gets the usual engine.
         cfg: the configuration it was built from.
         update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
     """
 
-    def __init__(self, network: SeqTrack, cfg: Config, update_key: str = "DEFAULT") -> None:
-        self.network = network.eval()
+    def __init__(
+        self, network: SeqTrack | Engine, cfg: Config, update_key: str = "DEFAULT"
+    ) -> None:
         self.settings = TrackerSettings.from_config(cfg, update_key)
-        self.device = network.pos_embed.device
-        self.tokenizer = build_tokenizer(cfg)
-        self.window = self.tokenizer.window(self.device) if self.settings.window else None
+        is_network = isinstance(network, SeqTrack)
+        self.engine = build_engine("torch", network, cfg) if is_network else network
         self.state: TargetState | None = None
 
     def initialize(self, image: np.ndarray, info: Info) -> dict[str, Any]:
@@ -316,7 +291,7 @@ class SeqTrackTracker(Tracker):
         Raises:
             DataError: the box is empty, not finite, or outside the image.
         """
-        self.state = start_target(image, info["init_bbox"], self.settings, self.device)
+        self.state = start_target(image, info["init_bbox"], self.settings, self.engine)
         return {"target_bbox": list(self.state.box), "confidence": 4 * SCORE_SCALE}
 
     def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
@@ -329,9 +304,7 @@ class SeqTrackTracker(Tracker):
         """
         if self.state is None:
             raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
-        (prediction,) = track_step(
-            self.network, self.tokenizer, self.window, self.settings, [self.state], [image]
-        )
+        (prediction,) = track_step(self.engine, self.settings, [self.state], [image])
         self.state = prediction.state
         return {
             "target_bbox": list(prediction.state.box),

@@ -19,6 +19,8 @@ class TrackerSpec:
         config: the network and tracker settings; None for trackers without any.
         checkpoint: weights file; None for seeded untrained weights.
         update_key: key of the data set in TEST.UPDATE_INTERVALS.
+        engine: what runs the network, one of `lib.models.engine_names.ENGINE_NAMES`.
+        precision: of the engine; only fp32 gives the same tokens with every engine.
     """
 
     tracker: str
@@ -26,6 +28,8 @@ class TrackerSpec:
     config: Config | None = None
     checkpoint: Path | None = None
     update_key: str = "DEFAULT"
+    engine: str = "torch"
+    precision: str = "fp32"
 
     @property
     def settings(self) -> dict[str, object]:
@@ -53,6 +57,8 @@ class TrackerSpec:
             "TEST.UPDATE_INTERVALS": cfg.test.update_interval_for(self.update_key),
             "TEST.UPDATE_THRESHOLD": cfg.test.update_threshold_for(self.update_key),
             **self._departures(cfg),
+            # Engines give the same boxes, coarser numbers do not.
+            **({} if self.precision == "fp32" else {"ENGINE": f"{self.engine} {self.precision}"}),
         }
 
     @staticmethod

@@ -3,8 +3,9 @@
 Source: SeqTrack (CVPR 2023), section 3.4, with the exact rule of the reference tracker.
 """
 
-import torch
-from torch import Tensor
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # The score is ten times the sum of the four token confidences.
 SCORE_SCALE = 10.0
@@ -24,14 +25,11 @@ def update_due(
     return num_templates > 1 and frame % interval == 0 and score > threshold
 
 
-def replace_oldest(templates: Tensor, new: Tensor) -> Tensor:
-    """Append `new` and drop the oldest template but the first, which is permanent.
+def replace_oldest(templates: tuple[T, ...], new: T) -> tuple[T, ...]:
+    """Append `new` and drop the oldest of the two or more templates but the first, which stays.
 
-    Args:
-        templates: `(T, ...)`, T > 1: the templates, or what goes with each.
-        new: `(...)`.
-
-    Returns:
-        `(T, ...)`; the input is left as it was.
+    Example:
+        >>> replace_oldest(("first", "old", "younger"), "new")
+        ('first', 'younger', 'new')
     """
-    return torch.cat([templates[:1], templates[2:], new[None]])
+    return (templates[0], *templates[2:], new)

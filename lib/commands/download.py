@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from lib.commands.entry import parser
-from lib.config.paths import Paths, resolve_paths
+from lib.config.paths import ALPHA_REFINE_FOLDER, Paths, resolve_paths
+from lib.models.alpha_refine.weights import load_alpha_refine
 from lib.models.signature import recognise
 from lib.models.weights import PUBLISHED_CONFIGS
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.download import (
     DownloadError,
+    DriveFile,
     DriveFolder,
     Ledger,
     MirrorFolder,
@@ -39,6 +41,8 @@ from lib.utils.errors import (
 from lib.utils.file_format import FileFormat, file_format
 
 SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
+# The mask network: weights without a configuration, so `all` does not mean it.
+MASK_NETWORK = "alpha_refine"
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class Collection:
 
     Attributes:
         name: what they are, for people.
-        drive_id: their folder on Google Drive.
+        drive: where they are on Google Drive.
         mirror_path: their folder below the root of a mirror.
         root: folder below which they are put.
         choose: the files of one configuration among all, with their places.
@@ -65,7 +69,7 @@ class Collection:
     """
 
     name: str
-    drive_id: str
+    drive: Source
     mirror_path: str
     root: Callable[[Paths], Path]
     choose: Callable[[str, Sequence[RemoteFile], Paths], list[Item]]
@@ -79,7 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Fetch the published checkpoints, raw results or training logs into the documented tree.",
     )
     add = p.add_argument
-    add("configs", nargs="+", metavar="config", help=f"{', '.join(PUBLISHED_CONFIGS)}, or all")
+    known = f"{', '.join(PUBLISHED_CONFIGS)}, or all (these eight)"
+    add("configs", nargs="+", metavar="config", help=f"{known}; {MASK_NETWORK} for VOT's masks")
     add("--raw-results", action="store_true", help="the raw results, not the checkpoints")
     add("--logs", action="store_true", help="the training logs, not the checkpoints")
     add("--save_dir", help="root of checkpoints, test and logs")
@@ -102,13 +107,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         PartialFailure: some files are there, others are not; the message lists these.
     """
     args = build_parser().parse_args(argv)
-    configs = _known_configs(args.configs)
     paths = resolve_paths(save_dir=args.save_dir)
-    wanted = [RAW_RESULTS] * args.raw_results + [LOGS] * args.logs or [CHECKPOINTS]
     done, failures = 0, []
-    for collection in wanted:
+    for collection, names in _wanted(args):
         source = _source(collection, args.source)
-        succeeded, failed = download(collection, configs, source, paths, args.force)
+        succeeded, failed = download(collection, names, source, paths, args.force)
         done += succeeded
         failures += failed
     if failures:
@@ -208,11 +211,26 @@ def _confirm(
     return f"{item.target} is there already, unchanged: nothing to do"
 
 
+def _wanted(args: argparse.Namespace) -> list[tuple[Collection, list[str]]]:
+    """What to fetch, and of which configurations."""
+    configs = _known_configs(args.configs)
+    wanted = [RAW_RESULTS] * args.raw_results + [LOGS] * args.logs or [CHECKPOINTS]
+    if MASK_NETWORK not in configs:
+        return [(collection, configs) for collection in wanted]
+    if CHECKPOINTS not in wanted:
+        raise ConfigError(
+            f"of {MASK_NETWORK} only the weights are published: leave out --raw-results and --logs"
+        )
+    configs.remove(MASK_NETWORK)
+    trackers = [(CHECKPOINTS, configs)] if configs else []
+    return [*trackers, (MASK_WEIGHTS, [MASK_NETWORK])]
+
+
 def _known_configs(names: Sequence[str]) -> list[str]:
     configs: dict[str, None] = {}
     for name in names:
-        if name != "all" and name not in PUBLISHED_CONFIGS:
-            known = ("all", *PUBLISHED_CONFIGS)
+        known = ("all", *PUBLISHED_CONFIGS, MASK_NETWORK)
+        if name not in known:
             hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             raise ConfigError(f"nothing is published for configuration {name!r}{hint}")
         configs |= dict.fromkeys(PUBLISHED_CONFIGS if name == "all" else [name])
@@ -221,7 +239,7 @@ def _known_configs(names: Sequence[str]) -> list[str]:
 
 def _source(collection: Collection, mirror: str | None) -> Source:
     if not mirror:
-        return DriveFolder(collection.drive_id)
+        return collection.drive
     if urlsplit(mirror).scheme not in ("http", "https"):
         raise ConfigError(f"--source {mirror!r} is not an address that begins with http(s)://")
     return MirrorFolder(f"{mirror.rstrip('/')}/{collection.mirror_path}")
@@ -269,6 +287,17 @@ def _choose_logs(config: str, files: Sequence[RemoteFile], paths: Paths) -> list
     return [Item(config, f, target(f.path)) for f in files if _belongs(config, f.path)]
 
 
+def _choose_mask_weights(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
+    # The last by name, as the tracker takes.
+    found = sorted((f for f in files if f.path.name.endswith(".pth.tar")), key=lambda f: f.path)
+    folder = paths.alpha_refine_dirs[0]
+    return [Item(config, file, folder / file.path.name) for file in found[-1:]]
+
+
+def _check_mask_weights(config: str, path: Path) -> None:
+    load_alpha_refine(path)
+
+
 def _check_checkpoint(config: str, path: Path) -> None:
     name = recognise(read_state_dict(path))
     if name != config.removesuffix("_got"):
@@ -286,7 +315,7 @@ def _check_text(config: str, path: Path) -> None:
 
 CHECKPOINTS = Collection(
     name="checkpoint",
-    drive_id="10PKs6aqSbVtb6aloYmtaN4aKMnmPF58P",
+    drive=DriveFolder("10PKs6aqSbVtb6aloYmtaN4aKMnmPF58P"),
     mirror_path="checkpoints/train/seqtrack",
     root=lambda paths: paths.checkpoint_dir("any").parent,
     choose=_choose_checkpoint,
@@ -294,7 +323,7 @@ CHECKPOINTS = Collection(
 )
 RAW_RESULTS = Collection(
     name="raw results",
-    drive_id="15xrVifqG_idkXVxJOhUWq7nB5rzNxyO_",
+    drive=DriveFolder("15xrVifqG_idkXVxJOhUWq7nB5rzNxyO_"),
     mirror_path="test/tracking_results/seqtrack",
     root=lambda paths: paths.results_dir("seqtrack", "any").parent,
     choose=_choose_results,
@@ -302,9 +331,17 @@ RAW_RESULTS = Collection(
 )
 LOGS = Collection(
     name="training logs",
-    drive_id="1_kf2noaP3M9RHHCgG6XqBFejNkzBv2xB",
+    drive=DriveFolder("1_kf2noaP3M9RHHCgG6XqBFejNkzBv2xB"),
     mirror_path="logs",
     root=lambda paths: paths.log_dir,
     choose=_choose_logs,
     check=_check_text,
+)
+MASK_WEIGHTS = Collection(
+    name="weights",
+    drive=DriveFile("1qOQRfaRMbQ2nmgX1NFjoQHfXOAn609QM", "ARnet_seg_mask_ep0040.pth.tar"),
+    mirror_path=ALPHA_REFINE_FOLDER,
+    root=lambda paths: paths.alpha_refine_dirs[0],
+    choose=_choose_mask_weights,
+    check=_check_mask_weights,
 )

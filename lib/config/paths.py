@@ -46,8 +46,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _ROW_VARIABLE = "SEQTRACK_DATA_"
 _FILE_NAME = "paths.yaml"
 _FILE_KEYS = ("data_dir", "save_dir", "datasets")
-# Where SeqTrack's own scripts expect the mask network.
-_ALPHA_REFINE = Path("external/AR/ltr/checkpoints/ltr/ARcm_seg/ARcm_coco_seg_only_mask_384")
+# Where SeqTrack's own scripts expect the mask network, and where its stand-in of today goes.
+ALPHA_REFINE_FOLDER = "external/AR/ltr/checkpoints/ltr/ARcm_seg/ARcm_coco_seg_only_mask_384"
+_SAM2_FOLDER = "external/sam2"
 
 
 def experiments_dir() -> Path:
@@ -154,9 +155,14 @@ class Paths:
     @property
     def alpha_refine_dirs(self) -> list[Path]:
         """Folders in which the weights of the mask network are looked for; the first gets them."""
-        return self._both(_ALPHA_REFINE)
+        return self._both(ALPHA_REFINE_FOLDER)
 
-    def _both(self, folder: Path) -> list[Path]:
+    @property
+    def sam2_dirs(self) -> list[Path]:
+        """Folders in which a SAM 2 model is looked for."""
+        return self._both(_SAM2_FOLDER)
+
+    def _both(self, folder: Path | str) -> list[Path]:
         """A folder below the save folder, then below the repository; each once."""
         folders = [self.save_dir / folder, self.repository / folder]
         return folders[:1] if folders[0].resolve() == folders[1].resolve() else folders

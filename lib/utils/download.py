@@ -85,6 +85,24 @@ class DriveFolder:
 
 
 @dataclass(frozen=True)
+class DriveFile:
+    """One shared file of Google Drive: its id, and the name it was published under."""
+
+    file_id: str
+    name: str
+
+    @property
+    def page(self) -> str:
+        """See `Source`; the file's own page."""
+        return f"https://drive.google.com/file/d/{self.file_id}/view"
+
+    def list_files(self) -> list[RemoteFile]:
+        """See `Source`; just this file."""
+        url = f"https://drive.google.com/uc?id={self.file_id}"
+        return [RemoteFile(PurePosixPath(self.name), url)]
+
+
+@dataclass(frozen=True)
 class MirrorFolder:
     """A folder of a plain web server that lists its folders as pages of links."""
 

@@ -14,6 +14,7 @@ import pytest
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.test.evaluation import workers
+from lib.test.evaluation.following import OneByOne, RunOptions
 from lib.test.evaluation.results import (
     ResultsFolder,
     RunRecord,
@@ -21,9 +22,10 @@ from lib.test.evaluation.results import (
     read_results,
     write_results,
 )
-from lib.test.evaluation.runner import RunOptions, TrackOne, evaluate
-from lib.test.evaluation.running import run_sequence
-from lib.test.evaluation.workers import Outcome, track_in_processes
+from lib.test.evaluation.runner import evaluate
+from lib.test.evaluation.running import Outcome, run_sequence
+from lib.test.evaluation.sources import ListSource
+from lib.test.evaluation.workers import track_in_processes
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.spec import TrackerSpec
 from lib.test.tracker.static_box import StaticBox
@@ -149,17 +151,18 @@ def test_workers_give_the_same_results(dataset, folder, tmp_path):
 class DieOn:
     """Tracks by the real thing, but its process kills itself on one sequence."""
 
-    track: TrackOne
+    track: OneByOne
     name: str
 
-    def __call__(self, tracker, name, on_frame):
-        if name == self.name:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self.track(tracker, name, on_frame)
+    def __call__(self, tracker, source, on_frame):
+        while (name := source.take(wait=True)) is not None:
+            if name == self.name:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield from self.track(tracker, ListSource([name]), on_frame)
 
 
 def test_a_killed_worker_takes_only_its_sequence(dataset):
-    track = DieOn(TrackOne(dataset, RunOptions()), "b")
+    track = DieOn(OneByOne(dataset, RunOptions()), "b")
     outcomes = {
         o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu", "cpu"], track, lambda: None)
     }
@@ -172,10 +175,11 @@ def test_a_killed_worker_takes_only_its_sequence(dataset):
 class ChatterThenDie:
     """Reports many frames and dies: the parent has unread messages when it notices."""
 
-    def __call__(self, tracker, name, on_frame):
+    def __call__(self, tracker, source, on_frame):
+        source.take(wait=True)
         for _ in range(200):
             on_frame()
-        os.kill(os.getpid(), signal.SIGKILL)
+        yield os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_a_dead_worker_with_unread_messages_loses_no_sequence():
@@ -208,7 +212,7 @@ def test_a_folder_that_cannot_be_written_stops_before_tracking(dataset, tmp_path
 
 
 def test_no_worker_left_is_said_for_every_sequence(dataset):
-    track = DieOn(TrackOne(dataset, RunOptions()), "a")
+    track = DieOn(OneByOne(dataset, RunOptions()), "a")
     outcomes = {o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu"], track, lambda: None)}
     assert outcomes["a"].reason and outcomes["b"].reason == "no worker process is left"
 
@@ -216,7 +220,7 @@ def test_no_worker_left_is_said_for_every_sequence(dataset):
 def test_a_tracker_that_cannot_be_built_stops_the_run(dataset):
     spec = TrackerSpec("no_such_tracker", "default")
     with pytest.raises(SeqTrackError, match="no_such_tracker"):
-        list(track_in_processes(NAMES, spec, ["cpu"], TrackOne(dataset, RunOptions()), int))
+        list(track_in_processes(NAMES, spec, ["cpu"], OneByOne(dataset, RunOptions()), int))
 
 
 def test_an_unexpected_error_is_a_named_failure(dataset):
@@ -224,7 +228,8 @@ def test_an_unexpected_error_is_a_named_failure(dataset):
         def track(self, image, info=None):
             raise ZeroDivisionError("oops")
 
-    outcome = TrackOne(dataset, RunOptions())(Buggy(), "a", lambda: None)
+    follow = OneByOne(dataset, RunOptions())
+    (outcome,) = follow(Buggy(), ListSource(["a"]), lambda: None)
     assert outcome == Outcome("a", reason="ZeroDivisionError: oops")
 
 
@@ -245,7 +250,7 @@ def test_workers_are_gone_when_the_reader_stops(dataset):
     """Ctrl-C in the parent closes the generator; no process may stay behind."""
     started = []
     original = workers._start
-    track = TrackOne(dataset, RunOptions())
+    track = OneByOne(dataset, RunOptions())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "_start", lambda *a: started.extend(original(*a)) or started[:])
         outcomes = track_in_processes(NAMES, SPEC, ["cpu"], track, functools.partial(int))

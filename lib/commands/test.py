@@ -2,29 +2,23 @@
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from dataclasses import replace
 
 from lib import __version__
-from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
-from lib.commands.trackers import make_spec, with_checkpoint
+from lib.commands.entry import add_overrides, add_roots, count, parser, positive
+from lib.commands.job import Job
+from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
+from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
 from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.utils.errors import (
-    EXIT_OK,
-    EXIT_PARTIAL,
-    ConfigError,
-    DataError,
-    ResultsError,
-    counted,
-)
+from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
-
-FAILURES_SHOWN = 20
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +27,14 @@ def build_parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("tracker", nargs="?", help=f"one of {', '.join(TRACKER_NAMES)}; seqtrack by default")
     add("config_name", nargs="?", metavar="config", help="the same as --config")
-    add("--config", help="name in experiments/, or path of a YAML file")
+    add(
+        "--config",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="names in experiments/, or paths of YAML files; several are run in turn",
+    )
     add_overrides(p)
     add(
         "--dataset",
@@ -43,9 +44,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--sequence", help="name or 0-based index of one sequence")
     add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--threads", type=count, default=0, help="worker processes; 0 tracks in this one")
-    add("--num_gpus", type=count, default=0, help="worker k uses GPU k mod N (default: all)")
     add("--max-frames", type=positive, help="frames per sequence")
     add("--runid", type=count, help="results go to <config>_%%03d")
     add("--float-results", action="store_true", help="keep decimals in the raw results")
@@ -62,8 +60,44 @@ def build_parser() -> argparse.ArgumentParser:
         type=count,
         help="write frames with the boxes drawn (green: truth, red: tracker)",
     )
+    _add_machinery(p)
     add_roots(p)
     return p
+
+
+def _add_machinery(p: argparse.ArgumentParser) -> None:
+    """What decides how fast the results are there, and not what they are."""
+    add = p.add_argument
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--engine", default=ENGINE_NAMES[0], help=f"{', '.join(ENGINE_NAMES)}: what computes")
+    add("--precision", help="of the engine; all but fp32 change some boxes a little")
+    add(
+        "--batch-size",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="sequences that a process tracks at a time, one forward pass for a frame of each",
+    )
+    add("--threads", type=count, default=0, help="worker processes; 0 tracks in this one")
+    add("--num_gpus", type=count, default=0, help="worker k uses GPU k mod N (default: all)")
+    add(
+        "--readers",
+        type=count,
+        default=0,
+        metavar="N",
+        help="threads of a process that read frames ahead (default: by the cores)",
+    )
+    add("--shard", type=shard, metavar="K/N", help="only part K of N, counted from 0")
+
+
+def shard(text: str) -> tuple[int, int]:
+    """An argument `K/N`: part K of N, counted from 0."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and int(number) < int(parts)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no part of a whole; write K/N with K from 0 to N - 1, such as 0/8"
+        )
+    return int(number), int(parts)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,50 +105,48 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SeqTrackError: wrong input; nothing was started.
+        PartialFailure: the queue of a shared run was lost.
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    tracker, config = _which_tracker(args)
+    tracker, configs = _which_tracker(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
-    spec = make_spec(tracker, config, args.overrides)
+    specs = [_make_spec(tracker, config, args) for config in configs]
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
-    devices = _which_devices(args)
-    spec = with_checkpoint(spec, args.checkpoint, paths, dataset.update_key)
-    folder = ResultsFolder(
-        paths.dataset_results_dir(tracker, spec.config_name, dataset.results_folder, args.runid)
-    )
-    record = _make_record(spec, dataset, args)
-    _check_other_run(folder, record, args)
-    say(f"{tracker}/{spec.config_name} on {dataset.name}: {counted(len(names), 'sequence')}")
+    specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
+    jobs = [_make_job(spec, dataset, names, paths, args) for spec in specs]
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.test.evaluation.runner import RunOptions, evaluate
+    from lib.commands.evaluation import run_jobs, run_shared
+    from lib.test.evaluation.shared_queue import Place
 
-    options = RunOptions(
-        max_frames=args.max_frames,
-        as_float=args.float_results,
-        debug_dir=_debug_dir(args, paths, spec, dataset),
-        overwrite=args.overwrite,
-    )
-    in_process = args.threads == 0
-    summary = evaluate(dataset, names, spec, folder, record, options, devices, in_process)
-    say(summary.text)
-    say(f"results: {folder.root}")
-    if options.debug_dir is not None:
-        say(f"pictures: {options.debug_dir}")
-    _tell_failures(summary.failed)
-    return EXIT_PARTIAL if summary.failed else EXIT_OK
+    place = Place.of(os.environ)
+    if place is not None:
+        return run_shared(jobs, place, args)
+    return run_jobs(jobs, _which_devices(args), args)
 
 
-def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
-    """Tracker and configuration, from either spelling of the command line."""
-    if None not in (args.config, args.config_name) and args.config != args.config_name:
-        raise ConfigError(
-            f"two configurations are given: {args.config_name!r} and --config {args.config!r}"
-        )
+def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSpec:
+    precision = args.precision or PRECISIONS.get(args.engine, ("fp32",))[0]
+    check_engine(args.engine, precision)
+    spec = make_spec(tracker, config, args.overrides)
+    if spec.config is None and (args.engine != ENGINE_NAMES[0] or args.precision):
+        raise ConfigError(f"--engine and --precision do nothing for {tracker!r}: it has no network")
+    return replace(spec, engine=args.engine, precision=precision)
+
+
+def _which_tracker(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """Tracker and configurations, from either spelling of the command line."""
+    configs = list(dict.fromkeys(args.config))
+    if args.config_name is not None:
+        if configs not in ([], [args.config_name]):
+            raise ConfigError(
+                f"two configurations are given: {args.config_name!r} and --config "
+                f"{' '.join(configs)!r}"
+            )
+        configs = [args.config_name]
     tracker = args.tracker or "seqtrack"
-    config = args.config_name if args.config is None else args.config
-    if config is None:
+    if not configs:
         if tracker in list_configs():
             raise ConfigError(
                 f"{tracker!r} is a configuration, not a tracker; write --config {tracker}"
@@ -123,7 +155,12 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
             "no configuration is given; try `--config seqtrack_b256` or `static_box default`"
         )
     check_tracker_name(tracker)
-    return tracker, config
+    if len(configs) > 1 and args.checkpoint not in (None, RANDOM_CHECKPOINT):
+        raise ConfigError(
+            f"--checkpoint names one file, and there are {len(configs)} configurations; leave it "
+            "out to take that of each from its folder"
+        )
+    return tracker, configs
 
 
 def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
@@ -159,8 +196,16 @@ def _which_devices(args: argparse.Namespace) -> list[str]:
     return [f"cuda:{k % (args.num_gpus or there)}" for k in range(workers)]
 
 
-def _make_record(spec: TrackerSpec, dataset: Dataset, args: argparse.Namespace) -> RunRecord:
-    return RunRecord(
+def _make_job(
+    spec: TrackerSpec, dataset: Dataset, names: list[str], paths: Paths, args: argparse.Namespace
+) -> Job:
+    """One configuration on the data set.
+
+    Raises:
+        ResultsError: there are results of another run.
+    """
+    where = (spec.tracker, spec.config_name, dataset.results_folder, args.runid)
+    record = RunRecord(
         tracker=spec.tracker,
         config_name=spec.config_name,
         settings=spec.settings,
@@ -171,34 +216,22 @@ def _make_record(spec: TrackerSpec, dataset: Dataset, args: argparse.Namespace) 
         float_results=args.float_results,
         version=__version__,
     )
-
-
-def _debug_dir(
-    args: argparse.Namespace, paths: Paths, spec: TrackerSpec, dataset: Dataset
-) -> Path | None:
-    if not args.debug:
-        return None
-    return paths.debug_dir(spec.tracker, spec.config_name, dataset.results_folder, args.runid)
+    folder = ResultsFolder(paths.dataset_results_dir(*where))
+    _check_other_run(folder, record, args)
+    debug_dir = paths.debug_dir(*where) if args.debug else None
+    return Job(dataset, names, spec, folder, record, debug_dir)
 
 
 def _check_other_run(folder: ResultsFolder, record: RunRecord, args: argparse.Namespace) -> None:
     """Stop before results of two runs mix, or more of another run is removed than was meant."""
     if not args.overwrite:
         check_run_record(folder, record)
-    elif args.sequence is not None:
+    elif args.sequence is not None or args.shard is not None:
         try:
             check_run_record(folder, record)
         except ResultsError as error:
+            part = "--sequence" if args.shard is None else "--shard"
             raise ResultsError(
-                f"{error}. With --sequence, the results of the other sequences would go as well: "
-                "leave --sequence out if that is meant"
+                f"{error}. With {part}, the results of the other sequences would go as well: "
+                f"leave {part} out if that is meant"
             ) from None
-
-
-def _tell_failures(failed: Mapping[str, str]) -> None:
-    """Every failed sequence, the first ones with their reason; hundreds fit one screen."""
-    names = list(failed)
-    for name in names[:FAILURES_SHOWN]:
-        say(f"failed: {name}: {failed[name]}", error=True)
-    if more := names[FAILURES_SHOWN:]:
-        say(f"failed: {len(more)} more: {', '.join(more)}", error=True)

@@ -1,5 +1,7 @@
 """From the words of a command line to a `TrackerSpec`; shared by the commands that track."""
 
+from dataclasses import replace
+
 from lib.commands.entry import say
 from lib.config.loader import load_config
 from lib.config.paths import Paths
@@ -46,4 +48,4 @@ def with_checkpoint(
             checkpoint = find_checkpoint(spec.config_name, folders, explicit)
     elif wanted:
         raise ConfigError(f"--checkpoint does nothing for {spec.tracker!r}, which has no weights")
-    return TrackerSpec(spec.tracker, spec.config_name, spec.config, checkpoint, update_key)
+    return replace(spec, checkpoint=checkpoint, update_key=update_key)

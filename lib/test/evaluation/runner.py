@@ -4,53 +4,26 @@ Finished sequences are on disk at once and whole, so an interrupted run loses on
 sequences it was on, and the next one goes on with those.
 """
 
-import logging
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
 from lib.datasets.sequence import Dataset
+from lib.test.evaluation.following import OneByOne, RunOptions
+from lib.test.evaluation.lockstep import SPARE, Lockstep
+from lib.test.evaluation.plan import make_plan
 from lib.test.evaluation.results import ResultsFolder, RunRecord, claim_folder
-from lib.test.evaluation.running import (
-    frame_writer,
-    frames_to_run,
-    has_pictures,
-    run_sequence,
-)
-from lib.test.evaluation.workers import Outcome, track_in_processes
-from lib.test.tracker.base import Tracker
+from lib.test.evaluation.running import Outcome
+from lib.test.evaluation.sources import Follow, ListSource
+from lib.test.evaluation.workers import track_in_processes
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
-from lib.utils.errors import DataError, SeqTrackError, counted
+from lib.utils.errors import ConfigError, counted
 from lib.utils.files import check_writable
-
-logger = logging.getLogger(__name__)
-
-# Where all sequences fail, the first few reasons tell why.
-REASONS_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a data set is run.
-
-    Attributes:
-        max_frames: frames per sequence, or None for all.
-        as_float: keep decimals in the raw results.
-        debug_dir: where frames with drawn boxes go, or None.
-        overwrite: track again what is complete already.
-    """
-
-    max_frames: int | None = None
-    as_float: bool = False
-    debug_dir: Path | None = None
-    overwrite: bool = False
 
 
 @dataclass
@@ -87,36 +60,35 @@ class RunSummary:
         """Sequences whose end is known, good or bad."""
         return {*self.finished, *self.resumed, *self.failed}
 
+    def note_missing(self, missing: dict[str, str]) -> None:
+        """Count what is not in the folder as failed, whatever was said of it before."""
+        self.failed = {**missing, **self.failed}
+        self.finished = [name for name in self.finished if name not in missing]
+        self.resumed = [name for name in self.resumed if name not in missing]
 
-@dataclass(frozen=True)
-class TrackOne:
-    """Tracks one sequence of a data set by name; picklable, so workers can have it.
 
-    Every failure becomes an outcome with its reason: one bad sequence must not stop the rest.
+def make_follow(
+    dataset: Dataset, spec: TrackerSpec, options: RunOptions, processes: int = 1
+) -> Follow:
+    """How one process tracks: one by one, or in lock-step.
+
+    Args:
+        dataset: where the sequences come from.
+        spec: the tracker.
+        options: among them the batch size.
+        processes: that share this machine's cores.
+
+    Raises:
+        ConfigError: lock-step is asked for, and the tracker follows one target at a time.
     """
-
-    dataset: Dataset
-    options: RunOptions
-
-    def __call__(self, tracker: Tracker, name: str, on_frame: Callable[[], object]) -> Outcome:
-        """Track sequence `name`, calling `on_frame` after each frame."""
-        try:
-            sequence = self.dataset.load(name)
-            debug = self.options.debug_dir
-            write_frame = None if debug is None else frame_writer(sequence, debug)
-
-            def after_frame(index: int, image, box: list[float]) -> None:
-                if write_frame is not None:
-                    write_frame(index, image, box)
-                on_frame()
-
-            result = run_sequence(tracker, sequence, self.options.max_frames, after_frame)
-        except (SeqTrackError, OSError) as error:
-            return Outcome(name, reason=str(error))
-        except Exception as error:
-            logger.error("sequence %s failed unexpectedly:\n%s", name, traceback.format_exc())
-            return Outcome(name, reason=f"{type(error).__name__}: {error}")
-        return Outcome(name, result=result)
+    if options.batch_size == 1:
+        return OneByOne(dataset, options, processes)
+    if spec.tracker != "seqtrack":
+        raise ConfigError(
+            f"--batch-size {options.batch_size}: {spec.tracker} follows one target at a time; "
+            "leave --batch-size out, or use --threads"
+        )
+    return Lockstep(dataset, options, processes)
 
 
 def evaluate(
@@ -146,35 +118,29 @@ def evaluate(
         ResultsError: another run has claimed the folder meanwhile.
         SeqTrackError: the tracker cannot be built, or the results cannot be written.
     """
-    summary = RunSummary(names)
-    lengths = _plan(dataset, names, folder, options, summary)
-    if len(summary.failed) == len(names):
-        raise DataError(f"no sequence can be started{_listed(summary.failed)}")
-    if lengths:
+    workers = 1 if in_process else len(devices)
+    follow = make_follow(dataset, spec, options, workers)
+    plan = make_plan(dataset, names, folder, options)
+    summary = RunSummary(names, failed=dict(plan.failed))
+    if not options.overwrite:
+        summary.resumed = [name for name in plan.lengths if plan.is_done(name)]
+    alone = workers == 1 and options.batch_size == 1
+    order = list(plan.lengths) if alone else plan.longest_first
+    todo = [name for name in order if name not in summary.done]
+    if todo:
         for place in filter(None, (folder.root, options.debug_dir)):
             check_writable(place)
-        track = TrackOne(dataset, options)
-        bar = tqdm(total=sum(lengths.values()), unit="frame", file=sys.stderr, disable=None)
-        todo = list(lengths)
+        frames = sum(plan.lengths[name] for name in todo)
+        bar = tqdm(total=frames, unit="frame", file=sys.stderr, disable=None)
         with bar:
             if in_process:
-                outcomes = _track_here(todo, spec, devices[0], track, bar.update)
+                outcomes = _track_here(todo, spec, devices[0], follow, bar.update)
             else:
-                outcomes = track_in_processes(todo, spec, devices, track, bar.update)
+                room = options.batch_size + (SPARE if options.batch_size > 1 else 0)
+                outcomes = track_in_processes(todo, spec, devices, follow, bar.update, room)
             _collect(outcomes, folder, record, options, summary, bar)
-    for name in names:
-        if name not in summary.done:
-            summary.failed[name] = "nobody said what became of it"
+    summary.note_missing(plan.missing())
     return summary
-
-
-def _listed(failed: dict[str, str]) -> str:
-    reasons = [f"{name}: {reason}" for name, reason in failed.items()]
-    if len(reasons) == 1:
-        return f": {reasons[0]}"
-    more = len(reasons) - REASONS_SHOWN
-    shown = reasons[:REASONS_SHOWN] + ([f"and {more} more"] if more > 0 else [])
-    return "\n  " + "\n  ".join(shown)
 
 
 def _collect(
@@ -199,46 +165,15 @@ def _collect(
     summary.seconds = time.perf_counter() - started
 
 
-def _plan(
-    dataset: Dataset,
-    names: list[str],
-    folder: ResultsFolder,
-    options: RunOptions,
-    summary: RunSummary,
-) -> dict[str, int]:
-    """Frames to track per sequence that is neither complete nor broken."""
-    lengths = {}
-    clashes = folder.clashes(dataset.sequence_names)
-    for name in names:
-        if name in clashes:
-            summary.failed[name] = (
-                f"its result file would also be that of the times or confidences of sequence "
-                f"{clashes[name]!r}; rename one of them"
-            )
-            continue
-        try:
-            frames = frames_to_run(dataset.load(name), options.max_frames)
-        except SeqTrackError as error:
-            summary.failed[name] = str(error)
-            continue
-        drawn = options.debug_dir is None or has_pictures(options.debug_dir, name, frames)
-        if drawn and not options.overwrite and folder.is_complete(name, frames):
-            summary.resumed.append(name)
-        else:
-            lengths[name] = frames
-    return lengths
-
-
 def _track_here(
     names: list[str],
     spec: TrackerSpec,
     device: str,
-    track: TrackOne,
+    follow: Follow,
     on_frame: Callable[[], object],
 ) -> Iterator[Outcome]:
     tracker = build_tracker(spec, torch.device(device))
-    for name in names:
-        yield track(tracker, name, on_frame)
+    yield from follow(tracker, ListSource(names), on_frame)
 
 
 def _keep(

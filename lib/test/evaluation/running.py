@@ -1,16 +1,18 @@
 """Run one tracker over one sequence: frames in, boxes and seconds out."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lib.datasets.sequence import Sequence
+from lib.test.evaluation.prefetch import Readers
 from lib.test.evaluation.results import SequenceResult
-from lib.test.tracker.base import Tracker
+from lib.test.tracker.base import Info, Tracker
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box
 from lib.utils.errors import DataError, SeqTrackError
 from lib.utils.image_io import write_rgb
@@ -23,55 +25,109 @@ def frames_to_run(sequence: Sequence, max_frames: int | None) -> int:
     return len(sequence) if max_frames is None else min(len(sequence), max_frames)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How one sequence ended.
+
+    Attributes:
+        name: the sequence.
+        result: boxes, times and confidences, or None if it failed.
+        reason: why it failed, one line.
+    """
+
+    name: str
+    result: SequenceResult | None = None
+    reason: str = ""
+
+
+class Trace:
+    """Collects what a tracker says of one sequence, frame by frame."""
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        self.boxes: list[list[float]] = []
+        self.times: list[float] = []
+        self.confidences: list[float | None] = []
+
+    def add(self, answer: Info, seconds: float) -> list[float]:
+        """Note the next frame's answer and what it took; returns the box that counts.
+
+        In the first frame that is the given one, whatever the tracker says.
+
+        Raises:
+            SeqTrackError: the tracker's answer is no box.
+        """
+        index = len(self.boxes)
+        if index == 0:
+            box = list(self.sequence.init_box)
+        else:
+            box = _checked_box(answer["target_bbox"], self.sequence, index)
+        self.boxes.append(box)
+        self.times.append(seconds)
+        self.confidences.append(answer.get("confidence"))
+        return box
+
+    def result(self) -> SequenceResult:
+        """Boxes `(N, 4)`, times `(N,)` and confidences `(N,)`, or None from a tracker without."""
+        return SequenceResult(
+            boxes=np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
+            times=np.array(self.times),
+            confidences=_as_column(self.confidences),
+        )
+
+
 def run_sequence(
     tracker: Tracker,
     sequence: Sequence,
     max_frames: int | None = None,
     on_frame: OnFrame | None = None,
+    readers: Readers | None = None,
 ) -> SequenceResult:
-    """Track through a sequence, one frame in memory at a time.
+    """Track through a sequence, one frame in memory at a time, or a few with `readers`.
 
     Args:
         tracker: it is initialised here, so whatever it did before is forgotten.
         sequence: frames and first box.
         max_frames: stop after that many frames.
         on_frame: called after each frame with its index, the image and the box; not timed.
+        readers: threads that read the next frames meanwhile; without, each is read when its
+            turn comes.
 
     Returns:
-        boxes `(N, 4)` xywh, the given box first; seconds `(N,)` from the start of reading a
-        frame to its box (first: initialisation); confidences `(N,)`, 1 for the given box unless
-        the tracker says otherwise, or None if the tracker gives none.
+        boxes `(N, 4)` xywh, the given box first; seconds `(N,)` from asking for a frame to its
+        box (first: initialisation); confidences `(N,)`, 1 for the given box unless the tracker
+        says otherwise, or None if the tracker gives none.
 
     Raises:
         SeqTrackError: a frame cannot be read, or the tracker's answer is no box.
     """
-    boxes: list[list[float]] = []
-    times: list[float] = []
-    confidences: list[float | None] = []
-    for index in range(frames_to_run(sequence, max_frames)):
-        start = time.perf_counter()
-        image = sequence.frames.read(index)
-        if index == 0:
-            box = list(sequence.init_box)
-            answer = _start(tracker, image, sequence)
-        else:
-            answer = tracker.track(image)
-            box = _checked_box(answer["target_bbox"], sequence, index)
-        confidences.append(answer.get("confidence"))
-        times.append(time.perf_counter() - start)
-        boxes.append(box)
-        if on_frame is not None:
-            on_frame(index, image, box)
-    return SequenceResult(
-        boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        times=np.array(times),
-        confidences=_as_column(confidences),
-    )
-
-
-def _start(tracker: Tracker, image: np.ndarray, sequence: Sequence) -> dict[str, Any]:
+    count = frames_to_run(sequence, max_frames)
+    stream = None if readers is None else readers.open(sequence.frames, 0, count)
+    trace = Trace(sequence)
     try:
+        for index in range(count):
+            start = time.perf_counter()
+            image = sequence.frames.read(index) if stream is None else stream.take()
+            answer = _start(tracker, image, sequence) if index == 0 else tracker.track(image)
+            box = trace.add(answer, time.perf_counter() - start)
+            if on_frame is not None:
+                on_frame(index, image, box)
+    finally:
+        if stream is not None:
+            stream.close()
+    return trace.result()
+
+
+def _start(tracker: Tracker, image: np.ndarray, sequence: Sequence) -> Info:
+    with first_box_of(sequence):
         return tracker.initialize(image, {"init_bbox": list(sequence.init_box)}) or {}
+
+
+@contextlib.contextmanager
+def first_box_of(sequence: Sequence) -> Iterator[None]:
+    """Name the annotation in a DataError of the block, which starts on the first box."""
+    try:
+        yield
     except DataError as error:
         raise DataError(f"{sequence.annotation}: first box: {error}") from error
 

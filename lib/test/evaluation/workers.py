@@ -1,7 +1,7 @@
-"""Worker processes that track sequences, one job at a time over a pipe each.
+"""Worker processes that track sequences, their jobs over a pipe each.
 
-The parent hands a worker the next sequence when it reports the last one, so a slow sequence
-holds up nobody, and a dying worker takes only the sequence it was on. Results travel back to
+The parent hands a worker the next sequence when it reports the end of one, so a slow sequence
+holds up nobody, and a dying worker takes only the sequences it was on. Results travel back to
 the parent, which alone writes files.
 """
 
@@ -11,38 +11,19 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 import torch
 
-from lib.test.evaluation.results import SequenceResult
-from lib.test.tracker.base import Tracker
+from lib.test.evaluation.running import Outcome
+from lib.test.evaluation.sources import Follow
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one sequence ended.
-
-    Attributes:
-        name: the sequence.
-        result: boxes, times and confidences, or None if it failed.
-        reason: why it failed, one line.
-    """
-
-    name: str
-    result: SequenceResult | None = None
-    reason: str = ""
-
-
-# Tracks one sequence by name; the callback is called after each frame. Never raises Exception.
-Track = Callable[[Tracker, str, Callable[[], object]], Outcome]
 
 
 class _UnableError(Exception):
@@ -55,14 +36,30 @@ class _UnableError(Exception):
 
 @dataclass
 class _Worker:
+    """One process, and the sequences that it has been given and not yet reported."""
+
     process: BaseProcess
     connection: Connection
-    job: str | None = None
+    jobs: list[str] = field(default_factory=list)
     ready: bool = False
 
 
+class _PipeSource:
+    """Takes names from the parent's end of a pipe."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def take(self, wait: bool) -> str | None:
+        """The next name; None if there is none just now, or the parent is gone."""
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            if wait or self._connection.poll():
+                return self._connection.recv()
+        return None
+
+
 def _work(
-    connection: Connection, spec: TrackerSpec, device: str, cpu_threads: int, track: Track
+    connection: Connection, spec: TrackerSpec, device: str, cpu_threads: int, follow: Follow
 ) -> None:
     torch.set_num_threads(cpu_threads)
     try:
@@ -79,17 +76,17 @@ def _work(
             raise SystemExit(1) from None
 
     tell("ready")
-    with contextlib.suppress(EOFError):
-        while True:
-            tell("outcome", track(tracker, connection.recv(), lambda: tell("frame")))
+    for outcome in follow(tracker, _PipeSource(connection), lambda: tell("frame")):
+        tell("outcome", outcome)
 
 
 def track_in_processes(
     names: list[str],
     spec: TrackerSpec,
     devices: list[str],
-    track: Track,
+    follow: Follow,
     on_frame: Callable[[], object],
+    capacity: int = 1,
 ) -> Iterator[Outcome]:
     """Track sequences in as many spawned processes as there are devices.
 
@@ -97,36 +94,36 @@ def track_in_processes(
         names: sequences, handed out in this order.
         spec: builds the tracker, once per process.
         devices: one entry per worker.
-        track: a picklable callable.
+        follow: a picklable callable.
         on_frame: called in this process for every frame that any worker finished.
+        capacity: sequences that a worker is given at a time.
 
     Yields:
         one outcome per name, in order of completion.
 
     Raises:
-        SeqTrackError: a worker could not build its tracker.
+        SeqTrackError: no worker could build its tracker.
     """
     waiting = list(names)
-    workers = _start(spec, devices[: len(names)], track)
+    workers = _start(spec, devices[: len(names)], follow)
     try:
-        while waiting or any(worker.job for worker in workers):
+        while waiting or any(worker.jobs for worker in workers):
             if not workers:
                 yield from (Outcome(name, reason="no worker process is left") for name in waiting)
-                return
-            for connection in wait([worker.connection for worker in workers]):
-                worker = next(w for w in workers if w.connection is connection)
+                break
+            for worker in _who_talks(workers):
+                outcome = None
                 try:
-                    outcome = _hear(worker, waiting, on_frame)
+                    outcome = _hear(worker, waiting, on_frame, capacity)
                 except (EOFError, ConnectionResetError):
                     # Only now has all been read that it said before it died.
                     workers.remove(worker)
-                    outcome = _death(worker)
+                    yield from _death(worker)
                 except _UnableError as error:
                     workers.remove(worker)
                     if not any(other.ready for other in workers):
                         raise error.reason from None
                     logger.warning("a worker cannot start: %s", error.reason)
-                    continue
                 if outcome is not None:
                     yield outcome
     finally:
@@ -136,7 +133,7 @@ def track_in_processes(
             worker.connection.close()
 
 
-def _start(spec: TrackerSpec, devices: list[str], track: Track) -> list[_Worker]:
+def _start(spec: TrackerSpec, devices: list[str], follow: Follow) -> list[_Worker]:
     context = multiprocessing.get_context("spawn")
     # Ctrl-C reaches the whole process group; the parent decides what to do about it. Children
     # inherit this, so that it holds while they import torch.
@@ -147,7 +144,7 @@ def _start(spec: TrackerSpec, devices: list[str], track: Track) -> list[_Worker]
         for device in devices:
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, spec, device, cpu_threads, track), daemon=True
+                target=_work, args=(theirs, spec, device, cpu_threads, follow), daemon=True
             )
             process.start()
             theirs.close()
@@ -157,8 +154,16 @@ def _start(spec: TrackerSpec, devices: list[str], track: Track) -> list[_Worker]
     return workers
 
 
-def _hear(worker: _Worker, waiting: list[str], on_frame: Callable[[], object]) -> Outcome | None:
-    """Take one message of a worker; give it the next job when it is free."""
+def _who_talks(workers: list[_Worker]) -> list[_Worker]:
+    """The workers that have said something or died, as soon as there is one."""
+    talking = wait([worker.connection for worker in workers])
+    return [worker for worker in workers if worker.connection in talking]
+
+
+def _hear(
+    worker: _Worker, waiting: list[str], on_frame: Callable[[], object], capacity: int
+) -> Outcome | None:
+    """Take one message of a worker; give it as many jobs as it has room for."""
     kind, content = worker.connection.recv()
     if kind == "unable":
         raise _UnableError(content)
@@ -166,26 +171,26 @@ def _hear(worker: _Worker, waiting: list[str], on_frame: Callable[[], object]) -
     if kind == "frame":
         on_frame()
         return None
-    worker.job = waiting.pop(0) if waiting else None
-    if worker.job is not None:
-        try:
-            worker.connection.send(worker.job)
-        except BrokenPipeError:
-            # It died between two jobs: the next one is not its fault. EOF follows.
-            waiting.insert(0, worker.job)
-            worker.job = None
+    if kind == "outcome":
+        worker.jobs.remove(content.name)
+    try:
+        while waiting and len(worker.jobs) < capacity:
+            worker.connection.send(waiting[0])
+            worker.jobs.append(waiting.pop(0))
+    except BrokenPipeError:
+        # It died between two jobs: the next one is not its fault. EOF follows.
+        pass
     return content
 
 
-def _death(worker: _Worker) -> Outcome | None:
+def _death(worker: _Worker) -> Iterator[Outcome]:
+    """What became of the sequences that a dead worker was on."""
     worker.connection.close()
     worker.process.join()
-    job, worker.job = worker.job, None
-    if job is None:
-        return None
     code = worker.process.exitcode or 0
     try:
         how = signal.Signals(-code).name
     except ValueError:
         how = f"exit code {code}"
-    return Outcome(job, reason=f"its worker process died ({how}); out of memory?")
+    for job in worker.jobs:
+        yield Outcome(job, reason=f"its worker process died ({how}); out of memory?")

@@ -17,6 +17,7 @@ COMMANDS = {
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
     "data": ("lib.commands.data", "check data sets, say where they belong, list them"),
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
+    "vot": ("lib.commands.vot", "VOT's challenges: make a workspace, run, analyse, score"),
     "pack": ("lib.commands.pack", "check raw results, write the zip for an evaluation server"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Sets up .venv, then lint, format, types and tests.
 #
-#   bash scripts/test.sh                    all tests but those marked slow, gpu or vot
+#   bash scripts/test.sh                    all tests but those marked slow or gpu
 #   bash scripts/test.sh --all              these too, where the machine can run them
+#                                           (vot: where scripts/setup_vot.sh made .venv-vot)
 #   bash scripts/test.sh [--all] -- ARGS    ARGS go to pytest, e.g. tests/test_boxes.py -k clip
 #
 # Exit status: 0 all passed; 1 a stage failed (all stages run anyway); 2 wrong arguments.
@@ -22,12 +23,13 @@ done
 
 prepare_environment dev
 
-markers="not slow and not gpu and not vot"
+markers="not slow and not gpu"
 if [ -n "$everything" ]; then
   markers=""
   python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || markers="not gpu"
-  [ -d .venv-vot ] || markers="${markers:+$markers and }not vot"
 fi
+[ -f "${SEQTRACK_VOT_VENV:-.venv-vot}/.seqtrack-environment" ] ||
+  markers="${markers:+$markers and }not vot"
 
 trap 'exit 130' INT
 status=0

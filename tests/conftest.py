@@ -23,7 +23,7 @@ for _name in [n for n in os.environ if n.startswith(("SEQTRACK_DATA", "SEQTRACK_
     del os.environ[_name]
 
 _WHY_DESELECTED = {
-    "vot": "the VOT toolkit's environment .venv-vot is used by bash scripts/test.sh --all only",
+    "vot": "they need the VOT toolkit: bash scripts/setup_vot.sh makes its environment",
     "gpu": "a CUDA device is needed, and bash scripts/test.sh --all",
     "slow": "bash scripts/test.sh --all runs them",
 }

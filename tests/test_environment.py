@@ -216,11 +216,34 @@ def test_ci_runs_everything_in_a_cached_environment(machine: Machine) -> None:
     assert code == 0, said
     (environment,) = (machine.home / "cache/seqtrack/environments").iterdir()
     assert f"-m venv {environment}" in asked
-    assert "-m pytest -m not gpu and not vot" in asked
+    assert f"-m venv {machine.home}/cache/seqtrack/vot-toolkit" in asked
+    assert "-m pytest -m not gpu" in asked
     assert not (machine.root / ".venv").exists()
     _, _, again = machine.run(".ci/run")
     assert EDITABLE in again
     assert not [line for line in again if line.startswith("-m venv")]
+
+
+def test_ci_fails_without_the_toolkit_but_runs_the_rest(machine: Machine) -> None:
+    with open(machine.home / "python3", "a") as stream:
+        stream.write('case "$*" in *vot-toolkit*) echo "no such release"; exit 1 ;; esac\n')
+    code, said, asked = machine.run(".ci/run")
+    assert code == 1
+    assert "no such release" in said
+    assert "no VOT toolkit" in said
+    assert "-m pytest -m not gpu and not vot" in asked
+
+
+def test_toolkit_is_set_up_once(machine: Machine) -> None:
+    code, said, asked = machine.run("scripts/setup_vot.sh")
+    assert code == 0, said
+    assert f"-m venv {machine.root}/.venv-vot" in asked
+    assert any("vot-toolkit==0.7.4" in line for line in asked)
+    _, said, again = machine.run("scripts/setup_vot.sh")
+    assert "there already" in said
+    assert not [line for line in again if "-m pip" in line]
+    _, _, asked = machine.test()
+    assert "-m pytest -m not slow and not gpu" in asked, "its tests run where it is"
 
 
 def test_ci_keeps_two_environments(machine: Machine) -> None:

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     *("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md"),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "external").glob("*/README.md")),
 )
 
 
@@ -104,7 +105,7 @@ def test_the_documents_have_commands() -> None:
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_is_documented(name: str) -> None:
     module = cli.COMMANDS[name][0]
-    used = [c for words in commands("README.md") if (c := command_module(words))]
+    used = [c for d in DOCUMENTS for words in commands(d) if (c := command_module(words))]
     assert module in {m for m, _ in used}
     assert callable(importlib.import_module(module).main)
 

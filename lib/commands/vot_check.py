@@ -1,0 +1,151 @@
+"""`python tracking/vot.py check`: what is wrong with a VOT workspace, in words."""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from lib.commands.entry import say
+from lib.commands.vot_entry import Made, made_of
+from lib.commands.vot_init import chosen_workspace
+from lib.commands.vot_run import check_interpreter, why
+from lib.test.vot.record import other_maker
+from lib.test.vot.sequences import Sequence
+from lib.test.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
+from lib.test.vot.workspace import Workspace
+from lib.utils.errors import (
+    EXIT_OK,
+    EXIT_PARTIAL,
+    CheckpointError,
+    ResultsError,
+    SeqTrackError,
+    counted,
+)
+
+# What the toolkit prints at the end of its self-test, in its own spelling.
+_PASSED = "concluded successfuly"
+_Found = TypeVar("_Found")
+
+
+@dataclass
+class Findings:
+    """Says what is looked at, and counts what is wrong."""
+
+    wrong: int = 0
+
+    def ask(self, what: str, question: Callable[[], _Found]) -> _Found | None:
+        """What `question` returns; None, after saying why, if it raises."""
+        try:
+            found = question()
+        except SeqTrackError as error:
+            self.tell(f"{what}: {error}")
+            return None
+        say(f"ok     {what}")
+        return found
+
+    def tell(self, text: str) -> None:
+        """Say what is wrong."""
+        self.wrong += 1
+        say(f"WRONG  {text}")
+
+
+def check(args: argparse.Namespace) -> int:
+    """Look at everything that a run needs; returns 1 if something is wrong.
+
+    Raises:
+        SeqTrackError: there is no workspace to look at.
+    """
+    workspace = chosen_workspace(args)
+    sections = workspace.choose(args.trackers)
+    findings = Findings()
+    say(f"workspace {workspace.root}, stack {workspace.stack.name}")
+    toolkit = findings.ask(f"VOT toolkit {TOOLKIT_VERSION}", find_toolkit)
+    sequences = findings.ask("sequences", workspace.sequences)
+    if sequences:
+        _check_sequences(workspace, sequences, findings)
+    without = []
+    for name, section in sections.items():
+        try:
+            made = made_of(section)
+        except CheckpointError as error:
+            if args.trackers:
+                findings.tell(f"{name}: {error}")
+            else:
+                without.append((name, error))
+            continue
+        except SeqTrackError as error:
+            findings.tell(f"{name}: {error}")
+            continue
+        _check_tracker(workspace, name, section, made, None if args.quick else toolkit, findings)
+    if without:
+        names = ", ".join(name for name, _ in without)
+        if len(without) == len(sections):
+            findings.tell(f"no tracker has weights; the first is {without[0][0]}: {without[0][1]}")
+        else:
+            say(f"not looked at, as they have no weights: {names}")
+    say(f"{counted(findings.wrong, 'finding')}" if findings.wrong else "nothing is wrong")
+    return EXIT_PARTIAL if findings.wrong else EXIT_OK
+
+
+def _check_sequences(workspace: Workspace, sequences: list[Sequence], findings: Findings) -> None:
+    """Truth, anchors and the first frame of each."""
+    starts = 0
+    for sequence in sequences:
+        try:
+            for experiment in workspace.stack.experiments:
+                starts += len(sequence.runs(experiment))
+            if not sequence.frame_file(0).is_file():
+                raise ResultsError(f"{sequence.frame_file(0)}: not found")
+        except SeqTrackError as error:
+            findings.tell(str(error))
+    frames = sum(len(sequence) for sequence in sequences) if not findings.wrong else 0
+    say(
+        f"       {counted(len(sequences), 'sequence')}, {frames} frames, {counted(starts, 'run')} "
+        "for each tracker"
+    )
+    needed = workspace.stack.sequences
+    if needed not in (None, len(sequences)):
+        say(f"       {workspace.stack.name} has {needed}: these are no numbers of that challenge")
+
+
+def _check_tracker(
+    workspace: Workspace,
+    name: str,
+    section: Mapping[str, str],
+    made: Made | None,
+    toolkit: Toolkit | None,
+    findings: Findings,
+) -> None:
+    """Interpreter, results and self-test of one tracker, whose weights are there."""
+
+    def same_maker() -> None:
+        if made is None:
+            return
+        problem = other_maker(workspace.results_dir(name), made.record(workspace.stack))
+        if problem:
+            raise ResultsError(f"{problem}; `vot.py run --overwrite {name}` runs anew")
+
+    before = findings.wrong
+    findings.ask(f"{name}: interpreter with vot-trax", lambda: check_interpreter(name, section))
+    findings.ask(f"{name}: results are of these weights, or there are none", same_maker)
+    if toolkit is not None and findings.wrong == before:
+        kept = toolkit
+        findings.ask(
+            f"{name}: self-test on the toolkit's dummy sequence",
+            lambda: _self_test(workspace, name, kept),
+        )
+
+
+def _self_test(workspace: Workspace, name: str, toolkit: Toolkit) -> None:
+    """Track the toolkit's drawn sequence of 50 frames.
+
+    Raises:
+        ResultsError: the tracker did not come to its end.
+    """
+    log = workspace.logs_dir / f"toolkit-test-{name}.log"
+    began = time.time()
+    words = ["--registry", str(workspace.root), "test", name]
+    code = toolkit.run(words, log, cwd=workspace.root)
+    if not any(_PASSED in line for line in said(log)):
+        raise ResultsError(f"{why(workspace, name, log, began, code)}; all of it in {log}")

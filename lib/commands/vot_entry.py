@@ -1,0 +1,205 @@
+"""From the name of a tracker in a VOT workspace to what it is made of, and back.
+
+`seqtrack_b256` answers with boxes, `seqtrack_b256_ar` with Alpha-Refine's masks. A section of
+`trackers.ini` calls `vot.py serve` with all that is needed, so that `run` and `check` look at the
+same weights as the tracker process will.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lib import __version__
+from lib.commands.entry import Parser
+from lib.commands.trackers import make_spec, with_checkpoint
+from lib.config.loader import list_configs
+from lib.config.paths import Paths, resolve_paths
+from lib.test.analysis.published import MODELS
+from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec
+from lib.test.vot.record import VotRecord
+from lib.test.vot.stacks import UPDATE_KEYS, Stack
+from lib.test.vot.workspace import CODE_ROOT, arguments_of
+from lib.utils.errors import ConfigError, did_you_mean
+from lib.utils.files import sha256_of, user_path
+
+# The eight models, each as box tracker and with Alpha-Refine's masks.
+MODEL_NAMES = tuple(config + got for config in MODELS.values() for got in ("", "_got"))
+DEFAULT_TRACKERS = tuple(name + mask for name in MODEL_NAMES for mask in ("", "_ar"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A tracker of a workspace.
+
+    Attributes:
+        name: its section and folder of results.
+        tracker: one of TRACKER_NAMES.
+        config: its configuration.
+        refiner: a key of `REFINERS`; None for boxes.
+    """
+
+    name: str
+    tracker: str
+    config: str
+    refiner: str | None
+
+    @property
+    def label(self) -> str:
+        """For reports."""
+        from lib.test.refine import REFINERS
+
+        base = self.config if self.tracker == "seqtrack" else self.tracker
+        label = base.replace("_", "-").upper().replace("SEQTRACK", "SeqTrack")
+        return f"{label} + {REFINERS[self.refiner].method}" if self.refiner else label
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a tracker is made of, with its weights found.
+
+    Attributes:
+        spec: the box tracker.
+        refiner: a key of `REFINERS`; None for boxes.
+        refiner_weights: its file or folder; None for the refiner's own default.
+    """
+
+    spec: TrackerSpec
+    refiner: str | None
+    refiner_weights: Path | None
+
+    def record(self, stack: Stack) -> VotRecord:
+        """What its results must have been made by."""
+        spec, weights = self.spec, self.refiner_weights
+        return VotRecord(
+            tracker=spec.tracker,
+            config_name=spec.config_name,
+            settings=spec.settings,
+            checkpoint_sha256=sha256_of(spec.checkpoint) if spec.checkpoint else None,
+            refiner=self.refiner,
+            refiner_sha256=_fingerprint(weights) if weights else None,
+            stack=stack.name,
+            version=__version__,
+        )
+
+
+def find_entry(name: str) -> Entry:
+    """The tracker that a name stands for.
+
+    Raises:
+        ConfigError: there is no such tracker.
+    """
+    from lib.test.refine import REFINERS
+
+    configs = set(list_configs())
+    plain = {one for one in TRACKER_NAMES if one != "seqtrack"}
+    for kind, suffix in [(None, ""), *((key, f"_{one.suffix}") for key, one in REFINERS.items())]:
+        base = name.removesuffix(suffix)
+        if base == name and suffix:
+            continue
+        if base in configs:
+            return Entry(name, "seqtrack", base, kind)
+        if base in plain:
+            return Entry(name, base, "default", kind)
+    known = [*DEFAULT_TRACKERS, *(one + mask for one in sorted(plain) for mask in ("", "_ar"))]
+    hint = did_you_mean(name, known) or f"; there are {', '.join(MODEL_NAMES)}, each with _ar too"
+    raise ConfigError(f"there is no tracker {name!r}{hint}")
+
+
+def add_serve_arguments(p: argparse.ArgumentParser) -> None:
+    """The arguments of `vot.py serve`, which `init` writes and nobody types."""
+    add = p.add_argument
+    add("name", help="section of trackers.ini")
+    add("--workspace", required=True, help="folder of trackers.ini")
+    add("--dataset", default=UPDATE_KEYS[0], choices=UPDATE_KEYS, help="template update rule")
+    add("--checkpoint", help="weights of the box tracker")
+    add("--refiner-checkpoint", help="weights of the mask refiner")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--save_dir", help="root of checkpoints")
+
+
+def serve_arguments(entry: Entry, root: Path, stack: Stack, args: argparse.Namespace) -> list[str]:
+    """The words after `vot.py` that start a tracker; paths do not depend on the folder.
+
+    Args:
+        entry: the tracker.
+        root: the workspace.
+        stack: its stack.
+        args: of `init`.
+    """
+    place = root.resolve()
+    inside = place.is_relative_to(CODE_ROOT)
+    where = str(place.relative_to(CODE_ROOT)) if inside else str(place)
+    words = ["serve", entry.name, "--workspace", where, "--dataset", stack.update_key]
+    for option, value in (
+        ("--checkpoint", args.checkpoint),
+        ("--refiner-checkpoint", args.refiner_checkpoint),
+    ):
+        if value:
+            words += [option, str(user_path(value, option).absolute())]
+    if args.device != "auto":
+        words += ["--device", args.device]
+    paths = resolve_paths(save_dir=args.save_dir)
+    if paths.save_dir != paths.repository:
+        words += ["--save_dir", str(paths.save_dir)]
+    return words
+
+
+def find_parts(args: argparse.Namespace) -> Made:
+    """What the tracker of a section is made of.
+
+    Args:
+        args: those of `add_serve_arguments`.
+
+    Raises:
+        ConfigError: unknown tracker, or settings that cannot work.
+        CheckpointError: weights are missing; the message says where they were looked for.
+    """
+    entry = find_entry(args.name)
+    paths = resolve_paths(save_dir=args.save_dir)
+    spec = make_spec(entry.tracker, entry.config, [])
+    spec = with_checkpoint(spec, args.checkpoint, paths, args.dataset)
+    return Made(spec, entry.refiner, _refiner_weights(entry, args, paths))
+
+
+def made_of(section: Mapping[str, str]) -> Made | None:
+    """What the tracker of a section of `trackers.ini` is made of; None if it is not ours.
+
+    Raises:
+        ConfigError, CheckpointError: as `find_parts`.
+    """
+    words = arguments_of(section)
+    if words is None:
+        return None
+    p = Parser(prog="vot.py serve", allow_abbrev=False)
+    add_serve_arguments(p)
+    return find_parts(p.parse_args(words))
+
+
+def _refiner_weights(entry: Entry, args: argparse.Namespace, paths: Paths) -> Path | None:
+    if entry.refiner is None:
+        if args.refiner_checkpoint:
+            raise ConfigError(f"--refiner-checkpoint does nothing for {entry.name}, a box tracker")
+        return None
+    if args.refiner_checkpoint:
+        path = user_path(args.refiner_checkpoint, "--refiner-checkpoint")
+        if not path.exists():
+            raise ConfigError(f"--refiner-checkpoint {path}: not found")
+        return path
+    if entry.refiner == "alpha_refine":
+        from lib.test.alpha_refine import find_weights
+
+        return find_weights(paths)
+    return None
+
+
+def _fingerprint(path: Path) -> str:
+    """Of a file, or of all files of a folder with their names."""
+    if path.is_file():
+        return sha256_of(path)
+    digest = hashlib.sha256()
+    for one in sorted(path.rglob("*")):
+        if one.is_file():
+            digest.update(f"{one.relative_to(path)} {sha256_of(one)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,215 @@
+"""`python tracking/vot.py run`: have the VOT toolkit run trackers, and see that it has."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lib.commands.entry import say
+from lib.commands.vot_entry import Made, made_of
+from lib.commands.vot_init import chosen_workspace
+from lib.commands.vot_scores import chosen_experiments, forget_scores
+from lib.test.vot.record import check_maker, claim_results
+from lib.test.vot.results import RunFile, run_files
+from lib.test.vot.stacks import Experiment
+from lib.test.vot.toolkit import Toolkit, find_toolkit, said
+from lib.test.vot.workspace import Workspace
+from lib.utils.errors import (
+    EXIT_OK,
+    CheckpointError,
+    ConfigError,
+    MissingExtraError,
+    PartialFailure,
+    ResultsError,
+    SeqTrackError,
+    counted,
+)
+
+_SPOKEN_EVERY = 60.0
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run trackers one after the other.
+
+    Raises:
+        SeqTrackError: something is missing or wrong; nothing was started.
+        PartialFailure: a tracker did not come to the end; what it finished is kept.
+    """
+    workspace = chosen_workspace(args)
+    experiments = chosen_experiments(workspace, args.experiments)
+    sections = workspace.choose(args.trackers)
+    toolkit = find_toolkit()
+    sequences = workspace.sequences()
+    ready = _ready(workspace, sections, bool(args.trackers))
+    for name, made in ready.items():
+        check_interpreter(name, sections[name])
+        if made and not args.overwrite:
+            check_maker(workspace.results_dir(name), made.record(workspace.stack))
+    failures = []
+    for name, made in ready.items():
+        results = workspace.results_dir(name)
+        if made:
+            claim_results(results, made.record(workspace.stack), args.overwrite)
+        files = list(run_files(results, experiments, sequences))
+        try:
+            _run_one(workspace, name, files, experiments, toolkit)
+        except SeqTrackError as error:
+            failures.append(f"{name}: {error}")
+    if failures:
+        raise PartialFailure("\n".join(failures))
+    return EXIT_OK
+
+
+def _ready(
+    workspace: Workspace, sections: Mapping[str, Mapping[str, str]], named: bool
+) -> dict[str, Made | None]:
+    """What the trackers are made of; those without weights are left out unless named."""
+    ready: dict[str, Made | None] = {}
+    without: dict[str, CheckpointError] = {}
+    for name, section in sections.items():
+        try:
+            ready[name] = made_of(section)
+        except CheckpointError as error:
+            if named:
+                raise CheckpointError(f"{name}: {error}") from None
+            without[name] = error
+    if not ready:
+        first = next(iter(without))
+        raise CheckpointError(
+            f"no tracker of {workspace.ini_file} has weights; the first is {first}: "
+            f"{without[first]}"
+        )
+    if without:
+        say(f"left out, as they have no weights: {', '.join(without)}")
+    return ready
+
+
+def check_interpreter(name: str, section: Mapping[str, str]) -> None:
+    """Make sure that the Python of a section can speak with the toolkit.
+
+    Raises:
+        ConfigError: it is not there.
+        MissingExtraError: it has no vot-trax.
+    """
+    words = shlex.split(section.get("python", "").replace("%%", "%"))
+    if not words:
+        return
+    again = f"activate your environment and repeat `vot.py init --trackers {name}`"
+    try:
+        asked = subprocess.run(
+            [*words, "-c", "import trax; trax.Server"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parent,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: the interpreter {words[0]} of trackers.ini cannot be run "
+            f"({error.strerror}); {again}"
+        ) from None
+    if asked.returncode:
+        reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise MissingExtraError(
+            f"{name}: {words[0]} has no vot-trax ({reason}): {words[0]} -m pip install -e "
+            f"'.[vot]' -c constraints.txt. If this is the wrong interpreter: {again}"
+        )
+
+
+def _run_one(
+    workspace: Workspace,
+    name: str,
+    files: Sequence[RunFile],
+    experiments: Sequence[Experiment],
+    toolkit: Toolkit,
+) -> None:
+    """Run one tracker; what is complete stays as it is.
+
+    Raises:
+        ResultsError: runs are missing afterwards.
+    """
+    for file in files:
+        if file.is_cut():
+            say(f"{name}: {file.experiment.name}/{file.run.stem} was left half-written; runs anew")
+            file.remove()
+    done = sum(file.find() is not None for file in files)
+    if done == len(files):
+        say(f"{name}: all {counted(len(files), 'run')} are there already")
+        return
+    forget_scores(workspace, name)
+    say(f"{name}: {counted(len(files) - done, 'run')} to do, {done} are there already")
+    log = workspace.logs_dir / f"toolkit-evaluate-{name}.log"
+    began = time.time()
+    words = ["evaluate", "--workspace", str(workspace.root), name]
+    words += ["--experiments", ",".join(one.name for one in experiments)]
+    with Progress(name, files) as watch:
+        code = toolkit.run(words, log, watch=watch)
+    missing = [file for file in files if file.find() is None]
+    if missing:
+        raise ResultsError(
+            f"{len(missing)} of {len(files)} runs are missing, from "
+            f"{missing[0].experiment.name}/{missing[0].run.stem} on: "
+            f"{why(workspace, name, log, began, code)}. What is finished is kept: repeat the "
+            f"command to go on. Logs: {log}, {workspace.logs_dir / name}"
+        )
+    say(f"{name}: {counted(len(files), 'run')} complete in {workspace.results_dir(name)}")
+
+
+class Progress:
+    """Shows how many runs are finished: a bar for a terminal, now and then a line otherwise."""
+
+    def __init__(self, name: str, files: Sequence[RunFile]) -> None:
+        self.files = files
+        self.name = name
+        self.bar = tqdm(total=len(files), desc=name, unit="run", disable=not sys.stderr.isatty())
+        self.spoken = time.monotonic()
+
+    def __enter__(self) -> Callable[[], None]:
+        return self.show
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def show(self) -> None:
+        """Look and tell."""
+        done = sum(file.find() is not None for file in self.files)
+        self.bar.update(done - self.bar.n)
+        if self.bar.disable and time.monotonic() - self.spoken > _SPOKEN_EVERY:
+            self.spoken = time.monotonic()
+            say(f"{self.name}: {done} of {len(self.files)} runs")
+
+
+def why(workspace: Workspace, name: str, log: Path, began: float, code: int) -> str:
+    """In words, why the toolkit stopped: what the tracker said last, or else the toolkit.
+
+    Args:
+        workspace: where.
+        name: the tracker.
+        log: of the toolkit.
+        began: when it was started, seconds since 1970.
+        code: its exit code.
+    """
+    lines = said(log)
+    for line in lines:
+        if "did not reply" in line:
+            return f"timeout: {line.partition('sequence')[2].strip() or line}"
+    logs = [path for path in (workspace.logs_dir / name).glob("*.log")]
+    for path in sorted(logs, key=lambda one: one.stat().st_mtime, reverse=True):
+        if path.stat().st_mtime < began:
+            break
+        told = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [line.partition("error: ")[2] for line in told if "error: " in line]
+        if errors:
+            return f"the tracker stopped: {errors[-1]}"
+        if told and not told[-1].endswith("the end"):
+            return f"the tracker's process died without a word (its log: {path.name})"
+    if any("interrupted by the user" in line for line in lines):
+        return "interrupted"
+    troubles = [line for line in lines if "rror" in line or "xception" in line]
+    said_last = (troubles or lines or ["nothing"])[-1]
+    return f"the toolkit (exit code {code}) says: {said_last[:200]}"

@@ -1,0 +1,247 @@
+"""`python tracking/vot.py score`, `analyze` and `report`: numbers from raw results."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.commands.entry import say
+from lib.commands.vot_init import chosen_workspace
+from lib.test.vot.results import has_results
+from lib.test.vot.score import Scores, score_tracker
+from lib.test.vot.stacks import Experiment
+from lib.test.vot.toolkit import find_toolkit, said
+from lib.test.vot.workspace import Workspace
+from lib.utils.errors import (
+    EXIT_OK,
+    PartialFailure,
+    ResultsError,
+    SeqTrackError,
+    counted,
+)
+from lib.utils.files import atomic_write_text
+
+_REPORT_FILES = {"html": "report.html", "latex": "report.tex", "plots": ""}
+
+
+def chosen_experiments(workspace: Workspace, names: Sequence[str] | None) -> list[Experiment]:
+    """The experiments of those names, all of the stack without.
+
+    Raises:
+        ConfigError: the stack has no such experiment.
+    """
+    stack = workspace.stack
+    return [stack.experiment(name) for name in names] if names else list(stack.experiments)
+
+
+def score(args: argparse.Namespace) -> int:
+    """Score raw results with numpy alone, print a table, write `scores.json`.
+
+    Raises:
+        SeqTrackError: there is nothing to score.
+        PartialFailure: some trackers cannot be scored; the others are.
+    """
+    workspace = chosen_workspace(args)
+    experiments = chosen_experiments(workspace, args.experiments)
+    sequences = workspace.sequences()
+    names = args.trackers or trackers_with_results(workspace)
+    found: dict[str, list[Scores]] = {}
+    failures = []
+    for name in names:
+        try:
+            found[name] = score_tracker(workspace.results_dir(name), experiments, sequences)
+        except SeqTrackError as error:
+            failures.append(f"{name}: {error}")
+    if found:
+        rows = {name: {one.experiment: row_of(one) for one in some} for name, some in found.items()}
+        say(table(rows))
+        needed = workspace.stack.sequences
+        if needed not in (None, len(sequences)):
+            say(
+                f"note: {counted(len(sequences), 'sequence')} of the {needed} of "
+                f"{workspace.stack.name}; these are no numbers of that challenge"
+            )
+        _keep_scores(workspace, found, len(sequences))
+    if failures:
+        raise (PartialFailure if found else ResultsError)("\n".join(failures))
+    return EXIT_OK
+
+
+def analyze(args: argparse.Namespace) -> int:
+    """Have the toolkit analyse results; print EAO, A and R of every experiment.
+
+    Raises:
+        SeqTrackError: the toolkit is missing, or has made nothing of the results.
+    """
+    workspace = chosen_workspace(args)
+    names = _analysable(workspace, args.trackers)
+    words = ["analysis", "--workspace", str(workspace.root), "--format", "json"]
+    path = workspace.root / "analysis" / f"{args.name}.json"
+    _call(workspace, [*words, "--name", args.name, *names], path)
+    rows = read_analysis(path)
+    say(table(rows))
+    say(f"analysis: {path}")
+    return EXIT_OK
+
+
+def report(args: argparse.Namespace) -> int:
+    """Have the toolkit write a report.
+
+    Raises:
+        SeqTrackError: the toolkit is missing, or has made nothing of the results.
+    """
+    workspace = chosen_workspace(args)
+    names = _analysable(workspace, args.trackers)
+    words = ["report", "--workspace", str(workspace.root), "--format", args.format]
+    folder = workspace.root / "reports" / args.name
+    path = folder / _REPORT_FILES[args.format]
+    _call(workspace, [*words, "--name", args.name, *names], path)
+    say(f"report: {path}")
+    return EXIT_OK
+
+
+def trackers_with_results(workspace: Workspace) -> list[str]:
+    """All trackers that have results, those of other programs too.
+
+    Raises:
+        ResultsError: none has.
+    """
+    folder = workspace.root / "results"
+    folders = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    names = [one.name for one in folders if has_results(one)]
+    if not names:
+        raise ResultsError(f"{folder}: no results yet; `vot.py run` makes them")
+    return names
+
+
+def row_of(scores: Scores) -> dict[str, float]:
+    """The numbers of one experiment by their short names."""
+    row = {"EAO": scores.eao, "A": scores.accuracy, "R": scores.robustness}
+    return {key: value for key, value in row.items() if value is not None}
+
+
+def table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Trackers below each other, experiments side by side."""
+    columns = list(
+        dict.fromkeys(
+            (experiment, key)
+            for row in rows.values()
+            for experiment, numbers in row.items()
+            for key in numbers
+        )
+    )
+    width = max(len("tracker"), *map(len, rows))
+    titles = [f"{experiment} {key}" for experiment, key in columns]
+    lines = ["  ".join([f"{'tracker':<{width}}", *titles])]
+    for name, row in rows.items():
+        cells = [row.get(experiment, {}).get(key) for experiment, key in columns]
+        shown = [
+            f"{'-' if cell is None else f'{cell:.4f}':>{len(title)}}"
+            for cell, title in zip(cells, titles, strict=True)
+        ]
+        lines.append("  ".join([f"{name:<{width}}", *shown]))
+    return "\n".join(lines)
+
+
+def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """EAO, A and R by tracker and experiment, from what the toolkit wrote.
+
+    Raises:
+        ResultsError: it is something else.
+    """
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        names = list(content["trackers"])
+        for experiment, part in content["results"].items():
+            for i, name in enumerate(names):
+                values = [one[i] for one in part["results"]]
+                rows.setdefault(name, {})[experiment] = _numbers(values)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise ResultsError(
+            f"{path}: not an analysis of toolkit 0.7.4 ({type(error).__name__}: {error})"
+        ) from error
+    return rows
+
+
+def _numbers(values: Sequence[Any]) -> dict[str, float]:
+    """EAO, A and R from the analyses of one experiment, told apart by how many they give."""
+    row: dict[str, float] = {}
+    for value in values:
+        scalars = [one for one in value if isinstance(one, int | float)]
+        if len(value) == 1 and scalars:
+            row["EAO" if len(values) > 1 else "A"] = float(scalars[0])
+        elif len(scalars) >= 2:
+            row["A"], row["R"] = float(scalars[0]), float(scalars[1])
+    return row
+
+
+def _analysable(workspace: Workspace, wanted: Sequence[str]) -> list[str]:
+    """Trackers that the toolkit can analyse: it needs every run of every experiment."""
+    names = list(wanted) or [
+        name for name in trackers_with_results(workspace) if name in workspace.trackers()
+    ]
+    workspace.choose(names)
+    sequences, experiments = workspace.sequences(), workspace.stack.experiments
+    for name in names:
+        score_tracker(workspace.results_dir(name), experiments, sequences)
+    return names
+
+
+def _call(workspace: Workspace, words: Sequence[str], made: Path) -> None:
+    """Call the toolkit and see that it has made a file, whatever it says itself."""
+    toolkit = find_toolkit()
+    log = workspace.logs_dir / f"toolkit-{words[0]}.log"
+    before = made.stat().st_mtime_ns if made.exists() else None
+    say(f"the toolkit's {words[0]} takes a minute the first time; its log: {log}")
+    code = toolkit.run(words, log)
+    if not made.exists() or made.stat().st_mtime_ns == before:
+        lines = [line for line in said(log) if "rror" in line or "xception" in line] or said(log)
+        raise ResultsError(
+            f"{made}: the toolkit has not written it (exit code {code}): "
+            f"{(lines or ['it says nothing'])[-1][:200]}; all of it in {log}"
+        )
+
+
+def read_scores_file(workspace: Workspace) -> dict[str, Any]:
+    """`scores.json`; empty where there is none.
+
+    Raises:
+        ResultsError: it cannot be read.
+    """
+    path = workspace.scores_file
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: cannot be read as JSON ({error}); remove it") from error
+    return content if isinstance(content, dict) else {}
+
+
+def forget_scores(workspace: Workspace, name: str) -> None:
+    """Take a tracker out of `scores.json`: its results change now."""
+    rows = read_scores_file(workspace)
+    if rows.pop(name, None) is not None:
+        atomic_write_text(workspace.scores_file, json.dumps(rows, indent=2) + "\n")
+
+
+def _keep_scores(workspace: Workspace, found: Mapping[str, list[Scores]], sequences: int) -> None:
+    """Write the scores of trackers that have an EAO in the first experiment; others stay."""
+    rows = read_scores_file(workspace)
+    first = next((one.name for one in workspace.stack.experiments if one.limits), None)
+    for name, scores in found.items():
+        main = next((one for one in scores if one.experiment == first), None)
+        if main is None or main.eao is None:
+            continue
+        rows[name] = {
+            "eao": main.eao,
+            "accuracy": main.accuracy,
+            "robustness": main.robustness,
+            "stack": workspace.stack.name,
+            "sequences": sequences,
+            "experiments": {one.experiment: row_of(one) for one in scores},
+        }
+    atomic_write_text(workspace.scores_file, json.dumps(rows, indent=2) + "\n")
+    say(f"scores: {workspace.scores_file}")

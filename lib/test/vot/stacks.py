@@ -1,0 +1,171 @@
+"""Experiment stacks: what is run on which data, and where the measure is read off.
+
+A stack is a file of the VOT toolkit, known there by a name, or one of our own. Results do not
+say which stack they are of, so every stack has a workspace of its own.
+Source: the stack files of vot-toolkit 0.7.4; VOT2020 challenge report, section 3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lib.utils.errors import ConfigError, did_you_mean
+from lib.utils.files import user_path
+
+DEFAULT_STACK = "vot2020/shortterm"
+UPDATE_KEYS = ("VOT20", "VOT21", "VOT22")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment of a stack.
+
+    Attributes:
+        name: its folder below the tracker's results.
+        multistart: whether there is a run from every anchor, else one per sequence.
+        limits: (low, high), frames between which the EAO curve is averaged; None without EAO.
+    """
+
+    name: str
+    multistart: bool
+    limits: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack and its workspace.
+
+    Attributes:
+        name: the toolkit's name, or the name of a file in the workspace.
+        folder: its folder below `external`.
+        update_key: of the template update rule in TEST.UPDATE_INTERVALS.
+        experiments: in the order of the stack.
+        url: where the toolkit fetches the sequences; empty if it does not.
+        sequences: how many there are; None if unknown.
+        file: of a stack of our own.
+    """
+
+    name: str
+    folder: str
+    update_key: str
+    experiments: tuple[Experiment, ...]
+    url: str = ""
+    sequences: int | None = None
+    file: Path | None = None
+
+    def experiment(self, name: str) -> Experiment:
+        """The experiment of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        known = {one.name: one for one in self.experiments}
+        if name not in known:
+            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+            raise ConfigError(f"stack {self.name} has no experiment {name!r}{hint}")
+        return known[name]
+
+
+_LIMITS = (115, 755)
+_EXPERIMENTS = (
+    Experiment("baseline", multistart=True, limits=_LIMITS),
+    Experiment("realtime", multistart=True, limits=_LIMITS),
+    Experiment("unsupervised", multistart=False),
+)
+
+
+def _official(name: str, folder: str, update_key: str, path: str, sequences: int) -> Stack:
+    url = f"https://data.votchallenge.net/{path}/description.json"
+    return Stack(name, folder, update_key, _EXPERIMENTS, url, sequences)
+
+
+STACKS: Mapping[str, Stack] = {
+    stack.name: stack
+    for stack in (
+        _official("vot2020/shortterm", "vot20", "VOT20", "vot2020/shortterm", 60),
+        _official("vot2021/shortterm", "vot21", "VOT21", "vot2021/shortterm", 60),
+        _official("vot2022/shortterm", "vot22_sts", "VOT22", "vot2022/sts", 50),
+        _official("vot2022/shorttermbox", "vot22_stb", "VOT22", "vot2022/stb", 50),
+    )
+}
+
+
+def find_stack(name: str, update_key: str | None = None) -> Stack:
+    """The stack of that name, or in the file of that path.
+
+    Args:
+        name: one of `STACKS`, or a path that ends in `.yaml`.
+        update_key: one of `UPDATE_KEYS`, for a file; VOT20 by default.
+
+    Raises:
+        ConfigError: there is no such stack, or the file is none.
+    """
+    if name in STACKS:
+        if update_key not in (None, STACKS[name].update_key):
+            raise ConfigError(
+                f"--dataset {update_key} contradicts stack {name}, which is "
+                f"{STACKS[name].update_key}; leave it out"
+            )
+        return STACKS[name]
+    if name.endswith((".yaml", ".yml")):
+        return read_stack(user_path(name, "--stack"), update_key or UPDATE_KEYS[0])
+    if name == "vot2020":
+        hint = "; the toolkit calls it 'vot2020/shortterm' since its version 0.6"
+    else:
+        hint = did_you_mean(name, STACKS)
+    raise ConfigError(
+        f"there is no stack {name!r}{hint}; choose of {', '.join(STACKS)}, or give the path of a "
+        "stack file (.yaml)"
+    )
+
+
+def read_stack(path: Path, update_key: str) -> Stack:
+    """A stack of our own, in the toolkit's format.
+
+    Raises:
+        ConfigError: it is not there, or names something that cannot be scored.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no stack file {path}; the toolkit's own are {', '.join(STACKS)}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    experiments = content.get("experiments") if isinstance(content, dict) else None
+    if not isinstance(experiments, dict) or not experiments:
+        raise ConfigError(f"{path}: has no mapping `experiments`, as a stack of the toolkit has")
+    return Stack(
+        name=path.name,
+        folder=f"vot_{path.stem}",
+        update_key=update_key,
+        experiments=tuple(_experiment(path, *item) for item in experiments.items()),
+        url=str(content.get("dataset") or ""),
+        file=path,
+    )
+
+
+def _experiment(path: Path, name: str, content: Any) -> Experiment:
+    kind = str(content.get("type")) if isinstance(content, dict) else ""
+    what = f"{path}: experiment {name}"
+    if kind == "unsupervised":
+        if int(content.get("repetitions", 1)) != 1:
+            raise ConfigError(f"{what}: repetitions must be 1; our trackers repeat themselves")
+        return Experiment(name, multistart=False)
+    # A class of one's own for the experiment is known by its last name.
+    if kind.rpartition(".")[2].lower() != "multistart":
+        raise ConfigError(f"{what}: type {kind!r} is neither multistart nor unsupervised")
+    limits = None
+    for one in content.get("analyses") or []:
+        if one.get("type") == "multistart_eao_score":
+            low, high = one.get("low"), one.get("high")
+            if not (isinstance(low, int) and isinstance(high, int) and 0 < low < high):
+                raise ConfigError(f"{what}: low {low!r}, high {high!r}; 0 < low < high is needed")
+            limits = (low, high)
+    return Experiment(name, multistart=True, limits=limits)

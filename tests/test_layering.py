@@ -27,7 +27,7 @@ MAY_IMPORT = {
 CORE = {"torch", "torchvision", "timm", "cv2", "numpy", "yaml", "pydantic", "tqdm"}
 # Heavy or rarely needed: imported inside the function that needs them.
 # requests: gdown raises its errors.
-LAZY = {"safetensors", "gdown", "requests", "tensorboard", "matplotlib", "trax"}
+LAZY = {"safetensors", "gdown", "requests", "tensorboard", "matplotlib", "trax", "transformers"}
 OUTSIDE = {
     "lib.utils": {"numpy", "cv2", "torch"},
     "lib.config": {"yaml", "pydantic", "pydantic_core"},

@@ -84,6 +84,10 @@ def build_refiner(
         from lib.test.alpha_refine import AlphaRefiner
 
         return AlphaRefiner.from_checkpoint(checkpoint, device)
+    if kind == "sam2":
+        from lib.test.sam2 import Sam2Refiner
+
+        return Sam2Refiner.from_folder(checkpoint, device)
     hint = did_you_mean(kind, REFINERS) or f"; choose of {', '.join(REFINERS)}"
     raise ConfigError(f"there is no mask refiner {kind!r}{hint}")
 

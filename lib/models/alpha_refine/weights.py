@@ -15,6 +15,7 @@ from lib.utils.errors import CheckpointError
 
 # Its first size is a quarter of the reference's cells, the second all of them.
 _SIZE_KEY = "neck.channel_attention.fc1.weight"
+_ADVICE = "; ARnet_seg_mask of the VOT2020 challenge is needed, see external/AR/README.md"
 
 
 def load_alpha_refine(path: Path | str) -> AlphaRefine:
@@ -35,9 +36,6 @@ def load_alpha_refine(path: Path | str) -> AlphaRefine:
         )
     network.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, assign=True)
     return network.eval().requires_grad_(False)
-
-
-_ADVICE = "; ARnet_seg_mask of the VOT2020 challenge is needed, see external/AR/README.md"
 
 
 def _pool_size(path: Path | str, state: Mapping[str, Tensor]) -> int:

@@ -60,7 +60,7 @@ def test_workers_share_everything_without_doubles(store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(sum(taken.values(), [])) == NAMES
+    assert sorted(name for names in taken.values() for name in names) == NAMES
     assert queue(store).take(wait=True) is None
 
 

@@ -43,6 +43,12 @@ class _Worker:
     jobs: list[str] = field(default_factory=list)
     ready: bool = False
 
+    def end(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.terminate()
+        self.process.join()
+        self.connection.close()
+
 
 class _PipeSource:
     """Takes names from the parent's end of a pipe."""
@@ -94,7 +100,7 @@ def track_in_processes(
         names: sequences, handed out in this order.
         spec: builds the tracker, once per process.
         devices: one entry per worker.
-        follow: a picklable callable.
+        follow: picklable.
         on_frame: called in this process for every frame that any worker finished.
         capacity: sequences that a worker is given at a time.
 
@@ -128,9 +134,7 @@ def track_in_processes(
                     yield outcome
     finally:
         for worker in workers:
-            worker.process.terminate()
-            worker.process.join()
-            worker.connection.close()
+            worker.end()
 
 
 def _start(spec: TrackerSpec, devices: list[str], follow: Follow) -> list[_Worker]:

@@ -93,16 +93,20 @@ class ReferenceEngine:
         kept = distributions if self.keep_distributions else None
         return Readout(tokens, confidence.double(), boxes.float(), kept)
 
-    def encode(self, templates: Tensor, search: Tensor, boxes: Tensor) -> Tensor:
-        """Features `(1, N, C)` of `(1, T, 3, S_z, S_z)` and `(1, 3, S_x, S_x)`."""
+    def encode(self, templates: Tensor, search: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """Features `(B, N, C)` of `(B, T, 3, S_z, S_z)` and `(B, 3, S_x, S_x)`."""
         body = self.network.encoder.body
         x = body.embed(templates, search, boxes)
         for block in body.blocks:
             x = encoder_block(block, x)
         return body.norm(x)
 
+    def remember(self, templates: Tensor, search: Tensor, boxes: Tensor | None = None) -> Tensor:
+        """What the decoder attends to, `(B, M, D)`; arguments as those of `encode`."""
+        return self.network.memory(self.encode(templates, search, boxes))
+
     def decode(self, words: Tensor, memory: Tensor, begin: Tensor | None) -> Tensor:
-        """Logits `(1, bins + 2)` of the word that follows `words (1, L)`."""
+        """Logits `(B, bins + 2)` of the word that follows `words (B, L)`."""
         decoder = self.network.decoder
         x = decoder.embedding(words)
         if begin is not None:
@@ -112,20 +116,22 @@ class ReferenceEngine:
             x = decoder_layer(layer, x, where, memory, self.network.pos_embed)
         return self.network.vocab_embed(decoder.body.norm(x))[:, -1]
 
+    def say(self, words: Tensor, step: int, memory: Tensor, begin: Tensor | None) -> Tensor:
+        """Values `(B, bins)` of the coordinates for the word after `words`, window applied."""
+        values = self.decode(words, memory, begin).softmax(dim=-1)[:, : self.tokenizer.bins]
+        return values if self.window is None else values.to(self.window) * self.window[step]
+
     def read_out(self, row: Sequence[Template], search: np.ndarray) -> tuple[Tensor, ...]:
         """Tokens, confidences, box and distributions of one target, `(1, 4)`, … each."""
         images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
         pixels = normalise(torch.from_numpy(search).to(self.device))
-        memory = self.network.memory(self.encode(images, pixels[None], boxes))
+        memory = self.remember(images, pixels[None], boxes)
         begin = opening(self.network.start_size, self.network.centre_hint, memory, boxes)
         words = torch.tensor([[self.tokenizer.start]], device=self.device)
         said = []
         for step in range(4):
-            values = self.decode(words, memory, begin).softmax(dim=-1)[:, : self.tokenizer.bins]
-            if self.window is not None:
-                values = values.to(self.window) * self.window[step]
-            said.append(values)
-            words = torch.cat([words, values.argmax(-1, keepdim=True).to(words)], dim=1)
+            said.append(self.say(words, step, memory, begin))
+            words = torch.cat([words, said[-1].argmax(-1, keepdim=True).to(words)], dim=1)
         distributions, tokens = torch.stack(said, dim=1), words[:, 1:]
         means = self.tokenizer.expected(distributions) if self.expectation else tokens
         return tokens, distributions.amax(-1), self.tokenizer.decode(means), distributions

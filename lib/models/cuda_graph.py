@@ -12,7 +12,7 @@ from torch import Tensor
 Key = tuple[tuple[torch.Size, torch.dtype] | None, ...]
 
 # Graphs keep their memory. Batches of a whole benchmark come in a few sizes only.
-_MOST = 12
+_MOST = 16
 _WARM_UPS = 3
 
 
@@ -20,9 +20,12 @@ class _Graph:
     """The recording for one set of shapes."""
 
     def __init__(
-        self, function: Callable[..., tuple[Tensor, ...]], inputs: tuple[Tensor | None, ...]
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        inputs: tuple[Tensor | None, ...],
+        device: torch.device,
     ) -> None:
-        self.inputs = [None if one is None else one.to("cuda", copy=True) for one in inputs]
+        self.inputs = [None if one is None else one.to(device, copy=True) for one in inputs]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         # Libraries allocate and choose kernels the first times, which cannot be recorded.
@@ -43,15 +46,16 @@ class _Graph:
 
 
 class Recorded:
-    """Calls a function on the current CUDA device through recordings of it.
+    """Calls a function on a CUDA device through recordings of it.
 
     Args:
         function: takes tensors (or None) and returns tensors; reads nothing on the CPU, and
             gives the same result for the same input.
+        device: where it works.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], device: torch.device) -> None:
+        self.function, self.device = function, device
         self.graphs: dict[Key, _Graph] = {}
 
     def __call__(self, *inputs: Tensor | None) -> tuple[Tensor, ...]:
@@ -61,11 +65,12 @@ class Recorded:
             inputs: on the device, or in pinned memory of the CPU.
         """
         key = tuple(None if one is None else (one.shape, one.dtype) for one in inputs)
-        graph = self.graphs.pop(key, None)
-        if graph is None:
-            if len(self.graphs) >= _MOST:
-                del self.graphs[next(iter(self.graphs))]
-            graph = _Graph(self.function, inputs)
-        # Put back as the youngest.
-        self.graphs[key] = graph
-        return graph.run(inputs)
+        with torch.cuda.device(self.device):
+            graph = self.graphs.pop(key, None)
+            if graph is None:
+                if len(self.graphs) >= _MOST:
+                    del self.graphs[next(iter(self.graphs))]
+                graph = _Graph(self.function, inputs, self.device)
+            # Put back as the youngest.
+            self.graphs[key] = graph
+            return graph.run(inputs)

@@ -18,7 +18,7 @@ from lib.models.cuda_graph import Recorded
 from lib.models.engine import Distinct, Readout, Template
 from lib.models.fast_decoder import FastDecoder
 from lib.models.fast_encoder import FastEncoder, KeptTemplate
-from lib.models.pixels import normalise
+from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack, build_tokenizer, opening
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -38,7 +38,8 @@ class _Prepared:
 
     Attributes:
         distinct: the different templates of each target.
-        tensors: what `TorchEngine._step` takes after the pixels.
+        tensors: boxes in the first templates `(B, 4)`, then what `TorchEngine.encode` takes
+            after the search region.
     """
 
     distinct: tuple[Distinct, ...]
@@ -68,6 +69,7 @@ class TorchEngine:
     def __init__(self, network: SeqTrack, cfg: Config, precision: str = "fp32") -> None:
         self.keep_distributions = False
         self.device = network.pos_embed.device
+        self.normalise = Normaliser(self.device)
         self.tokenizer = build_tokenizer(cfg)
         self.expectation = cfg.test.decoding == "expectation"
         window = self.tokenizer.window(self.device) if cfg.test.window else None
@@ -82,14 +84,14 @@ class TorchEngine:
         self.start_size, self.centre_hint = network.start_size, network.centre_hint
         self._steps = [functools.partial(self._step, wanted) for wanted in (False, True)]
         if self.device.type == "cuda":
-            self._steps = [Recorded(step) for step in self._steps]
+            self._steps = [Recorded(step, self.device) for step in self._steps]
         self._last: dict[int, _Prepared] = {}
 
     @torch.inference_mode()
     def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
         """See `Engine.template`."""
         x, y, w, h = (float(value) for value in box)
-        image = normalise(torch.from_numpy(crop).to(self.device))
+        image = self.normalise(torch.from_numpy(crop).to(self.device))
         placed = torch.tensor([x, y, w, h], dtype=torch.float32, device=self.device)
         kept = _Kept(self.encoder.embed_template(image, placed), placed)
         return Template(crop, (x, y, w, h), kept)
@@ -103,22 +105,35 @@ class TorchEngine:
             groups.setdefault(len(one.templates), []).append(index)
         parts = []
         for indices in groups.values():
-            prepared = self._prepare([distinct[i] for i in indices])
-            pixels = torch.from_numpy(search if len(groups) == 1 else search[indices])
+            rows = indices + indices[:1] * (self._size(len(indices)) - len(indices))
+            inputs = self.prepare([distinct[i] for i in rows])
+            pixels = torch.from_numpy(search if len(rows) == len(search) == 1 else search[rows])
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory()
-            said = self._steps[self.keep_distributions](pixels, *prepared.tensors)
+            said = self._steps[self.keep_distributions](pixels, *inputs)
             # To the CPU now: a recorded step writes its next answer to the same place.
-            parts.append(tuple(part.cpu() for part in said))
+            parts.append(tuple(part.cpu()[: len(indices)] for part in said))
         order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
         return self._unpack(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
 
-    def _prepare(self, distinct: list[Distinct]) -> _Prepared:
-        """Put the templates of targets with equally many different ones together."""
+    def _size(self, targets: int) -> int:
+        """How many targets a step is run for; recorded steps come in few sizes."""
+        if self.device.type != "cuda":
+            return targets
+        grain = max(1, 1 << (targets.bit_length() - 3))
+        return -(-targets // grain) * grain
+
+    def prepare(self, distinct: Sequence[Distinct]) -> tuple[Tensor | None, ...]:
+        """Put the templates of B targets with equally many different ones together.
+
+        Returns:
+            boxes in the first templates `(B, 4)`, then what `encode` takes after the search
+            region.
+        """
         count = len(distinct[0].templates)
         last = self._last.get(count)
         if last is not None and last.is_of(distinct):
-            return last
+            return last.tensors
         kept = [[one.kept for one in row.templates] for row in distinct]
         tokens = torch.stack([torch.cat([k.template.tokens for k in row]) for row in kept])
         first = torch.stack([row[0].box for row in kept])
@@ -134,42 +149,49 @@ class TorchEngine:
             covered = (covered * share).sum(dim=1)
         if self.feature_type != "x":
             places = torch.tensor([row.places for row in distinct], device=self.device)
-        prepared = _Prepared(tuple(distinct), (tokens, first, bias, keys, covered, places))
+        prepared = _Prepared(tuple(distinct), (first, tokens, bias, keys, covered, places))
         self._last = {**self._last, count: prepared}
-        return prepared
+        return prepared.tensors
 
-    def _step(
+    def encode(
         self,
-        keep_distributions: bool,
-        pixels: Tensor,
+        search: Tensor,
         tokens: Tensor,
-        first: Tensor,
         bias: Tensor | None,
         keys: Tensor | None,
         covered: Tensor | None,
         places: Tensor | None,
+    ) -> Tensor:
+        """What the decoder attends to, `(B, M, D)`.
+
+        Args:
+            search: `(B, 3, S_x, S_x)` normalised.
+            tokens: `(B, D * L_z, C)` of the different templates.
+            bias: see `FastEncoder.key_bias`.
+            keys: see `FastEncoder.embed_search`.
+            covered: likewise.
+            places: `(B, T)` which of the D templates each of the T is; None if only search
+                tokens are read.
+        """
+        x = self.encoder.embed_search(search, keys, covered)
+        return self._memory(self.encoder(x, tokens, bias), places)
+
+    def _step(
+        self, keep_distributions: bool, pixels: Tensor, first: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, ...]:
         """One step of B targets; nothing in here waits for the device.
 
         Args:
             keep_distributions: whether they are returned as well.
             pixels: `(B, S_x, S_x, 3)` uint8.
-            tokens: `(B, D * L_z, C)` of the different templates.
             first: `(B, 4)` box in the first template.
-            bias: see `FastEncoder.key_bias`.
-            keys: see `FastEncoder.embed_search`.
-            covered: likewise.
-            places: `(B, T)` which of the D templates each of the T is; None if only search
-                tokens are read.
+            inputs: the other arguments of `encode`.
 
         Returns:
             `(B, 12)` float64: tokens, confidences and boxes, so that one copy fetches all; then
             the distributions, where they are wanted.
         """
-        search = normalise(pixels.to(self.device))
-        x = self.encoder.embed_search(search, keys, covered)
-        features = self.encoder(x, tokens, bias)
-        memory = self._memory(features, places)
+        memory = self.encode(self.normalise(pixels.to(self.device)), *inputs)
         begin = opening(self.start_size, self.centre_hint, memory, first[:, None])
         said = self.decoder(memory, begin, keep_distributions or self.expectation)
         if self.expectation:

@@ -105,32 +105,52 @@ class FastDecoder:
             opening: `(B, D)` to add to START, or None.
             keep_distributions: keep all values, not only those of the chosen tokens.
         """
-        keys_values = self.project(memory)
+        said = self.begin(memory, opening)
+        for _ in range(STEPS):
+            said.step(keep_distributions)
+        kept = torch.stack(said.distributions, dim=1) if keep_distributions else None
+        return Generation(torch.stack(said.tokens, 1), torch.stack(said.confidence, 1), kept)
+
+    def begin(self, memory: Tensor, opening: Tensor | None = None) -> "Sentence":
+        """Look at the memory, and say nothing yet; arguments as those of the call."""
         x = self.words[self.start].expand(len(memory), -1)
-        if opening is not None:
-            x = x + opening
-        pasts: list[list[Tensor]] = [[] for _ in self.layers]
-        tokens, confidence, distributions = [], [], []
-        for step in range(STEPS):
-            for layer, past, (keys, values) in zip(self.layers, pasts, keys_values, strict=True):
-                x = layer(x, step, past, keys, values)
-            logits = self.head(self.norm(x))
-            scores = logits.float().softmax(dim=-1)[:, : self.bins]
-            if self.window is not None:
-                scores = scores.to(self.window) * self.window[step]
-            best, word = scores.max(dim=-1)
-            word = word.to(memory.device)
-            tokens.append(word)
-            confidence.append(best)
-            if keep_distributions:
-                distributions.append(scores)
-            if step + 1 < STEPS:
-                x = F.embedding(word, self.words)
-        return Generation(
-            tokens=torch.stack(tokens, dim=1),
-            confidence=torch.stack(confidence, dim=1),
-            distributions=torch.stack(distributions, dim=1) if keep_distributions else None,
-        )
+        return Sentence(self, self.project(memory), x if opening is None else x + opening)
+
+
+class Sentence:
+    """Four words of B targets in the making.
+
+    Args:
+        decoder: whose they are.
+        memory: from `FastDecoder.project`.
+        x: `(B, D)` START.
+    """
+
+    def __init__(
+        self, decoder: FastDecoder, memory: list[tuple[Tensor, Tensor]], x: Tensor
+    ) -> None:
+        self.decoder, self.memory, self.x = decoder, memory, x
+        self.pasts: list[list[Tensor]] = [[] for _ in decoder.layers]
+        self.tokens: list[Tensor] = []
+        self.confidence: list[Tensor] = []
+        self.distributions: list[Tensor] = []
+
+    def step(self, keep_distributions: bool = False) -> None:
+        """Say the next word: `(B,)` more tokens and confidences."""
+        its, step, x = self.decoder, len(self.tokens), self.x
+        for layer, past, (keys, values) in zip(its.layers, self.pasts, self.memory, strict=True):
+            x = layer(x, step, past, keys, values)
+        scores = its.head(its.norm(x)).float().softmax(dim=-1)[:, : its.bins]
+        if its.window is not None:
+            scores = scores.to(its.window) * its.window[step]
+        best, word = scores.max(dim=-1)
+        word = word.to(x.device)
+        self.tokens.append(word)
+        self.confidence.append(best)
+        if keep_distributions:
+            self.distributions.append(scores)
+        if step + 1 < STEPS:
+            self.x = F.embedding(word, its.words)
 
 
 def _at(network: SeqTrack) -> torch.device:

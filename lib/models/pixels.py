@@ -23,7 +23,28 @@ def normalise(
     Returns:
         `(..., 3, H, W)` float32 on the device of `pixels`.
     """
-    scaled = pixels.movedim(-1, -3).float() / 255.0
-    shape = (3, 1, 1)
-    centre = torch.tensor(mean, device=pixels.device).reshape(shape)
-    return (scaled - centre) / torch.tensor(std, device=pixels.device).reshape(shape)
+    return Normaliser(pixels.device, mean, std)(pixels)
+
+
+class Normaliser:
+    """`normalise` with its constants on the device already, as a recorded CUDA graph needs it.
+
+    Args:
+        device: of the pixels.
+        mean: of the channels R, G, B, for images in [0, 1].
+        std: standard deviation of these channels.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        mean: Sequence[float] = IMAGE_MEAN,
+        std: Sequence[float] = IMAGE_STD,
+    ) -> None:
+        self.mean, self.std = (
+            torch.tensor(values, device=device).reshape(3, 1, 1) for values in (mean, std)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """See `normalise`."""
+        return (pixels.movedim(-1, -3).float() / 255.0 - self.mean) / self.std

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from lib.config.schema import Config
 from lib.models.engine import Engine, Readout, Template, build_engine
@@ -191,9 +190,8 @@ def track_step(
     ]
     said = engine.generate([s.templates for s in states], np.stack([c.pixels for c in crops]))
     _check_finite(said)
-    tokens, boxes = said.tokens.tolist(), said.boxes
     return [
-        _advance(state, image, crop, boxes[i], tokens[i], said.confidence[i], settings, engine)
+        advance(state, image, crop, said, i, settings, engine)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
     ]
 
@@ -205,23 +203,23 @@ def _check_finite(said: Readout) -> None:
         )
 
 
-def _advance(
+def advance(
     state: TargetState,
     image: np.ndarray,
     crop: Crop,
-    cxcywh: Tensor,
-    tokens: list[int],
-    confidence: Tensor,
+    said: Readout,
+    index: int,
     settings: TrackerSettings,
     engine: Engine,
 ) -> Prediction:
-    """One target's new state from the normalised box that was read out for it.
+    """One target's new state from what was read out for it, number `index` of `said`.
 
     The box goes from [0, 1] of the crop to image pixels from the crop's corner, then to image
     pixels, and is clipped.
     """
+    confidence = said.confidence[index]
     # In float32, as the reference: the last digit decides between two rows of a result file.
-    in_crop = (cxcywh * settings.search_size / crop.resize_factor).tolist()
+    in_crop = (said.boxes[index] * settings.search_size / crop.resize_factor).tolist()
     mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
     if settings.size_prior:
         mapped = pull_size(mapped, state.first_size, settings.size_prior)
@@ -246,7 +244,7 @@ def _advance(
         new = _take_template(new, image, settings, engine)
     return Prediction(
         state=new,
-        tokens=tuple(tokens),
+        tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence.tolist()),
         score=score,
         updated=updated,

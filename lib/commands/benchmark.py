@@ -1,0 +1,237 @@
+"""`python scripts/benchmark.py`: how fast, beside the published method, in one run."""
+
+import argparse
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lib.commands.entry import add_overrides, add_roots, parser, positive, say
+from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
+from lib.config.paths import Paths, resolve_paths
+from lib.config.schema import Config
+from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
+from lib.test.tracker.spec import TrackerSpec
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, CheckpointError, ConfigError, SeqTrackError
+from lib.utils.files import atomic_write_text, user_path
+
+PARTS = ("track", "evaluate", "train", "data")
+_DEFAULT_CONFIG = {"track": "seqtrack_b256", "evaluate": "seqtrack_tiny"}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "benchmark.py",
+        "Measure beside the reference engine, the method as published, in turns. track: one frame; "
+        "evaluate: whole sequences from JPEG files; train: steps; data: the loader's samples.",
+    )
+    add = p.add_argument
+    add("part", choices=PARTS, help="what is measured")
+    add("--config", help="name in experiments/, or path of a YAML file (seqtrack_b256; "
+        "evaluate: seqtrack_tiny)")  # fmt: skip
+    add_overrides(p)
+    add("--checkpoint", help="weights file; 'random' for seeded ones, also used if none is found")
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--cpu-threads", type=positive, metavar="N", help="threads of PyTorch on the CPU")
+    add("--json", metavar="FILE", help="write the record there")
+    add("--rounds", type=positive, help="calls of each alternative (track: 20, evaluate: 3)")
+    add("--seconds", type=positive, default=120, help="track, train: about as long per situation")
+    add(
+        "--engine", nargs="+", action="extend", default=[], metavar="NAME",
+        help=f"beside the reference: {', '.join(ENGINE_NAMES[:2])} (torch)",
+    )  # fmt: skip
+    add(
+        "--precision", nargs="+", action="extend", default=[], metavar="NAME",
+        help="track, train: sweep over fp32, bf16, fp16, int8",
+    )  # fmt: skip
+    add(
+        "--batch", nargs="+", action="extend", default=[], type=positive, metavar="N",
+        help="targets at a time (track: 1), sequences at a time (evaluate: 1 and 8), samples of "
+        "a step (train)",
+    )  # fmt: skip
+    add("--stages", action="store_true", help="track: rows per stage as well")
+    add("--sequence", metavar="FOLDER", help="track: folder of a sequence (default: generated)")
+    add("--sequences", type=positive, default=8, metavar="N", help="evaluate: how many, up to 12")
+    add("--frames", type=positive, default=60, metavar="N", help="evaluate: of each sequence")
+    add_roots(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code: 1 if answers differ that must be equal.
+
+    Raises:
+        SeqTrackError: wrong input; nothing was measured.
+    """
+    args = build_parser().parse_args(argv)
+    engines = args.engine or ["torch"]
+    for name in engines:
+        check_engine(name)
+    known = sorted({one for name in engines for one in PRECISIONS[name]})
+    for precision in args.precision:
+        if precision not in known:
+            raise ConfigError(
+                f"--precision {precision}: {', '.join(engines)} cannot compute in that; "
+                f"choose of {', '.join(known)}"
+            )
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    spec = make_spec("seqtrack", args.config or _DEFAULT_CONFIG.get(args.part, "seqtrack_b256"),
+                     args.overrides)  # fmt: skip
+    target = user_path(args.json, "--json") if args.json else None
+
+    import torch
+
+    from lib.test.benchmark.machine import machine_record, peak_memory_mib
+    from lib.utils.device import resolve_device
+
+    device = resolve_device(args.device)
+    if args.cpu_threads:
+        torch.set_num_threads(args.cpu_threads)
+    torch.backends.cudnn.allow_tf32 = False
+    run = {"track": _track, "evaluate": _evaluate, "train": _train, "data": _data}[args.part]
+    record = {
+        "benchmark": args.part,
+        **run(args, engines, spec, paths, device),
+        "memory_mib": peak_memory_mib(device),
+        "machine": machine_record(device),
+    }
+    _tell(record)
+    if target is not None:
+        atomic_write_text(target, json.dumps(record, indent=1) + "\n")
+        say(f"record: {target}")
+    failed = record.get("tokens_equal") is False or record.get("results_equal") is False
+    return EXIT_PARTIAL if failed else EXIT_OK
+
+
+def _weights(args: argparse.Namespace, spec: TrackerSpec, paths: Paths) -> TrackerSpec:
+    """The specification with its weights; with none if there are none."""
+    try:
+        found = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
+    except CheckpointError:
+        if args.checkpoint not in (None, RANDOM_CHECKPOINT):
+            raise
+        say(f"no weights of {spec.config_name} are here: seeded random ones are used")
+        return spec
+    return found
+
+
+def _config(spec: TrackerSpec) -> Config:
+    if spec.config is None:
+        raise ConfigError(f"{spec.tracker} has no network to measure")
+    return spec.config
+
+
+def _track(
+    args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
+) -> dict[str, Any]:
+    from lib.datasets.catalog import open_dataset
+    from lib.datasets.synthetic import load_synthetic
+    from lib.test.benchmark.scene import Scene, benchmark_network
+    from lib.test.benchmark.stages import stage_rows
+    from lib.test.benchmark.track import TrackBenchmark, candidates
+
+    spec = _weights(args, spec, paths)
+    cfg = _config(spec)
+    if args.sequence:
+        folder = user_path(args.sequence, "--sequence").resolve()
+        sequence = open_dataset(str(folder.parent), paths).load(folder.name)
+    else:
+        sequence = load_synthetic("synthetic-002")
+    network = benchmark_network(cfg, spec.checkpoint, device)
+    bench = TrackBenchmark(network, cfg, Scene.of(sequence), args.rounds or 20, args.seconds)
+    wanted = candidates(engines, args.precision or ["fp32"], args.batch or [1])
+    record = {**bench.run(wanted), "weights": str(spec.checkpoint or "seeded, random")}
+    if args.stages:
+        with tempfile.TemporaryDirectory() as folder_name:
+            record["rows"] += stage_rows(bench, Path(folder_name), min(bench.rounds, 10))
+    return record
+
+
+def _evaluate(
+    args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
+) -> dict[str, Any]:
+    from lib.test.benchmark.evaluate import Raced, race, render_sequences
+
+    spec = _weights(args, spec, paths)
+    config = args.config or spec.config_name
+    weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
+
+    def runner(engine: str, batch: int) -> Any:
+        def evaluate(data: Path, save: Path) -> None:
+            words = ["--config", config, "--dataset", str(data), "--checkpoint", weights]
+            words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
+            words += ["--save_dir", str(save), *(["--set", *args.overrides] * bool(args.overrides))]
+            _quietly(words)
+
+        return evaluate
+
+    sides = [Raced("reference", runner("reference", 1))]
+    sides += [
+        Raced(f"{engine} x{batch}", runner(engine, batch))
+        for engine in engines
+        for batch in args.batch or [1, 8]
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        names = render_sequences(data, args.sequences, args.frames)
+        frames = sum(len(list((data / name).glob("*.jpg"))) for name in names)
+        record = race(sides, data, Path(folder), frames, args.rounds or 3)
+    return {"config": spec.config_name, "weights": weights, **record}
+
+
+def _quietly(words: list[str]) -> None:
+    """The test command, without its words; those of an error are said."""
+    from lib.commands.test import main as test_main
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        code = test_main(words)
+    if code != EXIT_OK:
+        last = said.getvalue().strip().splitlines()[-1:]
+        raise SeqTrackError(f"`test.py {' '.join(words)}` ended with {code}: {' '.join(last)}")
+
+
+def _train(
+    args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
+) -> dict[str, Any]:
+    from lib.train.bench_step import step_record
+
+    batch = args.batch[0] if args.batch else None
+    precisions = args.precision or ["fp32", "bf16"]
+    return step_record(_config(spec), device, batch, precisions, args.rounds or 10, args.seconds)
+
+
+def _data(
+    args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
+) -> dict[str, Any]:
+    from lib.train.bench_data import loader_record
+
+    return loader_record(_config(spec), paths, args.rounds)
+
+
+def _tell(record: dict[str, Any]) -> None:
+    from lib.test.benchmark.tables import table
+
+    for line in table(record["rows"]):
+        say(line)
+    machine = record["machine"]
+    hardware = machine.get("gpu") or machine["cpu"]
+    say(f"{hardware}, {machine['threads']} threads, load {machine['load_average'][0]}, "
+        f"torch {machine['torch']}, memory {record['memory_mib']} MiB")  # fmt: skip
+    if record.get("weights", "").startswith(("seeded", RANDOM_CHECKPOINT)):
+        say("weights: seeded random ones; speed does not depend on them, boxes mean nothing")
+    if record.get("ratio_is_void"):
+        share = 100 * record["reference_share_of_peak"]
+        say(f"void: the reference reached {share:.0f} % of the matrix peak, 50 % are needed; "
+            "is the machine busy?")  # fmt: skip
+    ratio = record.get("ratio_to_reference")
+    if ratio is not None:
+        say(f"ratio to the reference: {ratio:.2f}")
+    if record.get("tokens_equal") is not None:
+        say(f"tokens equal: {'yes' if record['tokens_equal'] else 'NO'}")
+    if record.get("results_equal") is not None:
+        say(f"results equal: {'yes' if record['results_equal'] else 'NO'}")

@@ -1,0 +1,1 @@
+"""Measuring: time per frame beside the published method, whole data sets, work done."""

@@ -1,0 +1,136 @@
+"""Where the time of one frame goes: read, crop, upload, encode, each token, post.
+
+A stage ends when the device has done it, so on a GPU the sum is larger than a frame that is
+started as a whole.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib.models.engine import Distinct, Readout, build_engine
+from lib.models.engine_torch import TorchEngine
+from lib.models.fast_decoder import STEPS
+from lib.models.pixels import normalise
+from lib.models.seqtrack import opening
+from lib.test.benchmark.timing import WARM_UPS, Times, timed
+from lib.test.benchmark.track import REFERENCE, TrackBenchmark
+from lib.test.tracker.seqtrack import advance
+from lib.utils.crop import crop_square
+from lib.utils.image_io import read_rgb, write_rgb
+
+STAGES = ("read", "crop", "upload", "encode", *(f"token {i + 1}" for i in range(STEPS)), "post")
+
+
+class StageClock:
+    """Milliseconds per stage, over several frames."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
+
+    def __call__(self, stage: str, work: Any) -> Any:
+        """Run `work` as that stage; returns its result."""
+        took, result = timed(work, self.device)
+        self.times[stage].append(took)
+        return result
+
+    def rows(self, what: str, situation: str) -> list[dict[str, Any]]:
+        """One row per stage, in order; the first frames are warm-up."""
+        return [
+            {"situation": situation, "what": what, "stage": stage, **Times(tuple(each)).row()}
+            for stage, all_of_it in self.times.items()
+            if (each := all_of_it[WARM_UPS:])
+        ]
+
+
+@torch.inference_mode()
+def stage_rows(bench: TrackBenchmark, folder: Path, rounds: int) -> list[dict[str, Any]]:
+    """Rows per stage of PyTorch and of the reference, for each situation of the templates.
+
+    Args:
+        bench: what to measure.
+        folder: a frame is written there, and read again.
+        rounds: frames of each.
+    """
+    path = folder / "frame.jpg"
+    write_rgb(path, bench.scene.images[1 % len(bench.scene.images)])
+    rows = []
+    engines = {name: build_engine(name, bench.network, bench.cfg) for name in (REFERENCE, "torch")}
+    frames = {REFERENCE: _reference_frame, "torch": _torch_frame}
+    for situation in bench.situations():
+        clocks = {name: StageClock(bench.device) for name in engines}
+        for _ in range(rounds + WARM_UPS):
+            for name, engine in engines.items():
+                frames[name](clocks[name], bench, engine, situation, path)
+        for name, clock in clocks.items():
+            rows += clock.rows(name, situation)
+    return rows
+
+
+def _look(clock: StageClock, bench: TrackBenchmark, path: Path) -> tuple[Any, Any, torch.Tensor]:
+    """Read, crop and upload; the image, the crop and the normalised search region."""
+    settings = bench.settings
+    image = clock("read", lambda: read_rgb(path))
+    factor, size = settings.search_factor, settings.search_size
+    crop = clock("crop", lambda: crop_square(image, bench.scene.boxes[0], factor, size))
+    pixels = torch.from_numpy(crop.pixels)[None]
+    return image, crop, clock("upload", lambda: normalise(pixels.to(bench.device)))
+
+
+def _finish(
+    clock: StageClock, bench: TrackBenchmark, engine: Any, seen: tuple, said: tuple
+) -> None:
+    """Box in the image and new state, from what was said and seen."""
+    image, crop, _ = seen
+    tokens, confidence, distributions = said
+
+    def post() -> None:
+        means = engine.tokenizer.expected(distributions) if engine.expectation else tokens
+        boxes = engine.tokenizer.decode(means).cpu()
+        read = Readout(tokens.cpu(), confidence.cpu().double(), boxes)
+        advance(state, image, crop, read, 0, bench.settings, engine)
+
+    state = bench.scene.state(bench.settings, engine)
+    clock("post", post)
+
+
+def _torch_frame(
+    clock: StageClock, bench: TrackBenchmark, engine: TorchEngine, situation: str, path: Path
+) -> None:
+    row = bench.scene.templates(bench.settings, engine, situation)
+    seen = _look(clock, bench, path)
+    first, *inputs = engine.prepare([Distinct.of(row)])
+    memory = clock("encode", lambda: engine.encode(seen[2], *inputs))
+    begin = opening(engine.start_size, engine.centre_hint, memory, first[:, None])
+    # Keys and values of the memory belong to the first word.
+    sentence = clock("token 1", lambda: _first(engine, memory, begin))
+    for step in range(1, STEPS):
+        clock(f"token {step + 1}", lambda: sentence.step(True))
+    said = (sentence.tokens, sentence.confidence, sentence.distributions)
+    _finish(clock, bench, engine, seen, tuple(torch.stack(part, dim=1) for part in said))
+
+
+def _first(engine: TorchEngine, memory: torch.Tensor, begin: torch.Tensor | None) -> Any:
+    sentence = engine.decoder.begin(memory, begin)
+    sentence.step(True)
+    return sentence
+
+
+def _reference_frame(
+    clock: StageClock, bench: TrackBenchmark, engine: Any, situation: str, path: Path
+) -> None:
+    row = bench.scene.templates(bench.settings, engine, situation)
+    seen = _look(clock, bench, path)
+    images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
+    memory = clock("encode", lambda: engine.remember(images, seen[2], boxes))
+    begin = opening(engine.network.start_size, engine.network.centre_hint, memory, boxes)
+    words = torch.tensor([[engine.tokenizer.start]], device=bench.device)
+    said = []
+    for step in range(STEPS):
+        values = clock(f"token {step + 1}", lambda w=words, s=step: engine.say(w, s, memory, begin))
+        said.append(values)
+        words = torch.cat([words, values.argmax(-1, keepdim=True).to(words)], dim=1)
+    values = torch.stack(said, dim=1)
+    _finish(clock, bench, engine, seen, (words[:, 1:], values.amax(-1), values))

@@ -1,0 +1,48 @@
+"""The rows of a benchmark as text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Column -> heading; columns that no row has are left out.
+_COLUMNS = {
+    "situation": "templates",
+    "what": "what",
+    "stage": "stage",
+    "median_ms": "median ms",
+    "p10_ms": "p10",
+    "p90_ms": "p90",
+    "calls": "n",
+    "frames_per_s": "frames/s",
+    "samples_per_s": "samples/s",
+    "ratio_to_reference": "ratio",
+    "gflops": "GFLOP/s",
+    "share_of_peak": "of peak",
+    "tokens_equal": "equal",
+    "box_px_max": "box px",
+}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Lines of a plain table, numbers to the right."""
+    columns = [column for column in _COLUMNS if any(column in row for row in rows)]
+    cells = [[_COLUMNS[column] for column in columns]]
+    cells += [[_text(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    numeric = [any(isinstance(row.get(column), (int, float)) for row in rows) for column in columns]
+    return [
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return str(value)

@@ -1,0 +1,124 @@
+"""How much a network multiplies for one frame, in both ways that people count.
+
+`linear_conv` counts layers with weights only, as most tools do; `all` counts the products inside
+attention as well. Both are multiply-accumulates (MAC); one MAC is two FLOP. Formulas of our own;
+a test holds them against PyTorch's counter.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from lib.config.schema import Config
+from lib.models.fast_decoder import STEPS
+from lib.models.fast_encoder import FastEncoder
+from lib.models.seqtrack import SeqTrack
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one frame.
+
+    Attributes:
+        linear_conv: of linear and convolution layers.
+        attention: of the products of queries with keys, and of the shares with values.
+    """
+
+    linear_conv: int = 0
+    attention: int = 0
+
+    @property
+    def all(self) -> int:
+        """Both."""
+        return self.linear_conv + self.attention
+
+    def __add__(self, other: "Macs") -> "Macs":
+        return Macs(self.linear_conv + other.linear_conv, self.attention + other.attention)
+
+
+def embedding_macs(network: SeqTrack, cfg: Config, templates: int, cached: bool) -> Macs:
+    """From pixels to tokens.
+
+    Args:
+        network: its embedding is run once, on zeros.
+        cfg: the configuration that it was built from.
+        templates: T.
+        cached: whether the templates have been through it before.
+    """
+    body, size = network.encoder.body, cfg.test.template_size
+    like = {"device": network.pos_embed.device}
+    z = torch.zeros(1, templates, 3, size, size, **like)
+    x = torch.zeros(1, 3, cfg.test.search_size, cfg.test.search_size, **like)
+    total = _counted(lambda: body.embed(z, x, torch.zeros(1, templates, 4, **like)))
+    if cached:
+        encoder = FastEncoder(body, search_only=False, dtype=torch.float32)
+        box = torch.zeros(4, **like)
+        total -= templates * _counted(lambda: encoder.embed_template(z[0, 0], box))
+    return Macs(total)
+
+
+def _counted(run: Callable[[], object]) -> int:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops() // 2
+
+
+def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
+    """The blocks over the search tokens and `distinct` templates.
+
+    Args:
+        network: its sizes count.
+        distinct: how many templates are computed.
+        pruned: whether the last block computes only the search tokens.
+    """
+    body = network.encoder.body
+    tokens = body.search_tokens + distinct * body.template_tokens
+    total = Macs()
+    for block in body.blocks:
+        last = pruned and block is body.blocks[-1]
+        rows, width = body.search_tokens if last else tokens, body.width
+        hidden = block.mlp.fc1.out_features
+        linear = rows * (2 * width * width + 2 * width * hidden) + tokens * 2 * width * width
+        total += Macs(linear, 2 * rows * tokens * width)
+    return total
+
+
+def decoder_macs(network: SeqTrack, cached: bool) -> Macs:
+    """Bottleneck, four words and the head; `cached` as tracked, else as published."""
+    dim, memory = network.hidden_dim, network.pos_embed.shape[1]
+    total = Macs()
+    if network.encoder.body.width != dim:
+        total += Macs(memory * network.encoder.body.width * dim)
+    head = sum(layer.weight.numel() for layer in network.vocab_embed.layers)
+    for step in range(STEPS):
+        words = 1 if cached else step + 1
+        for layer in network.decoder.body.layers:
+            ffn = 2 * dim * layer.linear1.out_features
+            # Own queries, keys, values and output; queries and output of the other attention.
+            linear = words * (6 * dim * dim + ffn)
+            if not cached or step == 0:
+                linear += 2 * memory * dim * dim
+            # With one key there is nothing to choose: the first cached step has no products.
+            own = 0 if cached and step == 0 else 2 * words * (step + 1) * dim
+            total += Macs(linear, own + 2 * words * memory * dim)
+        total += Macs(words * head)
+    return total
+
+
+def frame_macs(network: SeqTrack, cfg: Config, distinct: int | None) -> Macs:
+    """One whole frame.
+
+    Args:
+        network: the network.
+        cfg: the configuration that it was built from.
+        distinct: how many templates differ; None for the published method, which does not care.
+    """
+    count, ours = cfg.test.num_templates, distinct is not None
+    pruned = ours and network.feature_type == "x"
+    return (
+        embedding_macs(network, cfg, count, ours)
+        + encoder_macs(network, count if distinct is None else distinct, pruned)
+        + decoder_macs(network, ours)
+    )

@@ -27,7 +27,21 @@ MAY_IMPORT = {
 CORE = {"torch", "torchvision", "timm", "cv2", "numpy", "yaml", "pydantic", "tqdm"}
 # Heavy or rarely needed: imported inside the function that needs them.
 # requests: gdown raises its errors.
-LAZY = {"safetensors", "gdown", "requests", "tensorboard", "matplotlib", "trax", "transformers"}
+LAZY = {
+    "safetensors",
+    "gdown",
+    "requests",
+    "tensorboard",
+    "matplotlib",
+    "trax",
+    "onnx",
+    "onnxruntime",
+    "lmdb",
+    "transformers",
+    "simplejpeg",
+    "submitit",
+    "ray",
+}
 OUTSIDE = {
     "lib.utils": {"numpy", "cv2", "torch"},
     "lib.config": {"yaml", "pydantic", "pydantic_core"},

@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).parents[2]
 SEQUENCES = Path(os.environ.get("SEQTRACK_SEQUENCES") or REPOSITORY.parent / "shared/sequences")
 
 
-def make_tracker(want):
-    """A tracker with the case's network, sequence format and update rule."""
+def case_config(want):
+    """The case's configuration, number of templates and feature type."""
     count, feature_type = want["num_template"], want.get("feature_type", "x")
     cfg = config_named(
         want["config"],
@@ -29,11 +29,17 @@ def make_tracker(want):
         UPDATE_INTERVALS={"DEFAULT": want["update_interval"]},
         UPDATE_THRESHOLD={"DEFAULT": want["update_threshold"]},
     )
+    return cfg, count, feature_type
+
+
+def make_tracker(want):
+    """A tracker with the case's network, sequence format and update rule."""
+    cfg, count, feature_type = case_config(want)
     return SeqTrackTracker(filled_network(want["config"], want["seed"], feature_type, count), cfg)
 
 
-def check_track(want, frames, tmp_path):
-    tracker = make_tracker(want)
+def check_track(want, frames, tmp_path, tracker=None):
+    tracker = tracker or make_tracker(want)
     tracker.initialize(frames[0], {"init_bbox": want["init_box"]})
     boxes = [want["init_box"]]
     for recorded in want["track"]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.utils import image_io
 from lib.utils.errors import DataError
 from lib.utils.image_io import read_labels, read_rgb, write_rgb
 
@@ -46,6 +47,50 @@ def test_equals_opencv_on_jpeg(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(encoded(noisy()))
     np.testing.assert_array_equal(read_rgb(path), cv2.imread(str(path))[:, :, ::-1])
+
+
+SAMPLINGS = [name for name in dir(cv2) if name.startswith("IMWRITE_JPEG_SAMPLING_FACTOR_")]
+
+
+@pytest.mark.parametrize("progressive", [0, 1], ids=["baseline", "progressive"])
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_fast_decoder_gives_the_same_pixels(tmp_path: Path, sampling: str, progressive) -> None:
+    """In every sampling of the colours, for sides that fill no block: bit by bit."""
+    pytest.importorskip("simplejpeg")
+    parameters = (cv2.IMWRITE_JPEG_SAMPLING_FACTOR, getattr(cv2, sampling))
+    parameters += (cv2.IMWRITE_JPEG_PROGRESSIVE, progressive)
+    for height, width in ((1, 1), (17, 3), (121, 95)):
+        image = cv2.resize(noisy(), (width, height), interpolation=cv2.INTER_CUBIC)
+        data = encoded(image, ".jpg", *parameters)
+        fast = image_io._decoded_fast(data)
+        assert fast is not None
+        np.testing.assert_array_equal(
+            fast, cv2.imdecode(np.frombuffer(data, np.uint8), 1)[..., ::-1]
+        )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(
+            with_header_block(encoded(noisy()), 0xE1, b"Exif\0\0MM\0*"), id="may be turned"
+        ),
+        pytest.param(encoded(noisy())[:-700], id="cut short"),
+        pytest.param(encoded(noisy(), ".png"), id="no JPEG"),
+        pytest.param(b"\xff\xd8\xff\xda\x00\x08" + b"\xff\xd9" * 9, id="damaged"),
+    ],
+)
+def test_what_is_left_to_opencv(data: bytes) -> None:
+    pytest.importorskip("simplejpeg")
+    assert image_io._decoded_fast(data) is None
+
+
+def test_without_the_fast_decoder_all_is_the_same(tmp_path: Path, monkeypatch) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded(noisy()))
+    usual = read_rgb(path)
+    monkeypatch.setattr(image_io, "_fast_decoder", lambda: None)
+    np.testing.assert_array_equal(read_rgb(path), usual)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,40 @@ def test_surplus_images_are_told_but_not_wrong(
     assert f"note: {image.parent}: 6 images, of which the first 5 have ground truth" in out
 
 
+def test_nfs_as_downloaded_may_lack_the_last_row(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = WRITERS["nfs"](tmp_path)
+    shorten(monkeypatch, "nfs", tree)
+    annotation = tmp_path / "nfs" / tree.annotation
+    lines = annotation.read_text().splitlines(keepends=True)
+    annotation.write_text("".join(lines[: 38 * 8]))
+    code, out, _ = data("check", "nfs", "--data_dir", tmp_path)
+    assert code == 0, out
+    assert "frames: 128 of 129\n" in out and "note: 1 sequence as downloaded: no row" in out
+    annotation.write_text("".join(lines[: 37 * 8]))
+    code, out, _ = data("check", "nfs", "--data_dir", tmp_path)
+    assert code == 1 and f"{annotation}: 296 rows for 39 frames" in out
+
+
+def test_a_frame_missing_in_the_middle_is_named(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = WRITERS["got10k_val"](tmp_path)
+    shorten(monkeypatch, "got10k_val", tree)
+    folder = tmp_path / tree.folder / tree.sequences[0]
+    (folder / "00000003.jpg").unlink()
+    code, out, _ = data("check", "got10k_val", "--data_dir", tmp_path)
+    assert code == 1 and "; no image between 00000002.jpg and 00000004.jpg" in out
+
+
+def test_nothing_is_counted_in_an_archive_that_cannot_be_read(data: Data, tmp_path: Path) -> None:
+    (tmp_path / "lasot.zip").write_bytes(b"PK half a download")
+    code, out, _ = data("check", "lasot", "--data_dir", tmp_path)
+    assert code == 1 and "sequences: 0 of 280\n" in out
+    assert "wrong: 1 finding\n" in out and "cannot be read as a zip archive" in out
+
+
 def test_known_broken_frame_is_a_note(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,6 +330,7 @@ def test_where_no_list_ships_the_frames_are_not_guessed(
         (("check", "lasot", "--root", "nowhere"), "no folder"),
         (("check", "nowhere/at/all"), "does not exist"),
         (("check", "synthetic", "--root", "."), "--root does nothing for 'synthetic'"),
+        (("check", "../mine", "--root", "."), "--root does nothing for '../mine'"),
         (("check", "COCO17"), "COCO17 is a training set"),
         (("info", "cocoo17"), "unknown data set 'cocoo17'; did you mean 'COCO17'?"),
         (("info", "got10k"), "unknown data set 'got10k'"),

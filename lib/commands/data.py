@@ -23,6 +23,7 @@ from lib.datasets.catalog import (
     Place,
     all_rows,
     find_row,
+    looks_like_path,
     open_benchmark,
     open_dataset,
     place_of,
@@ -107,8 +108,12 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
     row = find_row(args.name)
     if row is None or not row.folder:
         if args.root:
-            _find(args.name)
-            raise ConfigError(f"--root does nothing for {args.name!r}, which is not looked for")
+            if not looks_like_path(args.name):
+                _find(args.name)
+            raise ConfigError(
+                f"--root does nothing for {args.name!r}, which is not looked for; it says where a "
+                "data set of `list` is"
+            )
         if row is not None:
             say(f"{row.name} is made when it is read; nothing lies on disk that could be wrong")
             return EXIT_OK

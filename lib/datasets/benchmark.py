@@ -13,6 +13,7 @@ from lib.datasets.archive import Wanted
 from lib.datasets.archive_tree import DataTree
 from lib.datasets.ground_truth import (
     check_frame_count,
+    first_gap,
     is_image,
     order_images,
     read_absence,
@@ -217,6 +218,7 @@ def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
         annotation,
         tree.describe(files.images),
         first_box_only=row.first_box_only,
+        gap="" if layout.frame_pattern else first_gap(names),
     )
     try:
         visible = read_absence([tree.file(path) for path in files.absence], len(boxes))

@@ -12,7 +12,7 @@ from lib.models.alpha_refine.geometry import Window, box_in_window
 from lib.models.alpha_refine.network import AlphaRefine
 from lib.models.alpha_refine.prroi_pool import prroi_pool
 from lib.models.alpha_refine.weights import load_alpha_refine
-from lib.test.alpha_refine import THRESHOLD, AlphaRefiner
+from lib.test.alpha_refine import AlphaRefiner
 
 from .conftest import KIT, recipe
 
@@ -90,7 +90,10 @@ class Comparison:
         return self.kit[self.prefix + name]
 
     def stage(self, name, array, atol=None):
-        self.compared |= {name, f"{name}.shape", f"{name}.stats", f"{name}.vals"}
+        """A whole stage, where the kit recorded it: another kit may hold fewer."""
+        if f"{self.prefix}{name}.vals" not in self.kit:
+            return
+        self.compared |= {f"{name}.shape", f"{name}.stats", f"{name}.vals"}
         try:
             recipe.check(self.kit, self.prefix + name, array, RELATIVE, atol)
         except AssertionError as error:
@@ -98,6 +101,8 @@ class Comparison:
 
     def sampled(self, name, stage, array):
         """Values of a map at every fourth pixel, to the tolerance of the whole map."""
+        if self.prefix + name not in self.kit:
+            return
         tolerance = RELATIVE * self.kit[f"{self.prefix}{stage}.stats"][1]
         error = np.abs(array[::4, ::4] - self.recorded(name)).max()
         if error > tolerance:
@@ -168,6 +173,7 @@ def test_case(name, tmp_path):
     torch.save({"epoch": 40, "net": state}, file, _use_new_zipfile_serialization=False)
     refiner = AlphaRefiner(load_alpha_refine(file))
     wrong = []
+    assert {f"t{t}.final_mask_bits" for t in range(1, len(case["boxes"]))} <= set(kit)
     for t, box in enumerate(case["boxes"]):
         compare, frame = Comparison(kit, t), recipe.make_frame(case, t)
         with watched(refiner.network) as seen:
@@ -177,4 +183,3 @@ def test_case(name, tmp_path):
                 check_frame(compare, refiner, seen, frame, np.array(box, np.float64))
         wrong += compare.wrong + [f"t{t}.{key}: nothing compared" for key in compare.missed()]
     assert not wrong, "\n".join(wrong)
-    assert THRESHOLD == 0.65

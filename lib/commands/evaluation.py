@@ -82,6 +82,24 @@ def run_shared(jobs: Sequence[Job], place: Place, args: argparse.Namespace) -> i
     return EXIT_PARTIAL if summary.failed else EXIT_OK
 
 
+def count_results(jobs: Sequence[Job], args: argparse.Namespace) -> int:
+    """Compare what is on disk with what was asked for, and name what is missing.
+
+    Returns:
+        the exit code.
+    """
+    failed: dict[str, str] = {}
+    expected = 0
+    for job in jobs:
+        plan = make_plan(job.dataset, job.names, job.folder, _options(job, args))
+        expected += len(job.names)
+        for name, reason in {**plan.failed, **plan.missing()}.items():
+            failed[f"{_title(job)} {name}"] = reason
+    say(f"{expected - len(failed)} of {counted(expected, 'result')} are there")
+    tell_failures(failed)
+    return EXIT_PARTIAL if failed else EXIT_OK
+
+
 def tell_failures(failed: Mapping[str, str]) -> None:
     """Every failed sequence, the first ones with their reason; hundreds fit one screen."""
     names = list(failed)

@@ -109,13 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    tracker, configs = _which_tracker(args)
-    paths = resolve_paths(args.data_dir, args.save_dir)
-    specs = [_make_spec(tracker, config, args) for config in configs]
-    dataset = open_dataset(args.dataset, paths)
-    names = _which_sequences(dataset, args.sequence)
-    specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
-    jobs = [_make_job(spec, dataset, names, paths, args) for spec in specs]
+    jobs = plan_jobs(args)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.commands.evaluation import run_jobs, run_shared
     from lib.test.evaluation.shared_queue import Place
@@ -124,6 +118,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if place is not None:
         return run_shared(jobs, place, args)
     return run_jobs(jobs, _which_devices(args), args)
+
+
+def plan_jobs(args: argparse.Namespace) -> list[Job]:
+    """What the arguments ask for, one job for each configuration.
+
+    Raises:
+        SeqTrackError: wrong input, or results of another run in the way.
+    """
+    tracker, configs = _which_tracker(args)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    specs = [_make_spec(tracker, config, args) for config in configs]
+    dataset = open_dataset(args.dataset, paths)
+    names = _which_sequences(dataset, args.sequence)
+    specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
+    return [_make_job(spec, dataset, names, paths, args) for spec in specs]
 
 
 def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSpec:

@@ -13,7 +13,7 @@ from lib.models.stem import STRIDE
 
 # Widths and heights, relative to the template's, at which the whole target is looked for.
 _RATIOS = (0.8, 1.0, 1.25)
-_REACH = 4  # cells from the middle of the target
+REACH = 4  # cells from the middle of the target
 
 
 def whole_kernels(side: int) -> Tensor:
@@ -30,7 +30,7 @@ def whole_kernels(side: int) -> Tensor:
     """
     # On the CPU whatever the default, as `lib.models.positions.grid_table`.
     offset = torch.arange(side, device="cpu") - (side - 1) / 2
-    places = torch.arange(-_REACH, _REACH + 1, device="cpu")
+    places = torch.arange(-REACH, REACH + 1, device="cpu")
     # A cell that falls between two places is shared between them.
     along = [(1 - (r * offset[:, None] - places).abs()).clamp_min(0) for r in _RATIOS]
     shapes = [y[:, None, :, None] * x[None, :, None, :] for y in along for x in along]
@@ -94,42 +94,9 @@ class Correlation(nn.Module):
         # What cell i of the template says of every place, over all templates.
         maps = torch.einsum("btfi,bfp->bip", keys, places) * (8.0 / count)
         maps = maps.unflatten(2, search.shape[2:])
-        stretched = F.conv2d(maps, self.kernels, padding=_REACH) / self._covered(share)
+        stretched = F.conv2d(maps, self.kernels, padding=REACH) / self._covered(share)
         # The target as one vector, compared channel by channel.
         whole = F.normalize(keys.mean(dim=(1, 3)), dim=1)
         alike = (places * whole[:, :, None] * 8.0).unflatten(2, search.shape[2:])
-        mixed = self.mix(torch.cat([maps, alike, stretched], dim=1))
-        return mixed.flatten(2).transpose(1, 2)
-
-    def template_keys(self, features: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What tracking keeps of one template.
-
-        Args:
-            features: `(1, F, G, G)`.
-            share: `(G * G,)`, see `forward`.
-
-        Returns:
-            `(F, G * G)` keys, and how many cells the target covers, `()`.
-        """
-        keys = self._match(features)[0]
-        if share is None:
-            return keys, keys.new_tensor(float(self.cells))
-        return keys * share, share.sum()
-
-    def from_keys(self, keys: Tensor, covered: Tensor, search: Tensor) -> Tensor:
-        """As `forward`, from the means over the templates of what `template_keys` gave.
-
-        Args:
-            keys: `(B, F, G * G)`.
-            covered: `(B,)`.
-            search: `(B, F, H, W)` features of the search region.
-        """
-        side = search.shape[2:]
-        places = self._match(search)
-        maps = (keys.transpose(1, 2) @ places * 8.0).unflatten(2, side)
-        cells = covered.clamp_min(1.0)[:, None, None, None]
-        stretched = F.conv2d(maps, self.kernels, padding=_REACH) / cells
-        whole = F.normalize(keys.mean(dim=2), dim=1)
-        alike = (places * whole[:, :, None] * 8.0).unflatten(2, side)
         mixed = self.mix(torch.cat([maps, alike, stretched], dim=1))
         return mixed.flatten(2).transpose(1, 2)

@@ -19,7 +19,9 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 from torch.nn import functional as F
 
+from lib.models.fast_stem import FastCorrelation, FastStem
 from lib.models.packed import PackedLinear
+from lib.models.stem import STRIDE, ConvStem
 from lib.models.template_box import covered_share
 from lib.models.vit import VisionTransformer
 
@@ -99,8 +101,11 @@ class FastEncoder:
     def __init__(self, body: VisionTransformer, search_only: bool, dtype: torch.dtype) -> None:
         self.search_tokens, self.template_tokens = body.search_tokens, body.template_tokens
         self.cells = body.template_cells
-        self.patch_embed, self.template_box = body.patch_embed, body.template_box
-        self.correlation, self.norm = body.correlation, body.norm
+        side = int(body.search_tokens**0.5) * 2 * STRIDE
+        stem, correlation = body.patch_embed, body.correlation
+        self.patch_embed = FastStem(stem, side) if isinstance(stem, ConvStem) else stem
+        self.correlation = None if correlation is None else FastCorrelation(correlation, side)
+        self.template_box, self.norm = body.template_box, body.norm
         self.search_positions = body.pos_embed[:, : self.search_tokens].detach()
         self.template_positions = body.pos_embed[:, self.search_tokens :].detach()
         self.dtype = dtype
@@ -144,7 +149,7 @@ class FastEncoder:
             return self.patch_embed(search) + self.search_positions
         place = self.patch_embed.features(search)
         tokens = self.patch_embed.tokens(place)
-        tokens = tokens + self.correlation.from_keys(keys, covered, place)
+        tokens = tokens + self.correlation(keys, covered, place)
         return tokens + self.search_positions
 
     def __call__(self, search: Tensor, templates: Tensor, bias: Tensor | None) -> Tensor:

@@ -178,6 +178,17 @@ def test_skipped_sequences_leave_all_trackers(
         assert tracker["left_out"] == ["second"]
 
 
+def test_many_skipped_sequences_are_not_all_named(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.track("a")
+    for i in range(20):
+        write_otb(place.data / f"other{i}", 1)
+    assert place.analyze("--config", "a", "--skip-missing") == 0
+    assert "and 10 more (the JSON file names all)\n" in capsys.readouterr().err
+    assert len(place.scores()["videos"]["a"]["left_out"]) == 20
+
+
 def test_skipping_everything_is_an_error(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.results("a").mkdir(parents=True)
     assert place.analyze("--config", "a", "--skip-missing") == 2

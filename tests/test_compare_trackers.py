@@ -154,9 +154,65 @@ def test_a_run_that_is_missing_is_named(place: Place, capsys: pytest.CaptureFixt
     capsys.readouterr()
     assert place.analyze("--config", "a", "--runid", "1", "4") == 2
     assert "a_004" in (error := capsys.readouterr().err) and "--runid 4`" in error
+    assert "no results of run 4 of a on videos; there are --runid 1 2; make them" in error
 
 
-def test_repetitions_of_got10k_are_runs(place: Place) -> None:
+def test_runs_where_no_number_is_given_are_named(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.ours("alpha_001")
+    place.ours("alpha_012")
+    place.ours("alpine")
+    assert place.analyze("--config", "alpha") == 2
+    error = capsys.readouterr().err
+    assert "there are runs of it: --runid 1 12\n" in error
+    assert place.analyze("--config", "alpha", "alpine", "--runid", "1", "12") == 2
+    folder = place.save / "test/tracking_results/seqtrack/alpine/videos"
+    assert f"--results alpine={folder})" in capsys.readouterr().err
+    beside = ["--results", f"alpine={folder}", "--runid", "1", "12"]
+    assert place.analyze("--config", "alpha", *beside) == 0
+
+
+def test_runs_of_different_lengths(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """One run of three stopped early in a sequence: one line, and only that run loses by it."""
+    place.ours("a_001")
+    place.ours("a_003")
+    file = place.ours("a_002") / "third.txt"
+    write_text(file, "".join(file.read_text().splitlines(keepends=True)[: FRAMES // 2]))
+    runs = ["--config", "a", "--runid", "1", "2", "3"]
+    assert place.analyze(*runs) == 0
+    line = f"{file}: 4 rows for 8 frames; the frames without a result count as lost"
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    found = place.scores()["a (3 runs)"]
+    assert [one["OP50"] for one in found["runs"]] == [100, 87.5, 100]
+    assert found["sequences"]["third"]["OP50"] == pytest.approx(100 * 5 / 6)
+    assert place.analyze(*runs, "--convention", "got10k_toolkit") == 2
+    error = capsys.readouterr().err
+    assert f"error: {file}: 4 rows for 8 frames" in error and error.count("\n") == 1
+    page = ["--dataset", str(place.data), "--save_dir", str(place.save)]
+    page += ["--out", str(place.root / "page.html"), "--max-mb", "1"]
+    assert run("lib.commands.report", [*runs, *page]) == 0
+    assert [text for text in capsys.readouterr().err.splitlines() if "warning" in text] == [
+        f"warning: {line}"
+    ]
+    assert line in (place.root / "page.html").read_text()
+
+
+def test_short_results_are_named_before_long_ones(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(12):
+        folder = place.ours(f"a_{number:03d}")
+        file = folder / "first.txt"
+        write_text(file, file.read_text() + "1\t2\t3\t4\n")
+    short = folder / "fourth.txt"
+    write_text(short, short.read_text().splitlines(keepends=True)[0])
+    assert place.analyze("--config", "a", "--runid", *map(str, range(12))) == 0
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"warning: {short}: 1 rows") and last == "warning: 3 more like these"
+
+
+def test_repetitions_of_got10k_are_runs(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     raw = place.track("raw", file="{0}/{0}_001.txt")
     place.track("raw", lost=2, file="{0}/{0}_002.txt")
     # The toolkit stops repeating a sequence that repeats itself.
@@ -165,6 +221,10 @@ def test_repetitions_of_got10k_are_runs(place: Place) -> None:
     found = place.scores()["Other"]
     assert [one["OP50"] for one in found["runs"]] == [100, 62.5]
     assert found["OP50"] == 81.25
+    assert capsys.readouterr().err == (
+        "warning: videos: Other has 2 results of some sequences and fewer of 1 others, the first "
+        "is first with 1; the last one stands for the runs without one\n"
+    )
 
 
 def test_intervals_difference_and_sequences_are_shown(
@@ -250,6 +310,11 @@ def test_published_numbers(place: Place, capsys: pytest.CaptureFixture[str]) -> 
     odd = [*given, *arguments, *roots, "--convention", "pytracking"]
     assert run("lib.commands.analyze", odd) == 0
     assert "pytracking is not the convention of published numbers" in capsys.readouterr().out
+    (raw / "third.txt").unlink()
+    part = [*given, *arguments, *roots, "--protocol", "uav", "--skip-missing"]
+    assert run("lib.commands.analyze", part) == 0
+    shown = capsys.readouterr().out
+    assert "uav is not their protocol; they are of all sequences, 1 are left out here" in shown
 
 
 def test_published_numbers_where_there_are_none(

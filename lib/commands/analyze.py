@@ -185,10 +185,12 @@ def _warn(comparison: Comparison) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     more = len(comparison.warnings) - MAX_LINES
     if more > 0:
-        print(f"warning: {more} more result files of the wrong length", file=sys.stderr)
+        print(f"warning: {more} more like these", file=sys.stderr)
     if comparison.left_out:
+        unnamed = len(comparison.left_out) - MAX_LINES
         print(
             f"warning: {comparison.dataset}: left out for all trackers, since results or ground "
-            "truth are missing: " + ", ".join(comparison.left_out),
+            f"truth are missing: {', '.join(comparison.left_out[:MAX_LINES])}"
+            + (f" and {unnamed} more (the JSON file names all)" if unnamed > 0 else ""),
             file=sys.stderr,
         )

@@ -1,6 +1,7 @@
 """From the arguments of the scoring commands to the folders of raw results they are about."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,8 +204,9 @@ def _own_contender(
     label = run if one.tracker == DEFAULT_TRACKER else f"{one.tracker}/{run}"
     for folder, runid in zip(folders, ids, strict=True):
         if not folder.is_dir():
+            what = label if len(ids) == 1 else f"run {runid} of {one.config}"
             raise ResultsError(
-                f"{folder}: no results of {label} on {dataset.name}"
+                f"{folder}: no results of {what} on {dataset.name}"
                 f"{_advice(folder, one, typed, runid)}"
             )
     config = one.config if one.tracker == DEFAULT_TRACKER else ""
@@ -217,17 +219,36 @@ def _advice(folder: Path, one: OwnResults, typed: str, runid: int | None) -> str
     if (trackers / one.config).is_dir() and one.tracker == DEFAULT_TRACKER:
         names = ", ".join(f"{one.config}/{name}" for name in _subfolders(trackers / one.config))
         return f"; {one.config} is a tracker, write {names}"
-    if runid is not None and folder.parent.with_name(one.config).is_dir():
-        return f"; there are results of {one.config} without --runid"
-    if not folder.parent.is_dir() and (
+    plain = folder.parent.with_name(one.config) / folder.name
+    if runid is not None and plain.is_dir():
+        return (
+            f"; there are results of {one.config} without --runid"
+            f" (beside runs of others: --results {one.config}={plain})"
+        )
+    runs = " ".join(map(str, _runs_of(plain)))
+    if runs and runid is None:
+        return f"; there are runs of it: --runid {runs}"
+    if not (runs or folder.parent.is_dir()) and (
         hint := did_you_mean(one.config, _subfolders(folder.parents[1]))
     ):
         return hint
     run = "" if runid is None else f" --runid {runid}"
+    there = f"; there are --runid {runs}" if runs else ""
     return (
-        f"; make them with `python tracking/test.py {one.tracker} {one.config} "
+        f"{there}; make them with `python tracking/test.py {one.tracker} {one.config} "
         f"--dataset {typed}{run}`, or give the folder above `test` as --save_dir"
     )
+
+
+def _runs_of(plain: Path) -> list[int]:
+    """Numbers of the runs that left results beside `plain`, where those without a number lie."""
+    config, dataset = plain.parent.name, plain.name
+    ends = (
+        one.removeprefix(f"{config}_")
+        for one in _subfolders(plain.parents[1])
+        if one.startswith(f"{config}_") and (plain.parents[1] / one / dataset).is_dir()
+    )
+    return [int(end) for end in ends if re.fullmatch(r"\d{3,}", end)]
 
 
 def _subfolders(folder: Path) -> list[str]:

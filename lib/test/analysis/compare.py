@@ -68,7 +68,8 @@ class Comparison:
         scores: by the tracker's label.
         left_out: sequences that lack a result of some tracker, or ground truth beyond the first
             box; scored for none.
-        warnings: one line per result file that was scored though its length is wrong.
+        warnings: one line per tracker whose sequences have unequal numbers of results, then one
+            per result file that was scored though its length is wrong, those too short first.
     """
 
     dataset: str
@@ -110,6 +111,7 @@ def compare(
     names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
     scores, warnings, unknown = _score_all(dataset, names, files, kind, convention)
     totals = {label: _combine(rows, kind, convention) for label, rows in scores.items()}
+    warnings = (*_uneven_runs(dataset.name, files, names), *warnings)
     return Comparison(dataset.name, kind, convention, totals, left_out + unknown, warnings)
 
 
@@ -218,7 +220,7 @@ def _score_all(
     """
     chosen = convention_named(convention)
     scores: dict[str, dict[str, list[Score]]] = {label: {} for label in files}
-    warnings: list[str] = []
+    warnings: list[tuple[bool, str]] = []
     problems: dict[str, None] = {}
     unknown: dict[str, str] = {}
     for name in names:
@@ -244,7 +246,9 @@ def _score_all(
     if problems:
         title = f"{dataset.name}: {{}} files cannot be scored"
         raise ResultsError(list_findings(title, list(problems)))
-    return scores, tuple(warnings), tuple(unknown)
+    # A cut surplus changes no score: lists that are cut must not end before what does.
+    first_short = sorted(warnings, key=lambda one: one[0])
+    return scores, tuple(text for _, text in first_short), tuple(unknown)
 
 
 def _combine(rows: Mapping[str, Sequence[Score]], kind: str, convention: str) -> DatasetScore:
@@ -261,9 +265,25 @@ def _combine(rows: Mapping[str, Sequence[Score]], kind: str, convention: str) ->
     return DatasetScore(kind, convention, total, averages, tuple(runs) if count > 1 else ())
 
 
-def _length_warning(tracked: TrackedSequence, convention: Convention) -> list[str]:
+def _uneven_runs(dataset: str, files: FoundFiles, names: Sequence[str]) -> list[str]:
+    """A line for every contender that tracked some sequences less often than others."""
+    lines = []
+    for label, found in files.items():
+        most = max(len(found[name]) for name in names)
+        fewer = [name for name in names if len(found[name]) < most]
+        if fewer:
+            lines.append(
+                f"{dataset}: {label} has {most} results of some sequences and fewer of "
+                f"{len(fewer)} others, the first is {fewer[0]} with {len(found[fewer[0]])}; "
+                "the last one stands for the runs without one"
+            )
+    return lines
+
+
+def _length_warning(tracked: TrackedSequence, convention: Convention) -> list[tuple[bool, str]]:
+    """Whether a result file is too long, and a line about it, if its length is wrong."""
     found, rows = len(tracked.predicted), len(tracked.ground_truth)
     if found == rows or not isinstance(convention, OpeConvention):
         return []
     fate = "the surplus is cut off" if found > rows else convention.short_results
-    return [f"{tracked.source}: {found} rows for {rows} frames; {fate}"]
+    return [(found > rows, f"{tracked.source}: {found} rows for {rows} frames; {fate}")]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
+from lib.datasets.catalog import find_row
 from lib.test.analysis.attributes import MEANINGS
 from lib.test.analysis.certainty import metric_names, run_spread
 from lib.test.analysis.compare import Comparison
@@ -148,6 +149,11 @@ def published_table(findings: Findings) -> Table:
     note = "" if published else "; none is published for these trackers on this data set"
     if default_convention(comparison.kind) != comparison.convention:
         note += f"; {comparison.convention} is not the convention of published numbers"
+    row = find_row(comparison.dataset)
+    if published and row is not None and row.protocol != comparison.kind:
+        note += f"; {comparison.kind} is not their protocol"
+    if published and comparison.left_out:
+        note += f"; they are of all sequences, {len(comparison.left_out)} are left out here"
     return Table(
         f"{comparison.dataset}: {metric} beside the published number{note}",
         ("tracker", "here", "published", "delta"),

@@ -148,7 +148,7 @@ def parse_region(text: str) -> Region:
     if len(values) == 1:
         return special(int(values[0]))
     if len(values) != 4:
-        raise ValueError(f"{len(values)} numbers: a polygon, which is not scored here")
+        raise ValueError(f"{len(values)} numbers: a polygon, which only `vot.py analyze` scores")
     if not all(map(math.isfinite, values)):
         return special(UNKNOWN)
     return rectangle(*values)
@@ -226,5 +226,5 @@ def _unpack(data: bytes, position: int) -> tuple[Region, int]:
     if kind == _TYPE_MASK:
         x, y, w, h, count = take("<hhHHH")
         return mask(x, y, _decode_runs(take(f"<{count}H"), w, h)), position
-    what = "a polygon, which is not scored here" if kind == _TYPE_POLYGON else f"of type {kind}"
+    what = "a polygon, which only `vot.py analyze` scores" if kind == _TYPE_POLYGON else f"of type {kind}"
     raise ValueError(what)

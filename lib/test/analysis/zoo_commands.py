@@ -48,13 +48,16 @@ class Remedies:
         )
 
     def vote(self, tracker: str, config: str, column: str, file: Path) -> str:
-        """Have VOT's toolkit measure the EAO."""
-        workspace = shlex.quote(str(file.parent))
+        """Have VOT's toolkit run the tracker, then read the EAO off its results."""
+        masks = self._mask_weights() if tracker != config else ""
+        options = self._options(data=False)
+        steps = [
+            f"python tracking/vot.py {action}{options}"
+            for action in (f"init --trackers {tracker}", f"run {tracker}", f"score {tracker}")
+        ]
         return (
-            f"vot evaluate --workspace {workspace} {tracker} && "
-            f"vot analysis --workspace {workspace} {tracker} --format json; then write the EAO to "
-            f'{file}: {{"{tracker}": {{"eao": 0.3}}}}, or to {scores_file(self.paths)}: '
-            f"`{config}: {{{column}: 30.0}}`"
+            f"{self._weights(config)}{masks}{' && '.join(steps)}; then it is in {file}. Or write "
+            f"it to {scores_file(self.paths)}: `{config}: {{{column}: 30.0}}`"
         )
 
     def _weights(self, config: str) -> str:
@@ -63,6 +66,13 @@ class Remedies:
         if any(found for folder in folders for found in folder.glob("SEQTRACK*.pth.tar")):
             return ""
         return f"python scripts/download_checkpoints.py {config}{self._options(data=False)} && "
+
+    def _mask_weights(self) -> str:
+        """The command that fetches those of Alpha-Refine, where there are none."""
+        if any(found for one in self.paths.alpha_refine_dirs for found in one.glob("*.pth.tar")):
+            return ""
+        command = "python scripts/download_checkpoints.py alpha_refine"
+        return f"{command}{self._options(data=False)} && "
 
     def _options(self, data: bool) -> str:
         given = [("--data_dir", self.data_dir)] if data else []

@@ -226,5 +226,6 @@ def _unpack(data: bytes, position: int) -> tuple[Region, int]:
     if kind == _TYPE_MASK:
         x, y, w, h, count = take("<hhHHH")
         return mask(x, y, _decode_runs(take(f"<{count}H"), w, h)), position
-    what = "a polygon, which only `vot.py analyze` scores" if kind == _TYPE_POLYGON else f"of type {kind}"
-    raise ValueError(what)
+    if kind == _TYPE_POLYGON:
+        raise ValueError("a polygon, which only `vot.py analyze` scores")
+    raise ValueError(f"of type {kind}, which is unknown")

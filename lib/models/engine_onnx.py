@@ -119,6 +119,8 @@ def _quantise(model: Any, names: list[str], path: Path) -> None:
     import_runtime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # It would advise to have the shapes inferred first, which changes nothing here.
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     quantize_dynamic(
         model,
         path,

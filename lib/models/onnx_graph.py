@@ -122,7 +122,10 @@ class Graph:
     def __init__(self) -> None:
         self.onnx = import_onnx()
         self._nodes: list[Any] = []
-        self._constants: dict[str, Any] = {}
+        self._constants: list[Any] = []
+        # Weights that are used in every step of the decoder are stored once. The tensors are
+        # kept so that no other one comes to lie at the same place meanwhile.
+        self._tensors: dict[tuple[Any, ...], tuple[Value, Tensor]] = {}
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
 
@@ -143,8 +146,12 @@ class Graph:
     def constant(self, value: Tensor | Number) -> Value:
         """An array that is part of the graph; a number becomes a float32."""
         if not isinstance(value, Tensor):
-            value = torch.tensor(value, dtype=torch.float32)
-        return self._kept(value.detach().cpu().contiguous().numpy())
+            return self._kept(np.array(value, dtype=np.float32))
+        key = (value.data_ptr(), tuple(value.shape), value.stride(), value.dtype)
+        if key not in self._tensors:
+            kept = self._kept(value.detach().cpu().contiguous().numpy())
+            self._tensors[key] = (kept, value)
+        return self._tensors[key][0]
 
     def whole(self, numbers: Sequence[int]) -> Value:
         """A list of whole numbers, for shapes and axes."""
@@ -152,7 +159,7 @@ class Graph:
 
     def _kept(self, array: np.ndarray) -> Value:
         name = f"constant_{len(self._constants)}"
-        self._constants[name] = self.onnx.numpy_helper.from_array(array, name)
+        self._constants.append(self.onnx.numpy_helper.from_array(array, name))
         return Value(self, name)
 
     def op(self, kind: str, *inputs: Value | Tensor | Number, name: str = "", **settings: Any):
@@ -191,8 +198,9 @@ class Graph:
     def model(self, about: dict[str, str]) -> Any:
         """The finished model; `about` is kept in it."""
         helper = self.onnx.helper
-        constants = list(self._constants.values())
-        graph = helper.make_graph(self._nodes, "seqtrack", self._inputs, self._outputs, constants)
+        graph = helper.make_graph(
+            self._nodes, "seqtrack", self._inputs, self._outputs, self._constants
+        )
         opsets = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="seqtrack"

@@ -1,0 +1,118 @@
+"""`python scripts/export_onnx.py`: a network as ONNX graphs, compared with PyTorch on video."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lib.commands.entry import add_overrides, add_roots, count, parser, say
+from lib.commands.trackers import make_spec, with_checkpoint
+from lib.config.paths import resolve_paths
+from lib.config.schema import Config
+from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.sequence import Dataset
+from lib.models.engine_names import PRECISIONS, check_engine
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
+from lib.utils.files import user_path
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "export_onnx.py",
+        "Write a network as two ONNX graphs, template.onnx and step.onnx, which need no PyTorch, "
+        "and compare them with PyTorch on video. `--engine onnx` finds them where they are kept "
+        "by default: SEQTRACK_ONNX, else the user's cache.",
+    )
+    add = p.add_argument
+    add("--config", required=True, help="name in experiments/, or path of a YAML file")
+    add_overrides(p)
+    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
+    add(
+        "--precision",
+        default="fp32",
+        help=f"{' or '.join(PRECISIONS['onnx'])}; int8 changes some boxes, and it is said how much",
+    )
+    add("--out", metavar="FOLDER", help="where exported networks are kept")
+    add("--dataset", default="synthetic", help=f"to compare on: {', '.join(dataset_names())}, or "
+        "a folder of sequences")  # fmt: skip
+    add("--frames", type=count, default=200, help="to compare on; 0 compares nothing")
+    add_roots(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 1 if the graphs are not what they should be.
+
+    Raises:
+        SeqTrackError: wrong input; nothing was written.
+    """
+    args = build_parser().parse_args(argv)
+    check_engine("onnx", args.precision)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    out = user_path(args.out, "--out").absolute() if args.out else None
+    spec = make_spec("seqtrack", args.config, args.overrides)
+    cfg = spec.config
+    if cfg is None:
+        raise ConfigError(f"{spec.config_name} has no network to export")
+    dataset = open_dataset(args.dataset, paths) if args.frames else None
+    spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.models.engine_onnx import export, import_runtime
+    from lib.test.tracker.build import load_network
+
+    import_runtime()
+    network = load_network(cfg, spec.checkpoint)
+    place = export(network, cfg, args.precision, out)
+    for file in sorted(place.glob("*.onnx")):
+        say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    if dataset is None:
+        return EXIT_OK
+    facts = compare(network, cfg, place, dataset, args.frames)
+    _tell(facts, args, cfg)
+    return EXIT_OK if facts["equal"] or args.precision != "fp32" else EXIT_PARTIAL
+
+
+def compare(
+    network: Any, cfg: Config, place: Path, dataset: Dataset, frames: int
+) -> dict[str, Any]:
+    """Track with PyTorch and let the exported network answer to the same crops.
+
+    Raises:
+        DataError: a frame cannot be read.
+    """
+    from lib.models.engine import build_engine
+    from lib.models.engine_onnx import OnnxEngine
+    from lib.test.side_by_side import SideBySide
+    from lib.test.tracker.seqtrack import SeqTrackTracker
+
+    exported = OnnxEngine(place, cfg.test.num_templates)
+    both = SideBySide(build_engine("torch", network, cfg), exported, cfg.test.search_size)
+    tracker = SeqTrackTracker(both, cfg, dataset.update_key)
+    left = frames
+    with tqdm(total=left, unit="frame", disable=None, leave=False) as bar:
+        for name in dataset.sequence_names:
+            sequence = dataset.load(name)
+            # A part of each, so that not one clip speaks for all.
+            some = min(len(sequence) - 1, -(-frames // len(dataset)), left)
+            tracker.initialize(sequence.frames.read(0), {"init_bbox": sequence.init_box})
+            for number in range(1, some + 1):
+                tracker.track(sequence.frames.read(number))
+                bar.update()
+            left -= some
+    return both.facts()
+
+
+def _tell(facts: dict[str, Any], args: argparse.Namespace, cfg: Config) -> None:
+    equal = facts["tokens"] - facts["wrong"] - facts["ties"]
+    say(
+        f"{counted(facts['frames'], 'frame')} of {args.dataset} beside PyTorch: {equal} of "
+        f"{facts['tokens']} tokens equal, {facts['ties']} ties, {facts['wrong']} different"
+    )
+    say(
+        f"boxes in pixels of the {cfg.test.search_size}-pixel search crop: median "
+        f"{facts['box_px_median']:.3f}, 99 % within {facts['box_px_99']:.3f}, largest "
+        f"{facts['box_px_max']:.3f}; within 1 pixel in {100 * facts['within_1px']:.1f} % of frames"
+    )

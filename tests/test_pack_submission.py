@@ -239,7 +239,7 @@ def test_files_that_are_no_results_are_named_and_left_out(
     write_text(folder.root / "notes.md", "")
     assert trees.pack("got10k") == 0
     out = capsys.readouterr().out
-    assert "2 files that are no results" in out
+    assert "2 files beside the results stay out of the zip" in out
     assert "GOT-10k_Test_000181.txt" in out and "notes.md" in out
     assert sorted(contents(folder.root.parent / "got10k.zip")) == expected_listing("got10k")
 
@@ -251,6 +251,49 @@ def test_a_run_of_fewer_frames_is_refused(trees: Trees, capsys: pytest.CaptureFi
     error = capsys.readouterr().err
     assert "results on 'got10k_val', not on 'got10k_test'" in error
     assert "without --max-frames" in error
+    assert "--overwrite` tracks all of it again" in error
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        pytest.param("{}.txt", "11\t20\t30\t40\n" * FRAMES, id="wrong first box"),
+        pytest.param("{}.txt", "10\t20\t30\t40\n" * 2 + "1\t2\t-3\t4\n", id="negative size"),
+        pytest.param("{}_time.txt", None, id="no times"),
+        pytest.param("{}_time.txt", "x\n", id="malformed times"),
+    ],
+)
+def test_what_tracking_takes_for_done_is_to_be_moved_away(
+    trees: Trees, capsys: pytest.CaptureFixture[str], file: str, text: str | None
+) -> None:
+    """The command that is proposed leaves whole boxes alone, so the message says more."""
+    trees.write_data("got10k")
+    folder = trees.track("got10k")
+    folder.boxes_file(GOT10K[8]).unlink()
+    path = folder.root / file.format(GOT10K[2])
+    if text is None:
+        path.unlink()
+    else:
+        write_text(path, text)
+    assert trees.pack("got10k") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "tracks what is missing, unreadable or of the wrong length" in last
+    assert f"so move away {GOT10K[2]}.txt first, or add --overwrite" in last
+    write_text(folder.boxes_file(GOT10K[2]), "")
+    write_text(folder.time_file(GOT10K[2]), "0.1\n" * FRAMES)
+    assert trees.pack("got10k") == 1
+    assert "--overwrite" not in capsys.readouterr().err
+
+
+def test_results_of_others_are_not_to_be_completed_here(
+    trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trees.track("trackingnet")
+    (folder.root / "run.json").unlink()
+    folder.boxes_file("all_0").unlink()
+    assert trees.pack("trackingnet") == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"{folder.root} has no run.json" in last and "--overwrite`" in last
 
 
 def test_one_name_that_is_the_other_ones_file_of_times(

@@ -14,7 +14,7 @@ from lib.datasets.archive_tree import DataTree
 from lib.datasets.benchmark import Entry, Row, find_layout, load_benchmark_sequence
 from lib.datasets.catalog import find_row, open_benchmark, place_of
 from lib.datasets.ground_truth import read_names
-from lib.test.evaluation.results import ResultsFolder
+from lib.test.evaluation.results import RUN_FILE, ResultsFolder
 from lib.test.evaluation.submission import (
     SERVERS,
     Facts,
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"note: {note}")
     if not found.complete:
         _tell(found, folders, known)
-        say(f"{out} was not written; {_remedy(args, server, runs)}", error=True)
+        say(f"{out} was not written; {_remedy(args, server, runs, found, folders)}", error=True)
         return EXIT_PARTIAL
     write_submission(out, found)
     checked = f"{counted(len(known.names), 'sequence')}, {found.frames} boxes"
@@ -123,7 +123,7 @@ def _result_folders(
             others = sorted(os.listdir(above)) if above.is_dir() else []
             raise ResultsError(
                 f"{root}: no such folder of raw results{did_you_mean(root.parent.name, others)}; "
-                f"{_remedy(args, server, [] if runid is None else [runid])}"
+                f"{_commands(args, server, [] if runid is None else [runid])} makes them"
             )
         found.append(ResultsFolder(root))
     return found
@@ -219,9 +219,7 @@ def _extras_note(found: Submission) -> list[str]:
     if not found.extras:
         return []
     names = _some([str(path) for path in found.extras])
-    return [
-        f"{counted(len(found.extras), 'file')} that are no results stay out of the zip: {names}"
-    ]
+    return [f"{counted(len(found.extras), 'file')} beside the results stay out of the zip: {names}"]
 
 
 def _tell(found: Submission, folders: Sequence[ResultsFolder], known: KnownSet) -> None:
@@ -252,11 +250,40 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _remedy(args: argparse.Namespace, server: Server, runs: Sequence[int]) -> str:
+def _remedy(
+    args: argparse.Namespace,
+    server: Server,
+    runs: Sequence[int],
+    found: Submission,
+    folders: Sequence[ResultsFolder],
+) -> str:
+    """What to do about what `_tell` says: tracking again leaves alone what looks done."""
+    if found.other_run:
+        return f"{_commands(args, server, runs, '--overwrite')} tracks all of it again"
+    if unknown := [folder.root for folder in folders if not (folder.root / RUN_FILE).is_file()]:
+        return (
+            f"{unknown[0]} has no {RUN_FILE}, so nothing is added to these results: complete them "
+            "from where they came from, or track all again by "
+            f"{_commands(args, server, runs, '--overwrite')}"
+        )
+    text = (
+        f"{_commands(args, server, runs)} tracks what is missing, unreadable or of the wrong "
+        "length, and leaves the rest"
+    )
+    if found.finished:
+        names = _some([path.name for path in found.finished])
+        text += (
+            f"; whole boxes count as done there, so move away {names} first, or add --overwrite, "
+            "which tracks all sequences again"
+        )
+    return text
+
+
+def _commands(args: argparse.Namespace, server: Server, runs: Sequence[int], *options: str) -> str:
+    """The command that tracks the test set, once for each run."""
     words = ["python", "tracking/test.py", args.tracker, "--config", args.config]
     words += ["--dataset", server.data_set]
     given = (("--data_dir", args.data_dir), ("--save_dir", args.save_dir))
     words += [word for option, value in given if value for word in (option, value)]
     commands = [[*words, "--runid", str(runid)] for runid in runs] or [words]
-    text = " and ".join(f"`{shlex.join(command)}`" for command in commands)
-    return f"{text} tracks what is missing, unreadable or too short, and leaves the rest"
+    return " and ".join(f"`{shlex.join([*command, *options])}`" for command in commands)

@@ -94,6 +94,9 @@ class Submission:
         members: path in the zip to content, of the sequences without a problem.
         missing: files of raw results that are not there.
         problems: what else is wrong, a line each that names the file.
+        finished: files of boxes that are readable and as many as the frames, of sequences with a
+            problem all the same: tracking goes on without them, as they look done.
+        other_run: whether a record says that the results are of another data set or of cut videos.
         extras: files and folders that do not belong to the results, left out of the zip.
         frames: number of boxes.
     """
@@ -101,6 +104,8 @@ class Submission:
     members: dict[str, str] = field(default_factory=dict)
     missing: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    finished: list[Path] = field(default_factory=list)
+    other_run: bool = False
     extras: list[Path] = field(default_factory=list)
     frames: int = 0
 
@@ -134,7 +139,9 @@ def check_submission(
     """
     found = Submission()
     for folder in folders:
-        found.problems += _record_problems(server, folder)
+        record_problems = _record_problems(server, folder)
+        found.other_run |= bool(record_problems)
+        found.problems += record_problems
         found.problems += [
             f"{folder.boxes_file(name)}: the boxes of {name!r} and times or confidences of "
             f"{other!r} would be the same file"
@@ -236,7 +243,13 @@ def _read_run(
     except ResultsError as error:
         problems.append(str(error))
     found.problems += problems
-    return None if absent or problems or boxes is None else _Run(boxes, times)
+    if boxes is None:
+        return None
+    if not absent and not problems:
+        return _Run(boxes, times)
+    if facts is None or facts.frames in (None, len(boxes)):
+        found.finished.append(boxes_file)
+    return None
 
 
 def _box_problems(boxes: np.ndarray, file: Path, facts: Facts) -> list[str]:

@@ -1,0 +1,117 @@
+"""`python tracking/profile_model.py`: parameters, multiplications, and time per stage."""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lib.commands.entry import add_overrides, parser, positive, say
+from lib.config.loader import load_config
+from lib.utils.errors import EXIT_OK
+
+if TYPE_CHECKING:
+    from lib.config.schema import Config
+    from lib.models.seqtrack import SeqTrack
+
+_ROUNDS = 5
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "profile_model.py",
+        "Say how large a configuration's network is, how much it multiplies for one frame (MACs, "
+        "both ways that people count them), and where the time of a frame goes.",
+    )
+    add = p.add_argument
+    add("--config", required=True, help="name in experiments/, or path of a YAML file")
+    add_overrides(p)
+    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add("--rounds", type=positive, default=_ROUNDS, metavar="N", help="frames that are timed")
+    add("--no-speed", action="store_true", help="only count, which takes seconds")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Raises:
+        SeqTrackError: wrong input.
+    """
+    args = build_parser().parse_args(argv)
+    cfg = load_config(args.config, args.overrides)
+
+    import torch
+
+    from lib.test.benchmark.scene import benchmark_network
+    from lib.utils.device import resolve_device
+
+    device = resolve_device(args.device)
+    torch.backends.cudnn.allow_tf32 = False
+    # Speed and size do not depend on what the weights are.
+    network = benchmark_network(cfg, None, device)
+    _tell_parameters(cfg, network)
+    _tell_macs(cfg, network)
+    if not args.no_speed:
+        _tell_speed(cfg, network, args.rounds)
+    return EXIT_OK
+
+
+def _tell_parameters(cfg: "Config", network: "SeqTrack") -> None:
+    say(f"{cfg.name}: {_millions(network)} parameters")
+    parts = {
+        "encoder": network.encoder,
+        "bottleneck": network.bottleneck,
+        "decoder": network.decoder,
+        "word head": network.vocab_embed,
+    }
+    for name, part in parts.items():
+        say(f"  {name:<10} {_millions(part)}")
+
+
+def _millions(part: "SeqTrack") -> str:
+    return f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M"
+
+
+def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
+    from lib.test.benchmark.tables import lines_of
+    from lib.test.benchmark.work import frame_macs
+
+    count = cfg.test.num_templates
+    cases = {"as published": None, "equal templates" if count > 1 else "one template": 1}
+    if count > 1:
+        cases[f"{count} different templates"] = count
+    say("GMAC per frame (1 MAC = 2 FLOP); linear+conv leaves the products of attention out")
+    rows = [("", "linear+conv", "with attention")]
+    for name, distinct in cases.items():
+        macs = frame_macs(network, cfg, distinct)
+        rows.append((name, f"{macs.linear_conv / 1e9:.2f}", f"{macs.all / 1e9:.2f}"))
+    for line in lines_of(rows, [False, True, True]):
+        say("  " + line)
+
+
+def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
+    import torch
+
+    from lib.datasets.synthetic import load_synthetic
+    from lib.test.benchmark.scene import Scene
+    from lib.test.benchmark.stages import stage_rows
+    from lib.test.benchmark.tables import table
+    from lib.test.benchmark.track import TrackBenchmark
+
+    scene = Scene.of(load_synthetic("synthetic-002"))
+    bench = TrackBenchmark(network, cfg, scene, rounds, seconds=60)
+    say(f"time per stage on {network.pos_embed.device}, {torch.get_num_threads()} CPU threads")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = stage_rows(bench, Path(folder), rounds)
+    for line in table(rows):
+        say("  " + line)
+    for situation in bench.situations():
+        for what in ("reference", "torch"):
+            total = sum(
+                row["median_ms"]
+                for row in rows
+                if (row["situation"], row["what"]) == (situation, what)
+            )
+            say(f"  {situation} templates, {what}: {total:.1f} ms, {1e3 / total:.1f} frames/s")

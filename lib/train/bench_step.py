@@ -1,0 +1,160 @@
+"""How long a training step takes beside one of the published kind, on the same batch.
+
+The reference step computes in fp32 without TF32, writes attention out, updates one parameter
+after the other, and runs encoder and decoder as two forward passes. The batch is on the device
+already in both: what the loader costs is measured apart from this.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from lib.config.schema import Config
+from lib.models.pixels import normalise
+from lib.models.seqtrack import build_seqtrack
+from lib.train.loss import token_cross_entropy
+from lib.train.objective import Objective
+from lib.train.optim import build_optimizer, parameter_groups
+from lib.train.stepper import Stepper
+
+_WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class NoiseBatch:
+    """A batch of noise with boxes; see `lib.train.stepper.Pixels`."""
+
+    templates: Tensor
+    search: Tensor
+    template_boxes: Tensor
+    boxes: Tensor
+
+    @classmethod
+    def of(cls, cfg: Config, size: int, device: torch.device) -> "NoiseBatch":
+        """Seeded, in the shapes of the configuration."""
+        generator = torch.Generator().manual_seed(0)
+        side, small = cfg.data.search.size, cfg.data.template.size
+        shapes = ((size, cfg.data.template.number, small, small, 3), (size, side, side, 3))
+        images = (torch.randint(0, 256, s, dtype=torch.uint8, generator=generator) for s in shapes)
+        boxes = torch.rand(size, 4, generator=generator) * 0.4 + 0.2
+        placed = torch.tensor([0.25, 0.25, 0.5, 0.5]).expand(*shapes[0][:2], 4)
+        tensors = (*images, placed.contiguous(), boxes)
+        return cls(*(tensor.to(device) for tensor in tensors))
+
+
+def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[], object]:
+    """A step of the published kind: cross-entropy of the tokens, and nothing fused."""
+    network = objective.network
+    groups = parameter_groups(objective, cfg)
+    optimizer = torch.optim.AdamW(groups, foreach=False, fused=False)
+    tokenizer = objective.tokenizer
+    templates, search = normalise(batch.templates), normalise(batch.search)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    _unfuse(network)
+
+    def step() -> object:
+        inputs, words = tokenizer.encode(batch.boxes)
+        with sdpa_kernel(SDPBackend.MATH):
+            memory = network.memory(network.encode(templates, search, batch.template_boxes))
+            logits = network.logits(memory, inputs, batch.template_boxes)
+            loss = token_cross_entropy(logits, words, objective.special_weight)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 0.1)
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def _unfuse(network: nn.Module) -> None:
+    for block in network.encoder.body.blocks:
+        block.attn.fused_attn = False
+
+
+def our_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[], object]:
+    """A step as `train.py` makes it."""
+    device = batch.search.device
+    stepper = Stepper(objective, build_optimizer(objective, cfg), cfg, device)
+    return lambda: stepper.step([batch], 0.0)
+
+
+def step_record(
+    cfg: Config,
+    device: torch.device,
+    batch_size: int | None,
+    precisions: list[str],
+    rounds: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Measure steps in turns.
+
+    Args:
+        cfg: what is trained.
+        device: where.
+        batch_size: samples per step, or None for TRAIN.BATCH_SIZE.
+        precisions: those of our step.
+        rounds: steps of each.
+        seconds: begin no further round after that time, but finish two.
+
+    Returns:
+        the record: `ratio_to_reference` is that of the last precision.
+    """
+    batch = NoiseBatch.of(cfg, batch_size or cfg.train.batch_size, device)
+    torch.manual_seed(0)
+    first = Objective(build_seqtrack(cfg), cfg).to(device).train()
+    steps = {"reference": reference_step(copy.deepcopy(first), cfg, batch)}
+    for precision in precisions:
+        changed = cfg.train.model_copy(update={"precision": precision})
+        own = cfg.model_copy(update={"train": changed})
+        steps[precision] = our_step(copy.deepcopy(first), own, batch)
+    times = _take_turns(steps, device, rounds, seconds)
+    slow = float(np.median(times["reference"]))
+    rows = [_row(name, each, slow, len(batch.search)) for name, each in times.items()]
+    return {
+        "config": cfg.name,
+        "batch_size": len(batch.search),
+        "reference_ms": round(slow, 4),
+        "ratio_to_reference": rows[-1]["ratio_to_reference"],
+        "rows": rows,
+    }
+
+
+def _take_turns(
+    steps: dict[str, Callable[[], object]], device: torch.device, rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    begun = time.perf_counter()
+    for number in range(-_WARM_UPS, rounds):
+        if number >= 2 and time.perf_counter() - begun > seconds:
+            break
+        for name, step in steps.items():
+            wait()
+            before = time.perf_counter()
+            step()
+            wait()
+            if number >= 0:
+                times[name].append(1e3 * (time.perf_counter() - before))
+    return times
+
+
+def _row(name: str, each: list[float], slow: float, samples: int) -> dict[str, Any]:
+    median = float(np.median(each))
+    low, high = np.percentile(each, (10, 90))
+    return {
+        "what": name if name == "reference" else f"ours {name}",
+        "median_ms": round(median, 4),
+        "p10_ms": round(float(low), 4),
+        "p90_ms": round(float(high), 4),
+        "calls": len(each),
+        "samples_per_s": round(1e3 * samples / median, 2),
+        "ratio_to_reference": round(slow / median, 4),
+    }

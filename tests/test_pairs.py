@@ -299,3 +299,18 @@ def test_a_shot_is_drawn_smaller_without_aliasing() -> None:
     shot = Shot(pyramid(stripes), framing, cameras, (), (), (), np.zeros((2, 4)))
     for view in range(2):
         assert draw_view(shot, view, Smear(), Untouched(), 0.0).std() < 12
+
+
+def test_frames_smaller_than_the_search_region_still_hold_the_template() -> None:
+    """A template with black about it would tell how large the target is in the search region."""
+    rng = np.random.default_rng(5)
+    small = 0
+    for _ in range(400):
+        framing = frame_views(rng, 1, (2.0, 4.0), 1.0)
+        template, search = (
+            np.sqrt(np.prod(size)) / span
+            for size, span in zip(framing.sizes, framing.spans, strict=True)
+        )
+        assert template > 1.9
+        small += search < 4
+    assert 120 < small < 280

@@ -17,8 +17,9 @@ from lib.datasets.synthetic_render import draw_layer, pixel_matrix
 _SPANS = (18.0, 75.0)  # usual sizes of the target in its frame, pixels
 _SPAN_LIMITS = (14.0, 96.0)
 _TEMPLATE_ROOM, _SEARCH_ROOM = 1.4, 1.9  # sides of frames in units of the crop
-# A target that is large in its video has less around it than a crop holds: chance and room.
-_CLOSE, _CLOSE_ROOM = 0.5, (0.6, 1.3)
+# A target that is large in its video has less around it than a crop holds: chance, and sides of
+# the frames in units of the search crop. What lies beyond the frame is black.
+_CLOSE, _CLOSE_ROOM = 0.6, (0.5, 1.2)
 _LEAST_ROOM = 1.5  # of a template's frame, in units of the target's size
 _EDGE = 0.12  # chance that the border of the frame is near the target
 
@@ -58,7 +59,8 @@ def frame_views(
     room = np.full(views, _TEMPLATE_ROOM * factors[0])
     room[-1] = _SEARCH_ROOM * factors[1]
     if rng.random() < _CLOSE:
-        room *= rng.uniform(*_CLOSE_ROOM) / _SEARCH_ROOM
+        # All frames of a video have the same size: black about one crop says nothing of the target.
+        room = np.minimum(room, rng.uniform(*_CLOSE_ROOM) * factors[1])
         room[:-1] = np.maximum(room[:-1], _LEAST_ROOM)
     stretch = np.exp(rng.uniform(-0.15, 0.15, views))
     sides = np.stack([stretch, 1 / stretch], axis=1) * (room * spans)[:, None]

@@ -203,7 +203,27 @@ def test_broken_download_does_not_cost_our_score(
     folder = trees.track("seqtrack_b256", ours=False, root=tmp_path / "raw")
     write_text(folder / f"{NAMES[0]}.txt", "")
     assert trees.zoo("--results", f"published={tmp_path / 'raw'}") == 0
-    assert cells(capsys.readouterr().out)["SeqTrack-B256"]["TNL2K AUC"] == f"{PERFECT:.1f}"
+    shown = capsys.readouterr().out
+    assert cells(shown)["SeqTrack-B256"]["TNL2K AUC"] == f"{PERFECT:.1f}"
+    broken = f"not compared: {folder / NAMES[0]}.txt: the file is empty"
+    assert f"SeqTrack-B256, TNL2K AUC: scored here; here and raw results {broken}" in shown
+
+
+def test_incomplete_results_are_made_whole_by_what_made_them(
+    trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for config, ours in (("seqtrack_b256_007", True), ("seqtrack_b384", False)):
+        (trees.track(config, ours) / f"{NAMES[0]}.txt").unlink()
+    (trees.track("seqtrack_l256") / f"{NAMES[0]}.txt").unlink()
+    assert trees.zoo() == 1
+    lines = capsys.readouterr().out.splitlines()
+    remedy = {one.partition(":")[0]: two for one, two in itertools.pairwise(lines)}
+    assert "--dataset tnl2k --runid 7 --data_dir" in remedy["SeqTrack-B256, TNL2K AUC"]
+    # Our program adds nothing to results that it did not make.
+    fetch, own = remedy["SeqTrack-B384, TNL2K AUC"].split("; or")
+    assert "download_checkpoints.py --raw-results --force seqtrack_b384 --save_dir" in fetch
+    assert "--dataset tnl2k --runid 1 --data_dir" in own
+    assert "--dataset tnl2k --data_dir" in remedy["SeqTrack-L256, TNL2K AUC"]
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])
@@ -235,6 +255,7 @@ def test_formats_and_file(
         pytest.param(["--dataset", "lasot"], "leave --config, --dataset", id="a data set"),
         pytest.param(["--convention", "pytracking"], "own protocols", id="a convention"),
         pytest.param(["--results", "a=none"], "none is no folder", id="no tree"),
+        pytest.param(["--results", "a=lib"], "no raw results there", id="tree of something else"),
         pytest.param(["--results", "a=.", "b=."], "one too many", id="two trees"),
     ],
 )

@@ -14,7 +14,7 @@ from lib.test.analysis.findings import Findings, work_out
 from lib.test.analysis.published import COLUMNS, MODELS, published_scores
 from lib.test.analysis.report import difference_table, sequence_table
 from lib.test.analysis.tables import UNKNOWN, WRITERS, Table
-from lib.test.analysis.zoo import DOWNLOADED, HERE, Zoo, make_zoo
+from lib.test.analysis.zoo import DOWNLOADED, HERE, Zoo, holds_results, make_zoo
 from lib.test.analysis.zoo_commands import Remedies
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, ResultsError
 from lib.utils.files import atomic_write_text, user_path
@@ -92,7 +92,13 @@ def _elsewhere(args: argparse.Namespace) -> Path | None:
             f"--zoo puts one tree of raw results beside ours: {given[-1].folder} "
             + ("is one too many" if len(given) > 1 else "is no folder")
         )
-    return given[0].folder
+    folder = given[0].folder
+    if not holds_results(folder):
+        raise ConfigError(
+            f"--results {given[0].label}={folder}: no raw results there that belong in the table; "
+            "looked for seqtrack_b256/lasot and so on, there and in test/tracking_results/seqtrack"
+        )
+    return folder
 
 
 def _beside(zoo: Zoo) -> Iterator[tuple[str, Findings]]:

@@ -12,7 +12,7 @@ where a tracker is called as in the workspace, `_ar` with Alpha-Refine.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lib.config.paths import Paths
@@ -135,10 +135,27 @@ def find_sources(config: str, data_set: str, paths: Paths, elsewhere: Path | Non
     ours = (plain / RUN_FILE).is_file() and _has_results(plain)
     others = [plain] if not ours else []
     if elsewhere is not None:
-        tree = elsewhere / "test" / "tracking_results" / _TRACKER
-        others += [elsewhere / config / folder, tree / config / folder]
+        others += _places(elsewhere, config, data_set)
     downloaded = next(filter(_has_results, others), None)
     return Sources((plain,) if ours else tuple(numbered), downloaded)
+
+
+def holds_results(tree: Path) -> bool:
+    """Whether raw results of any configuration on any column lie where `--zoo` looks in `tree`."""
+    return any(
+        _has_results(place)
+        for column in COLUMNS
+        if column.origin is Origin.HERE
+        for model in MODELS.values()
+        for place in _places(tree, model + column.suffix, column.key)
+    )
+
+
+def _places(tree: Path, config: str, data_set: str) -> list[Path]:
+    """Where another tree may have results: it is one of results, or a save folder."""
+    row = find_row(data_set)
+    inner = Path(config) / (row.results_folder if row else data_set)
+    return [tree / inner, tree / "test" / "tracking_results" / _TRACKER / inner]
 
 
 def _scored_cell(
@@ -157,14 +174,18 @@ def _scored_cell(
     try:
         comparison = compare(dataset, contenders)
     except SeqTrackError as error:
+        reason = str(error).splitlines()[0].rstrip(":")
         if len(contenders) > 1:
             # Whatever is wrong with one of them, the other may be sound.
             for single in (Sources(sources.here, None), Sources((), sources.downloaded)):
                 cell, _ = _scored_cell(column, config, single, dataset, remedies)
                 if cell.value is not None:
-                    return cell, None
-        reason = str(error).splitlines()[0].rstrip(":")
-        remedy = remedies.track(config, column.key)
+                    note = f"{cell.note}; {HERE} and {DOWNLOADED} not compared: {reason}"
+                    return replace(cell, note=note), None
+        if sources.here:
+            remedy = remedies.track(config, column.key, _run_numbers(config, sources.here))
+        else:
+            remedy = remedies.fetch(config, column.key)
         return Cell(note=reason, remedy=remedy, failed=True), None
     score = comparison.scores[contenders[0].label]
     value = score.total.percentages()[metric_names(score)[0]]
@@ -172,6 +193,12 @@ def _scored_cell(
     if comparison.warnings:
         note += f"; {len(comparison.warnings)} files of the wrong length"
     return Cell(value, note), comparison if len(contenders) > 1 else None
+
+
+def _run_numbers(config: str, folders: Sequence[Path]) -> list[int]:
+    """Numbers of the runs whose results lie in `folders`; none for a folder without a number."""
+    ends = (one.parent.name.removeprefix(config) for one in folders)
+    return [int(end[1:]) for end in ends if end]
 
 
 def _server_cell(column: Column, config: str, paths: Paths, remedies: Remedies) -> Cell:

@@ -1,6 +1,7 @@
 """The commands that fill an empty cell of the model zoo's table."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,21 @@ class Remedies:
     data_dir: str | None = None
     save_dir: str | None = None
 
-    def track(self, config: str, data_set: str) -> str:
-        """Make raw results, which goes on where it stopped before."""
+    def track(self, config: str, data_set: str, runids: Sequence[int] = ()) -> str:
+        """Make raw results, which goes on where it stopped before; a command for each run."""
         command = f"python tracking/test.py --config {config} --dataset {data_set}"
-        return self._weights(config) + command + self._options(data=True)
+        runs = [f" --runid {runid}" for runid in runids] or [""]
+        return self._weights(config) + " && ".join(
+            command + run + self._options(data=True) for run in runs
+        )
+
+    def fetch(self, config: str, data_set: str) -> str:
+        """Get raw results that others made whole again, or make our own beside them."""
+        command = f"python scripts/download_checkpoints.py --raw-results --force {config}"
+        return (
+            f"{command}{self._options(data=False)}; or, for a run beside these results: "
+            f"{self.track(config, data_set, [1])}"
+        )
 
     def check(self, data_set: str) -> str:
         """Find out what a data set lacks."""

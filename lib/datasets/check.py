@@ -85,11 +85,7 @@ def check_benchmark(
         except DataError as error:
             findings.append(str(error))
         progress()
-    if spare:
-        remarks.append(
-            f"{counted(spare, 'sequence')} as downloaded: no row of annotation for the last frame, "
-            "which is left out"
-        )
+    remarks += _left_out(spare)
     findings += _not_listed(row, tree, entries) + _missing(row, tree, entries, missing)
     expected = expected_frames(row, entries)
     if not findings and expected not in (None, frames + spare):
@@ -212,6 +208,15 @@ def _frames_without_row(entry: Entry, tree: DataTree, frames: int) -> int:
     if entry.last_frame is None or not find_layout(entry, tree).vatic:
         return 0
     return entry.last_frame - entry.first_frame + 1 - frames
+
+
+def _left_out(spare: int) -> list[str]:
+    if not spare:
+        return []
+    return [
+        f"{counted(spare, 'sequence')} as downloaded: no row of annotation for the last frame, "
+        "which is left out"
+    ]
 
 
 def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:

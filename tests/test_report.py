@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.datasets.sequence import ImageFiles, Sequence
 from lib.test.analysis.compare import Contender, compare, read_tracked
 from lib.test.analysis.conventions import convention_named
 from lib.test.analysis.frames import TrackedSequence
@@ -23,7 +24,14 @@ from lib.test.report.segments import (
     spread_order,
     widest_segment,
 )
-from lib.test.report.series import MISSING, Track, frame_overlaps, pack, read_confidences
+from lib.test.report.series import (
+    MISSING,
+    Track,
+    frame_overlaps,
+    pack,
+    read_confidences,
+    read_track,
+)
 from lib.test.report.summary import dataset_tree
 from lib.utils.errors import ResultsError
 from lib.utils.files import atomic_write_text
@@ -49,6 +57,16 @@ def test_figures_survive_packing() -> None:
     np.testing.assert_allclose(rows[8] / 1000, overlap, atol=5e-4)
     np.testing.assert_allclose(rows[9] / 1000, confidence, atol=5e-4)
     np.testing.assert_array_equal(rows[10:14].T / 10, boxes + 1)
+
+
+def test_the_player_shows_the_file_that_was_scored(tmp_path: Path) -> None:
+    """`ball_001` is another sequence, not a repetition of `ball`, whose file has a capital."""
+    atomic_write_text(tmp_path / "Ball.txt", "1,2,3,4\n" * 2)
+    atomic_write_text(tmp_path / "ball_001.txt", "5,6,7,8\n" * 2)
+    video = Sequence("ball", ImageFiles(tmp_path, ("1.jpg", "2.jpg")), np.full((2, 4), 5.0))
+    convention = convention_named("seqtrack_lib_test")
+    track = read_track(video, tmp_path, "otb", convention, ("ball", "ball_001"))
+    assert track.boxes.tolist() == [[1, 2, 3, 4]] * 2
 
 
 def test_wild_figures_keep_their_side_and_their_neighbours() -> None:

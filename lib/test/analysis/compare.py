@@ -131,14 +131,18 @@ def load_scorable(dataset: Dataset, name: str) -> Video:
     return video
 
 
-def read_tracked(video: Video, folder: Path, convention: Convention) -> TrackedSequence:
+def read_tracked(
+    video: Video, folder: Path, convention: Convention, names: Sequence[str] = ()
+) -> TrackedSequence:
     """Join a sequence with the result file for it in `folder`, the first of several repetitions.
+
+    `names` are those of all sequences: none of their files is a repetition of another's.
 
     Raises:
         ResultsError: the file is missing or malformed.
         DataError: the size of the frames is needed and cannot be read.
     """
-    found = ResultFiles(folder).of(video.name)
+    found = ResultFiles(folder, names).of(video.name)
     return read_tracked_file(video, found[0] if found else folder / f"{video.name}.txt", convention)
 
 

@@ -163,9 +163,10 @@ def _clip(part: Part, block: str, row: dict[str, Any]) -> _Clip:
     """Read one sequence; its place and length go into `row`."""
     name = row["name"]
     convention = convention_named(part.comparison.convention)
-    video = load_scorable(part.dataset, name)
+    video, names = load_scorable(part.dataset, name), part.dataset.sequence_names
     tracks = [
-        read_track(video, one.folder, part.comparison.kind, convention) for one in part.contenders
+        read_track(video, one.folder, part.comparison.kind, convention, names)
+        for one in part.contenders
     ]
     lowest = [lowest_segment(track.overlap) for track in tracks]
     widest = widest_segment([track.overlap for track in tracks])

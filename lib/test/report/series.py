@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from collections.abc import Sequence as List
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,14 +39,16 @@ class Track:
     confidence: np.ndarray | None = None
 
 
-def read_track(video: Sequence, folder: Path, kind: str, convention: Convention) -> Track:
-    """Read what a tracker left about `video` in `folder`.
+def read_track(
+    video: Sequence, folder: Path, kind: str, convention: Convention, names: List[str] = ()
+) -> Track:
+    """Read what a tracker left about `video` in `folder`; `names` are those of all sequences.
 
     Raises:
         ResultsError: the boxes are missing or malformed, or refused by the convention.
         DataError: the ground truth is.
     """
-    tracked = read_tracked(video, folder, convention)
+    tracked = read_tracked(video, folder, convention, names)
     rows = len(tracked.ground_truth)
     boxes = fit_length(np.asarray(tracked.predicted, dtype=np.float64), rows)
     boxes[len(tracked.predicted) :] = np.nan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.config.schema import Config
-from lib.datasets.training import TrainingSequence
+from lib.datasets.training_set import TrainingSequence
 from lib.train.sampler import TrackingSampler, VideoSource
 from lib.train.transforms import TrainingTransform
 from lib.utils.errors import DataError

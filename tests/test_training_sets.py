@@ -14,7 +14,8 @@ import pytest
 from lib.config.paths import resolve_paths
 from lib.datasets import listing, training_folder, training_text
 from lib.datasets.catalog import TRAINING_CATALOG
-from lib.datasets.training import IndexedSet, open_training_set, training_set_names
+from lib.datasets.training import open_training_set, training_set_names
+from lib.datasets.training_set import IndexedSet
 from lib.utils.errors import ConfigError, DataError
 from tests.dataset_files import (
     boxes_text,

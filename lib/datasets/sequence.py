@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lib.utils.errors import DataError, did_you_mean
-from lib.utils.image_io import read_rgb
+from lib.utils.image_io import read_file, read_rgb
 
 
 @runtime_checkable
@@ -44,6 +44,10 @@ class ImageFiles:
         """Frame `index` as (H, W, 3) uint8 RGB; DataError if the file cannot be decoded."""
         return read_rgb(self.folder / self.names[index])
 
+    def read_bytes(self, index: int) -> bytes:
+        """The image file of frame `index`; DataError if it cannot be read."""
+        return read_file(self.folder / self.names[index])
+
     def describe(self, index: int) -> str:
         """Path of frame `index`."""
         return str(self.folder / self.names[index])
@@ -72,6 +76,10 @@ class NumberedFiles:
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB; DataError if there is no such image."""
         return read_rgb(self._path(index))
+
+    def read_bytes(self, index: int) -> bytes:
+        """The image file of frame `index`; DataError if it cannot be read."""
+        return read_file(self._path(index))
 
     def describe(self, index: int) -> str:
         """Path of frame `index`."""

@@ -15,6 +15,7 @@ import re
 import sys
 import time
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -34,7 +35,8 @@ _HEADER = 256
 _BLOCK = 1 << 20
 # Every opening counts as a use: a training opens its index again for each validation.
 _UNUSED_SECONDS = 30 * 24 * 3600
-_DAMAGE = (OSError, ValueError, KeyError, TypeError)
+# What reading a damaged file raises.
+DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def load_or_build(listing: Listing, folder: Path, name: str) -> TrainingIndex:
         return _load(file, listing.key, check=True)
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except _DAMAGE as error:
+    except DAMAGE as error:
         logger.warning("%s: damaged index of a training set (%s); it is made again", file, error)
     index = build_index(listing, name)
     try:
@@ -153,21 +155,54 @@ def _remove_unused(folder: Path, stem: str) -> None:
 
 
 def _save(file: Path, index: TrainingIndex) -> None:
-    with atomic_path(file) as temporary, open(temporary, "wb+") as stream:
-        stream.seek(_HEADER)
-        for array in (index.sequences, index.boxes, index.visible):
-            npy.write_array(stream, array, version=(1, 0), allow_pickle=False)
-        size = stream.tell()
-        header = {"format": _FORMAT, "key": index.key, "size": size, "crc32": _checksum(stream)}
-        stream.seek(0)
-        stream.write(json.dumps(header).encode().ljust(_HEADER - 1) + b"\n")
+    save_arrays(file, _FORMAT, index.key, (index.sequences, index.boxes, index.visible))
 
 
 def _load(file: Path, key: str, *, check: bool = False) -> TrainingIndex:
     """Map the arrays of `file`; `check` reads it all and compares its checksum."""
+    sequences, boxes, visible = map_arrays(file, _FORMAT, key, 3, check=check)
+    # The time of its last use, which many systems do not keep by themselves. Files of somebody
+    # else are left as they are.
+    with contextlib.suppress(OSError):
+        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+    return TrainingIndex(sequences, boxes, visible, key, file)
+
+
+def save_arrays(file: Path, kind: str, key: str, arrays: Iterable[np.ndarray]) -> None:
+    """Write arrays to a file of the given kind (see the module), atomically.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with atomic_path(file) as temporary, open(temporary, "wb+") as stream:
+        stream.seek(_HEADER)
+        for array in arrays:
+            npy.write_array(stream, array, version=(1, 0), allow_pickle=False)
+        size = stream.tell()
+        header = {"format": kind, "key": key, "size": size, "crc32": _checksum(stream)}
+        stream.seek(0)
+        stream.write(json.dumps(header).encode().ljust(_HEADER - 1) + b"\n")
+
+
+def map_arrays(
+    file: Path, kind: str, key: str, number: int, *, check: bool = False
+) -> list[np.ndarray]:
+    """The arrays of a file of `save_arrays`, as read-only maps.
+
+    Args:
+        file: to read.
+        kind: as it was saved.
+        key: likewise.
+        number: how many arrays there are.
+        check: read all of it and compare its checksum.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: in words, what is wrong with it; `DAMAGE` has all that can be raised.
+    """
     with open(file, "rb") as stream:
         header = json.loads(stream.read(_HEADER))
-        if header["format"] != _FORMAT:
+        if header["format"] != kind:
             raise ValueError(f"format {header['format']!r}")
         if header["key"] != key:
             raise ValueError("of other data")
@@ -176,19 +211,14 @@ def _load(file: Path, key: str, *, check: bool = False) -> TrainingIndex:
         if check and _checksum(stream) != header["crc32"]:
             raise ValueError("wrong checksum")
         stream.seek(_HEADER)
-        sequences, boxes, visible = (_map_array(stream, file) for _ in range(3))
-    # The time of its last use, which many systems do not keep by themselves. Files of somebody
-    # else are left as they are.
-    with contextlib.suppress(OSError):
-        os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
-    return TrainingIndex(sequences, boxes, visible, key, file)
+        return [_map_array(stream, file) for _ in range(number)]
 
 
 def _open_again(file: Path, key: str) -> TrainingIndex:
     """What unpickling in another process does."""
     try:
         return _load(file, key)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{file}: cannot be read any more ({error}); start again") from None
 
 

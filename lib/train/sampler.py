@@ -13,7 +13,8 @@ from lib.config.paths import Paths
 from lib.config.schema import Config
 from lib.datasets.draw import Draw, SampleSource, Sighting, UnusableSampleError
 from lib.datasets.pairs import PairSource
-from lib.datasets.training import TrainingSet, open_training_set
+from lib.datasets.training import open_training_set
+from lib.datasets.training_set import TrainingSet
 from lib.train.frames import MIN_LENGTH, choose_frames, enough_frames
 from lib.train.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted

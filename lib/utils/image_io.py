@@ -30,7 +30,7 @@ def read_rgb(path: Path | str) -> np.ndarray:
     Raises:
         DataError: the file is missing, empty, cut short, or not an image.
     """
-    return decode_rgb(_read(path), str(path))
+    return decode_rgb(read_file(path), str(path))
 
 
 def decode_rgb(data: bytes, name: str) -> np.ndarray:
@@ -53,7 +53,7 @@ def read_labels(path: Path | str) -> np.ndarray:
     Raises:
         DataError: as `read_rgb`; also for colours of 16 bits.
     """
-    image = _decoded(_read(path), str(path), cv2.IMREAD_UNCHANGED)
+    image = _decoded(read_file(path), str(path), cv2.IMREAD_UNCHANGED)
     if image.ndim == 2:
         return image.astype(np.int32)
     if image.dtype != np.uint8:
@@ -62,8 +62,12 @@ def read_labels(path: Path | str) -> np.ndarray:
     return (colours[..., 2] << 16) + (colours[..., 1] << 8) + colours[..., 0]
 
 
-def _read(path: Path | str) -> bytes:
-    """The content of an image file."""
+def read_file(path: Path | str) -> bytes:
+    """The content of an image file.
+
+    Raises:
+        DataError: it is missing, or cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

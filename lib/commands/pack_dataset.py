@@ -1,0 +1,156 @@
+"""`python scripts/pack_dataset.py`: a training set in a few large files instead of millions."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
+from lib.config.loader import load_config
+from lib.config.paths import Paths, resolve_paths
+from lib.datasets.catalog import TRAINING_CATALOG
+from lib.datasets.pack import is_pack, open_pack
+from lib.datasets.pack_check import check_pack
+from lib.datasets.pack_crop import CropRule, reach_of
+from lib.datasets.pack_write import Packing
+from lib.datasets.training import open_training_set
+from lib.datasets.training_set import IndexedSet
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted
+from lib.utils.files import check_writable, user_path
+
+_SHOWN = 10
+_SIGMAS = 3.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments of this command."""
+    p = parser(
+        "pack_dataset.py",
+        "Pack a training set into uncompressed zip files with an index. Stopped, it goes on where "
+        "it was. A pack is trained on by its path, or under its set's name once the set's folder "
+        "is said to be the pack.",
+    )
+    add = p.add_argument
+    names = ", ".join(row.name for row in TRAINING_CATALOG if row.format != "generated")
+    add("name", help=f"{names}, or a folder of sequences; with --verify a pack, too")
+    add("--out", metavar="FOLDER", help="the pack; <data>/packed/NAME by default")
+    add("--verify", action="store_true", help="read every byte of a finished pack, and no more")
+    add("--frames", type=positive, default=10_000, metavar="N", help="per shard, about")
+    add("--workers", type=positive, default=2, help="shards made at a time")
+    add("--crop", action="store_true", help="keep only what samples can ask for around the target")
+    add(
+        "--sigmas",
+        type=float,
+        metavar="X",
+        help="with --crop: how far the random scale of a crop is followed, in standard deviations "
+        f"({_SIGMAS:g}); what samples ask for beyond is black",
+    )
+    add(
+        "--shrink",
+        type=count,
+        metavar="PX",
+        help="with --crop: frames whose target is larger than PX pixels, sqrt(w * h), are stored "
+        "smaller (0: never)",
+    )
+    add("--quality", type=positive, metavar="Q", help="with --crop: of the JPEG files (95)")
+    add("--config", default="seqtrack_b256", help="with --crop: whose samples")
+    add_overrides(p)
+    add_roots(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code, 1 if frames are missing or damaged.
+
+    Raises:
+        SeqTrackError: wrong input, or a full disk; finished shards stay.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    rule = _crop_rule(args)
+    if args.verify:
+        return _verify(_pack_folder(args, paths))
+    opened = open_training_set(args.name, paths)
+    if not isinstance(opened, IndexedSet):
+        raise DataError(f"{args.name} is a pack already; --verify reads it all")
+    folder = _pack_folder(args, paths)
+    check_writable(folder)
+    return _pack(Packing(opened, folder, args.frames, rule), args.workers)
+
+
+def _crop_rule(args: argparse.Namespace) -> CropRule | None:
+    """How frames are cut, or None.
+
+    Raises:
+        ConfigError: an option that goes with --crop is there without it, or is out of range.
+    """
+    given = [name for name in ("sigmas", "shrink", "quality") if getattr(args, name) is not None]
+    if not args.crop:
+        if given:
+            raise ConfigError(f"--{given[0]} does nothing without --crop")
+        return None
+    sigmas = _SIGMAS if args.sigmas is None else args.sigmas
+    quality = 95 if args.quality is None else args.quality
+    if not 0 <= sigmas <= 10:
+        raise ConfigError(f"--sigmas {sigmas:g}: give a number from 0 to 10")
+    if quality > 100:
+        raise ConfigError(f"--quality {quality}: JPEG knows 1 to 100")
+    data = load_config(args.config, args.overrides).data
+    reach = max(
+        reach_of(one.factor, one.center_jitter, one.scale_jitter, sigmas)
+        for one in (data.search, data.template)
+    )
+    return CropRule(round(reach, 3), args.shrink or 0, quality)
+
+
+def _pack_folder(args: argparse.Namespace, paths: Paths) -> Path:
+    if args.out:
+        return user_path(args.out, "--out").absolute()
+    here = user_path(args.name, "name")
+    if args.verify and is_pack(here):
+        return here
+    return paths.data_dir / "packed" / here.resolve().name
+
+
+def _pack(packing: Packing, workers: int) -> int:
+    frames = int(packing.source.lengths.sum())
+    packing.begin()
+    if packing.finished:
+        say(f"{packing.folder}: is finished already; --verify reads it all")
+        return EXIT_OK
+    plan = packing.plan()
+    say(f"{packing.source.name}: {counted(len(packing.source), 'sequence')}, {frames} frames, "
+        f"{counted(len(plan), 'shard')} in {packing.folder}")  # fmt: skip
+    with tqdm(total=len(plan), unit="shard", file=sys.stderr, disable=None, leave=False) as bar:
+        kept = packing.run(workers, lambda _: bar.update())
+    packing.finish()
+    size = sum(file.stat().st_size for file in packing.folder.glob("shard-*.zip"))
+    again = f" ({kept} of them were there)" if kept else ""
+    say(f"done: {counted(len(plan), 'shard')}{again}, {size / 1e6:.1f} MB")
+    name = packing.source.name
+    is_name = any(row.name == name for row in TRAINING_CATALOG)
+    how = f"SEQTRACK_DATA_{name.upper()}={packing.folder}, or " if is_name else ""
+    say(f"to train on it: {how}DATA.TRAIN.DATASETS_NAME: [{packing.folder}]")
+    for text in packing.missing[:_SHOWN]:
+        say(f"not packed: {text}", error=True)
+    if more := packing.missing[_SHOWN:]:
+        say(f"not packed: {len(more)} more", error=True)
+    return EXIT_PARTIAL if packing.missing else EXIT_OK
+
+
+def _verify(folder: Path) -> int:
+    places = open_pack(folder, str(folder)).places
+    total = len(places)
+    with tqdm(total=total, unit="frame", file=sys.stderr, disable=None, leave=False) as bar:
+        wrong = check_pack(folder, bar.update)
+    left_out = int((places["size"] == 0).sum())
+    say(f"{folder}: {total - left_out} frames read, {left_out} left out when it was made")
+    for text in wrong:
+        say(f"wrong: {text}", error=True)
+    if wrong:
+        say("what to do: remove those shards and pack.json, and pack again")
+    return EXIT_PARTIAL if wrong else EXIT_OK

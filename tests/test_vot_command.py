@@ -1,10 +1,14 @@
 """`vot.py`: workspaces, runs that stop or do not start, and numbers; the toolkit is a stand-in."""
 
 import configparser
+import contextlib
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -262,6 +266,38 @@ def test_a_stopped_run_goes_on(place: Place, capsys, monkeypatch: pytest.MonkeyP
     assert place.vot("run", "static_box") == 0
     assert "all 21 runs are there already" in capsys.readouterr().out
     assert place.calls.read_text().count("evaluate") == 2
+
+
+def test_ctrl_c_ends_the_toolkit_too(place: Place) -> None:
+    place.prepare("static_box")
+    command = [sys.executable, str(repository_root() / "tracking/vot.py"), "run", "static_box"]
+    process = subprocess.Popen(
+        [*command, "--workspace", str(place.root)],
+        env={**os.environ, "FAKE_SLEEP": "300"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    end = time.monotonic() + 120
+    while not place.results("static_box") and time.monotonic() < end:
+        time.sleep(0.1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error == "interrupted: everything finished so far is saved\n"
+    assert len(place.results("static_box")) == 1
+    assert not [name for name in command_lines() if str(place.root).encode() in name]
+    assert place.vot("run", "static_box") == 0
+    assert len(place.results("static_box")) == 21
+
+
+def command_lines() -> list[bytes]:
+    """Those of all processes, where the system has them as files."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes())
+    return lines
 
 
 def test_results_of_other_weights_are_never_reused(place: Place, capsys) -> None:

@@ -74,9 +74,9 @@ def write_static_results(
 
 
 # Does what the toolkit does with files: it writes the results of a static tracker, as far as
-# FAKE_LIMIT allows, and keeps what is there.
+# FAKE_LIMIT allows and FAKE_SLEEP seconds after each, and keeps what is there.
 _PROGRAM = """
-import os, sys
+import os, sys, time
 sys.path.insert(0, {root!r})
 from pathlib import Path
 words = sys.argv[1:]
@@ -106,6 +106,7 @@ if words[0] == "evaluate":
             write_regions(file.folder / (run.stem + ".bin"), [1, *[box] * (len(run.frames) - 1)])
             times = file.folder / (run.stem + "_time.value")
             times.write_text("0.01\\n" * len(run.frames))
+            time.sleep(float(os.environ.get("FAKE_SLEEP", "0")))
 """
 
 

@@ -62,7 +62,7 @@ class Made:
     Attributes:
         spec: the box tracker.
         refiner: a key of `REFINERS`; None for boxes.
-        refiner_weights: its file or folder; None for the refiner's own default.
+        refiner_weights: its file or folder; None for boxes.
     """
 
     spec: TrackerSpec
@@ -187,11 +187,13 @@ def _refiner_weights(entry: Entry, args: argparse.Namespace, paths: Paths) -> Pa
         if not path.exists():
             raise ConfigError(f"--refiner-checkpoint {path}: not found")
         return path
-    if entry.refiner == "alpha_refine":
-        from lib.test.alpha_refine import find_weights
+    if entry.refiner == "sam2":
+        from lib.test.sam2 import find_model
 
-        return find_weights(paths)
-    return None
+        return find_model(paths)
+    from lib.test.alpha_refine import find_weights
+
+    return find_weights(paths)
 
 
 def _fingerprint(path: Path) -> str:

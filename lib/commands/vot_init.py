@@ -11,7 +11,7 @@ from lib.test.vot.stacks import Stack, find_stack
 from lib.test.vot.toolkit import Toolkit, find_toolkit, said
 from lib.test.vot.workspace import Workspace, make_section, open_workspace, write_workspace
 from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, PartialFailure, counted
-from lib.utils.files import check_writable, user_path
+from lib.utils.files import atomic_write_text, check_writable, user_path
 
 
 def workspace_root(args: argparse.Namespace, stack: Stack) -> Path:
@@ -85,17 +85,20 @@ def _download(workspace: Workspace, toolkit: Toolkit) -> None:
     stack, log = workspace.stack, workspace.logs_dir / "toolkit-initialize.log"
     say(f"downloading the sequences of {stack.name} from {stack.url}; the log is {log}")
     name = str(workspace.root / stack.name) if stack.file else stack.name
-    written = workspace.config_file.read_bytes()
+    written = workspace.config_file.read_text(encoding="utf-8")
     # The toolkit downloads into a workspace that it has made itself: it is to make this one.
     workspace.config_file.unlink()
     try:
         toolkit.run(["initialize", name, "--workspace", str(workspace.root)], log, online=True)
     finally:
-        workspace.config_file.write_bytes(written)
+        atomic_write_text(workspace.config_file, written)
     if read_names(workspace.sequences_dir):
         return
     lines = [line for line in said(log) if "HTTP" in line or "Failed" in line or "rror" in line]
     reason = lines[-1] if lines else "the toolkit does not say why"
+    if "Caused by" in reason:
+        # Of errors wrapped into each other, the innermost says what happened.
+        reason = reason.rpartition("): ")[2].rstrip('")')
     raise PartialFailure(
         f"the sequences of {stack.name} could not be downloaded from {stack.url} "
         f"({_shortened(reason)}; all of it in {log}). The workspace is ready for them: run init "

@@ -11,12 +11,14 @@ whose results must not be reported under the published name.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
 
 from lib.utils.errors import ConfigError, DataError, did_you_mean
+
+if TYPE_CHECKING:  # the names of the kinds are wanted where torch is not
+    import torch
 
 
 class MaskRefiner(Protocol):
@@ -65,7 +67,7 @@ REFINERS: Mapping[str, RefinerKind] = {
 
 
 def build_refiner(
-    kind: str, checkpoint: Path | None = None, device: torch.device | str = "cpu"
+    kind: str, checkpoint: Path | None = None, device: "torch.device | str" = "cpu"
 ) -> MaskRefiner:
     """A refiner with its weights, ready for `initialise`.
 

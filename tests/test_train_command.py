@@ -434,7 +434,6 @@ def test_published_files_have_checksums():
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        pytest.param(["--use_lmdb", "1"], "LMDB files are not read", id="lmdb"),
         pytest.param(["--script", "stark"], "only seqtrack", id="other-script"),
         pytest.param(["--mode", "single", "--nproc_per_node", "2"], "--mode multiple", id="mode"),
         pytest.param(["--pretrained", "a.pth"], "PRETRAIN_TYPE is scratch", id="pretrained"),
@@ -469,7 +468,7 @@ def test_compiling_without_a_compiler(place, monkeypatch):
 
 
 def test_what_users_of_the_reference_type(place):
-    old = ["--script", "seqtrack", "--use_lmdb", "0", "--mode", "single", "--local_rank", "0"]
+    old = ["--script", "seqtrack", "--use_lmdb", "1", "--mode", "single", "--local_rank", "0"]
     assert place.train(*old)[0] == 0
 
 

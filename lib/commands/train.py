@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=count, default=0, help="of weights, samples and dropout")
     add("--dry-run", action="store_true", help="run a few steps, say what a training would take")
     add("--script", default="seqtrack", help="seqtrack, as other trackers' users type it")
-    add("--use_lmdb", type=count, default=0, help="0; LMDB files are not read")
+    add("--use_lmdb", type=count, default=0, help="LMDBs are read where there are no folders")
     # What launchers of old pass on; the environment says it too.
     add("--local_rank", type=count, help=argparse.SUPPRESS)
     return p
@@ -194,10 +194,6 @@ def _overrides(args: argparse.Namespace) -> list[str]:
 def _check_old_options(args: argparse.Namespace) -> None:
     if args.script != "seqtrack":
         raise ConfigError(f"--script {args.script!r}: there is only seqtrack here; leave it out")
-    if args.use_lmdb:
-        raise ConfigError(
-            "--use_lmdb 1: LMDB files are not read; unpack the data sets into their usual folders"
-        )
 
 
 def _processes(args: argparse.Namespace) -> int:

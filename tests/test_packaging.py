@@ -149,6 +149,7 @@ def test_git_ignores_outputs_and_no_code(tmp_path: Path) -> None:
     ]
     assert ignored(*ours) == set()
     outputs = ["test/tracking_results/a.txt", "runs/quickstart/x", "checkpoints/train/a", "logs/a"]
+    outputs += ["external/vot22_sts/seqtrack/results/a", "external/AR/ltr/a", ".venv-vot/a"]
     outputs += [".venv/bin/python", ".venv.lock", "data/lasot/a", "seqtrack.egg-info/PKG-INFO"]
     assert ignored(*outputs) == set(outputs)
 

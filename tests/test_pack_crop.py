@@ -119,3 +119,14 @@ def test_a_cropped_pack(tmp_path, capsys, monkeypatch):
     assert total < 0.75 * there
     assert run("lib.commands.pack_dataset", ["pack", "--verify"]) == 0
     assert re.search(r"69 frames read, 9 left out", capsys.readouterr().out)
+
+
+def test_frames_that_are_needed_whole_stay_as_they_are(tmp_path, capsys):
+    """Coding them again would lose something and save nothing."""
+    write_lasot_train(tmp_path / "data" / "lasot")
+    words = ["LASOT", "--out", str(tmp_path / "pack"), "--data_dir", str(tmp_path / "data")]
+    assert run("lib.commands.pack_dataset", [*words, "--save_dir", str(tmp_path), "--crop"]) == 0
+    packed = open_pack(tmp_path / "pack", "LASOT").load(1)
+    folder = tmp_path / "data" / "lasot" / "bear" / "bear-1" / "img"
+    assert packed.frames.read_bytes(6) == (folder / "00000007.jpg").read_bytes()
+    np.testing.assert_array_equal(packed.boxes[6], box_of(6))

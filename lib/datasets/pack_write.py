@@ -213,10 +213,15 @@ class Packing:
         height, width = image.shape[:2]
         box = self.source.load(member.sequence).boxes[member.frame]
         region = region_of(box, width, height, self.crop)
-        pixels = cv2.cvtColor(cut(image, region), cv2.COLOR_RGB2BGR)
-        settings = [cv2.IMWRITE_JPEG_QUALITY, self.crop.quality]
-        _, coded = cv2.imencode(".jpg", pixels, settings)
-        return f"{member.name}@{region.text}.jpg", coded.tobytes()
+        whole = Region(0, 0, width, height, width, height)
+        if region != whole:
+            pixels = cv2.cvtColor(cut(image, region), cv2.COLOR_RGB2BGR)
+            settings = [cv2.IMWRITE_JPEG_QUALITY, self.crop.quality]
+            coded = cv2.imencode(".jpg", pixels, settings)[1].tobytes()
+            if len(coded) < len(data):
+                return f"{member.name}@{region.text}.jpg", coded
+        # The file as it is holds more, loses nothing, and is no larger.
+        return f"{member.name}@{whole.text}.jpg", data
 
     def finish(self) -> None:
         """Write the index and the description, after all shards are there."""

@@ -14,6 +14,8 @@ _COLUMNS = {
     "calls": "n",
     "frames_per_s": "frames/s",
     "samples_per_s": "samples/s",
+    "samples_per_core_s": "per busy core",
+    "kb_per_frame": "kB/frame",
     "ratio_to_reference": "ratio",
     "gflops": "GFLOP/s",
     "share_of_peak": "of peak",

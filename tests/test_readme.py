@@ -53,7 +53,8 @@ def command_module(words: list[str]) -> tuple[str, list[str]] | None:
     if words[0] == "seqtrack":
         return cli.COMMANDS[words[1]][0], words[2:]
     if words[0] == "torchrun":
-        words = ["python", *words[words.index("tracking/train.py") :]]
+        script = next(number for number, word in enumerate(words) if word.endswith(".py"))
+        words = ["python", *words[script:]]
     if words[0] == "python" and words[1].startswith(("tracking/", "scripts/")):
         source = (ROOT / words[1]).read_text(encoding="utf-8")
         match = re.search(r"run\(\"(lib\.commands\.\w+)\"\)", source)

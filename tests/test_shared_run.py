@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch import distributed as dist
 
+from lib.commands import entry
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.test.evaluation import shared_run
@@ -21,6 +22,16 @@ from lib.utils.errors import PartialFailure, SeqTrackError
 from tests.tiny import write_got10k_folder
 
 NAMES = ["a", "b", "c", "d", "e"]
+# What torchrun tells its workers.
+SHARED = {
+    "TORCHELASTIC_RUN_ID": "none",
+    "TORCHELASTIC_USE_AGENT_STORE": "True",
+    "TORCHELASTIC_RESTART_COUNT": "0",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "1",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
+}
 
 
 @pytest.fixture
@@ -165,3 +176,42 @@ def test_nobody_at_the_address(make_runs, monkeypatch):
     monkeypatch.setattr(shared_queue, "_STORE_TIMEOUT", timedelta(seconds=1))
     with pytest.raises(SeqTrackError, match=r"cannot be reached at 127\.0\.0\.1:9"):
         evaluate_shared(make_runs(), Place("none", 0, 0, 1, "127.0.0.1", 9), "cpu", print)
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "said"),
+    [
+        pytest.param(
+            ["--threads", "2"], SHARED, "--threads does not go with torchrun", id="threads"
+        ),
+        pytest.param(["--shard", "0/2"], SHARED, "--shard does not go with torchrun", id="shard"),
+        pytest.param(["--batch-size", "2"], SHARED, "follows one target", id="lock-step"),
+        pytest.param(["--engine", "torchh"], {}, "did you mean 'torch'", id="engine"),
+        pytest.param(["--engine", "onnx"], {}, "it has no network", id="engine of a baseline"),
+        pytest.param(
+            ["--config", "a", "b", "--checkpoint", "x.pth"], {}, "2 configurations", id="weights"
+        ),
+    ],
+)
+def test_what_does_not_go_together(videos, monkeypatch, capsys, words, environment, said):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = [] if "--config" in words else ["--config", "default"]
+    argv = ["static_box", *config, "--dataset", str(videos), "--save_dir", str(videos), *words]
+    assert entry.run("lib.commands.test", argv) == 2
+    assert said in capsys.readouterr().err
+    assert not list(videos.rglob("run.json"))
+
+
+def test_the_command_as_a_worker(videos, store, tmp_path, monkeypatch, capsys):
+    """Two configurations, as torchrun would call it."""
+    for name, value in {**SHARED, "MASTER_PORT": str(store.port)}.items():
+        monkeypatch.setenv(name, value)
+    argv = ["static_box", "--config", "one", "two", "--dataset", str(videos)]
+    argv += ["--save_dir", str(tmp_path), "--device", "cpu"]
+    assert entry.run("lib.commands.test", argv) == 0
+    said = capsys.readouterr()
+    assert "10 of 10 results are there, 0 failed" in said.out
+    assert said.err.count("[0] static_box/two ") == 5
+    assert entry.run("lib.commands.test", argv) == 0
+    assert capsys.readouterr().out == ""  # another worker has reported

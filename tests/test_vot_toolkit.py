@@ -6,7 +6,6 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from lib.commands.entry import run
@@ -111,7 +110,7 @@ def recipe(folder: Path) -> Path:
     case = next(iter(json.loads((kit / "cases.json").read_text()).values()))
     keys = module.load_keys(kit / "state_dict_keys.json")
     arrays = module.make_state_dict(keys, case["weight_seed"], case.get("mask_bias"))
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(one)) for key, one in arrays.items()}
+    tensors = {key: torch.from_numpy(one) for key, one in arrays.items()}
     path = folder / "recipe.pth.tar"
     torch.save({"net": tensors}, path)
     return path

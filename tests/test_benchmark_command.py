@@ -12,7 +12,7 @@ from lib.config.loader import load_config
 from lib.models.engine import Readout, build_engine
 from lib.models.seqtrack import build_seqtrack
 from lib.test.benchmark.equal import Agreement, margins
-from lib.test.benchmark.evaluate import unequal_results
+from lib.test.benchmark.evaluate import farthest
 from lib.test.benchmark.tables import table
 from lib.test.benchmark.timing import Times, take_turns
 from lib.test.benchmark.track import candidates, summary
@@ -111,14 +111,17 @@ def test_many_ties_are_no_agreement():
 
 
 def test_results_that_differ_are_named(tmp_path):
-    for side, last in (("a", "1\t2\t3\t5\n"), ("b", "1\t2\t3\t4\n")):
+    for side, last in (("a", "1\t2\t3\t5.5\n"), ("b", "1\t2\t3\t4\n")):
         folder = tmp_path / side / "x"
         folder.mkdir(parents=True)
         (folder / "one.txt").write_text("1\t2\t3\t4\n")
         (folder / "two.txt").write_text(last)
         (folder / "two_time.txt").write_text(last)
-    (tmp_path / "a/x/three.txt").write_text("")
-    assert unequal_results(tmp_path / "a", tmp_path / "b") == ["x/three.txt", "x/two.txt"]
+        (folder / "rows.txt").write_text(last * (1 + (side == "a")))
+    (tmp_path / "a/x/three.txt").write_text("1\t2\t3\t4\n")
+    far = farthest(tmp_path / "a", tmp_path / "b")
+    missing = float("inf")
+    assert far == {"x/one.txt": 0, "x/rows.txt": missing, "x/three.txt": missing, "x/two.txt": 1.5}
 
 
 # --- Measuring --------------------------------------------------------------------------------

@@ -164,7 +164,8 @@ def _evaluate(
         def evaluate(data: Path, save: Path) -> None:
             words = ["--config", config, "--dataset", str(data), "--checkpoint", weights]
             words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
-            words += ["--save_dir", str(save), *(["--set", *args.overrides] * bool(args.overrides))]
+            words += ["--float-results", "--save_dir", str(save)]
+            words += ["--set", *args.overrides] if args.overrides else []
             _quietly(words)
 
         return evaluate

@@ -25,7 +25,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Kept:
     """What this engine remembers of a template, on its device."""
 
     template: KeptTemplate
@@ -93,7 +93,7 @@ class TorchEngine:
         x, y, w, h = (float(value) for value in box)
         image = self.normalise(torch.from_numpy(crop).to(self.device))
         placed = torch.tensor([x, y, w, h], dtype=torch.float32, device=self.device)
-        kept = _Kept(self.encoder.embed_template(image, placed), placed)
+        kept = Kept(self.encoder.embed_template(image, placed), placed)
         return Template(crop, (x, y, w, h), kept)
 
     @torch.inference_mode()

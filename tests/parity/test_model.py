@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from lib.models.engine import Distinct, Template, build_engine
+from lib.models.engine_torch import Kept
 from lib.models.tokens import BoxTokenizer
 
 from .conftest import config_named, filled_network, kit_files, name_parts, recipe
@@ -44,6 +46,55 @@ def test_model(file):
         # The distributions are what the tokens were chosen from.
         assert torch.equal(said.distributions.argmax(-1), said.tokens)
         assert torch.equal(said.distributions.amax(-1), said.confidence)
+
+
+@pytest.mark.parametrize("file", kit_files("model_small*.npz"))
+@torch.inference_mode()
+def test_engines(file):
+    """The engines that tracking uses, and the yardstick, fed the recorded inputs."""
+    case, parts = recipe.load_case(str(file)), name_parts(file)
+    count, batch = int(case["num_template"]), int(case["batch"])
+    network = filled_network(parts["config"], parts["seed"], parts["feature_type"], count)
+    side = config_named(parts["config"]).data.search.size
+    templates, search = recipe.model_inputs(side, parts["seed"], batch, count)
+    templates, search = torch.from_numpy(np.stack(templates, axis=1)), torch.from_numpy(search)
+    for tag in (key.removeprefix("tok_") for key in case if key.startswith("tok_")):
+        seq_format, _, window = f"xywh_{tag}".rpartition("_")
+        cfg = config_named(
+            parts["config"],
+            parts["feature_type"],
+            count,
+            seq_format.removeprefix("xywh_"),
+            WINDOW=window == "hann",
+        )
+        fast = build_engine("torch", network, cfg)
+        images = [template_of(fast, image) for image in templates.flatten(0, 1)]
+        rows = [images[i * count : (i + 1) * count] for i in range(batch)]
+        _, *inputs = fast.prepare([Distinct.of(row) for row in rows])
+        said = fast.decoder(fast.encode(search, *inputs))
+        slow = build_engine("reference", network, cfg)
+        values = words_of(slow, slow.remember(templates, search))
+        for tokens, confidence in ((said.tokens, said.confidence), values):
+            np.testing.assert_array_equal(tokens, case[f"tok_{tag}"], err_msg=tag)
+            np.testing.assert_allclose(confidence, case[f"conf_{tag}"], rtol=1e-3, err_msg=tag)
+    check_encoder(slow.encode(templates, search), case)
+
+
+def template_of(engine, image):
+    """A template from an image that is normalised already."""
+    box = torch.zeros(4)
+    kept = Kept(engine.encoder.embed_template(image, box), box)
+    return Template(np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0), kept)
+
+
+def words_of(engine, memory):
+    """Tokens and confidences `(B, 4)` that the reference says of a ready memory."""
+    words, best = torch.full((len(memory), 1), engine.tokenizer.start), []
+    for step in range(4):
+        value, word = engine.say(words, step, memory, None).max(-1, keepdim=True)
+        words = torch.cat([words, word], dim=1)
+        best.append(value)
+    return words[:, 1:], torch.cat(best, dim=1)
 
 
 def check_encoder(features, case):

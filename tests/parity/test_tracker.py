@@ -8,6 +8,7 @@ import pytest
 
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
+from lib.models.engine import build_engine
 from lib.test.evaluation.results import read_results, write_results
 from lib.test.tracker.seqtrack import SeqTrackTracker
 
@@ -32,10 +33,11 @@ def case_config(want):
     return cfg, count, feature_type
 
 
-def make_tracker(want):
+def make_tracker(want, engine="torch"):
     """A tracker with the case's network, sequence format and update rule."""
     cfg, count, feature_type = case_config(want)
-    return SeqTrackTracker(filled_network(want["config"], want["seed"], feature_type, count), cfg)
+    network = filled_network(want["config"], want["seed"], feature_type, count)
+    return SeqTrackTracker(build_engine(engine, network, cfg), cfg)
 
 
 def check_track(want, frames, tmp_path, tracker=None):
@@ -55,11 +57,12 @@ def check_track(want, frames, tmp_path, tracker=None):
 
 
 @pytest.mark.parametrize("case", kit_cases("tracker_*.json"))
-def test_track(case, tmp_path):
+@pytest.mark.parametrize("engine", ["torch", "reference"])
+def test_track(case, engine, tmp_path):
     _, want = case
     frames, box = recipe.sequence(want["seed"], want["frames"])
     want.setdefault("init_box", box)
-    check_track(want, frames, tmp_path)
+    check_track(want, frames, tmp_path, make_tracker(want, engine))
 
 
 @pytest.mark.parametrize("case", kit_cases("real_sequences_*.json"))

@@ -11,6 +11,8 @@ from lib.config.loader import load_config
 from lib.utils.errors import EXIT_OK
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lib.config.schema import Config
     from lib.models.seqtrack import SeqTrack
 
@@ -70,7 +72,7 @@ def _tell_parameters(cfg: "Config", network: "SeqTrack") -> None:
         say(f"  {name:<10} {_millions(part)}")
 
 
-def _millions(part: "SeqTrack") -> str:
+def _millions(part: "nn.Module") -> str:
     return f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M"
 
 

@@ -66,17 +66,19 @@ def race(
         data: folder of sequences.
         work: results go to a folder per side and round below it.
         frames: of all sequences together.
-        rounds: how often each side runs.
+        rounds: how often each side runs, a warm-up besides.
 
     Returns:
         the record: `ratio_to_reference` of the last side, `results_equal`, a row per side.
     """
     seconds: dict[str, list[float]] = {side.label: [] for side in sides}
-    for number in range(rounds):
+    # The first round imports, allocates and fills the disk cache; it does not count.
+    for number in range(rounds + 1):
         for side in sides:
             begun = time.perf_counter()
             side.evaluate(data, work / side.label / str(number))
-            seconds[side.label].append(time.perf_counter() - begun)
+            if number > 0:
+                seconds[side.label].append(time.perf_counter() - begun)
     first = sides[0].label
     slow = float(np.median(seconds[first]))
     rows = []

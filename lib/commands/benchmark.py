@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.commands.entry import add_overrides, add_roots, parser, positive, say
+from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
@@ -56,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--stages", action="store_true", help="track: rows per stage as well")
     add("--sequence", metavar="FOLDER", help="track: folder of a sequence (default: generated)")
     add("--sequences", type=positive, default=8, metavar="N", help="evaluate: how many, up to 12")
+    add("--workers", type=count, default=0, metavar="N", help="evaluate: processes of our side")
     add("--frames", type=positive, default=60, metavar="N", help="evaluate: of each sequence")
     add_roots(p)
     return p
@@ -160,11 +161,11 @@ def _evaluate(
     config = args.config or spec.config_name
     weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
 
-    def runner(engine: str, batch: int) -> Any:
+    def runner(engine: str, batch: int, workers: int = 0) -> Any:
         def evaluate(data: Path, save: Path) -> None:
             words = ["--config", config, "--dataset", str(data), "--checkpoint", weights]
             words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
-            words += ["--float-results", "--save_dir", str(save)]
+            words += ["--float-results", "--save_dir", str(save), "--threads", str(workers)]
             words += ["--set", *args.overrides] if args.overrides else []
             _quietly(words)
 
@@ -172,7 +173,7 @@ def _evaluate(
 
     sides = [Raced("reference", runner("reference", 1))]
     sides += [
-        Raced(f"{engine} x{batch}", runner(engine, batch))
+        Raced(f"{engine} x{batch}", runner(engine, batch, args.workers))
         for engine in engines
         for batch in args.batch or [1, 8]
     ]

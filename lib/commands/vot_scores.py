@@ -197,11 +197,19 @@ def _call(workspace: Workspace, words: Sequence[str], made: Path) -> None:
     say(f"the toolkit's {words[0]} takes a minute the first time; its log: {log}")
     code = toolkit.run(words, log)
     if not made.exists() or made.stat().st_mtime_ns == before:
-        lines = [line for line in said(log) if "rror" in line or "xception" in line] or said(log)
         raise ResultsError(
-            f"{made}: the toolkit has not written it (exit code {code}): "
-            f"{(lines or ['it says nothing'])[-1][:200]}; all of it in {log}"
+            f"{made}: the toolkit has not written it (exit code {code}): {_reason(said(log))}; "
+            f"all of it in {log}"
         )
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """The line of the toolkit's log that says most."""
+    failed = [line for line in lines if line.startswith("Failed task")]
+    if any("division by zero" in line for line in failed):
+        return "a tracker without any overlap has no accuracy there; `vot.py score` gives it 0"
+    troubles = [line for line in lines if "rror" in line or "xception" in line]
+    return (failed or troubles or lines or ["it says nothing"])[-1][:200]
 
 
 def read_scores_file(workspace: Workspace) -> dict[str, Any]:

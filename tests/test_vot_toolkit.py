@@ -92,6 +92,8 @@ def test_mask_tracker_gets_the_numbers_of_the_toolkit(tmp_path: Path) -> None:
     assert vot("run", root, "seqtrack_tiny_ar") == 0
     check_equal_scores(root, "seqtrack_tiny_ar")
     assert vot("report", root, "seqtrack_tiny_ar") == 0
+    rows = json.loads((root / "scores.json").read_text())
+    assert 0 < rows["seqtrack_tiny_ar"]["eao"] < 1
     files = sorted((root / "results/seqtrack_tiny_ar").rglob("*.bin"))
     assert len(files) == 5
     workspace = open_workspace(root)
@@ -109,7 +111,8 @@ def recipe(folder: Path) -> Path:
     spec.loader.exec_module(module)
     case = next(iter(json.loads((kit / "cases.json").read_text()).values()))
     keys = module.load_keys(kit / "state_dict_keys.json")
-    arrays = module.make_state_dict(keys, case["weight_seed"], case.get("mask_bias"))
+    # On these frames the bias of the case gives empty masks; this one nearly fills the window.
+    arrays = module.make_state_dict(keys, case["weight_seed"], mask_bias=1.5)
     tensors = {key: torch.from_numpy(one) for key, one in arrays.items()}
     path = folder / "recipe.pth.tar"
     torch.save({"net": tensors}, path)

@@ -9,6 +9,8 @@ set -euo pipefail
 prepare_environment
 trap 'exit 130' INT
 out=runs/quickstart
+# The small network's products are too short to be shared out, and the loader has the other core.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 echo
 echo "== 1. train seqtrack_tiny from scratch on generated pairs (about 10 minutes on 2 cores)"

@@ -223,9 +223,9 @@ def test_targets_in_one_batch_are_tracked_as_if_alone(monkeypatch):
     spec = TrackerSpec("seqtrack", "tiny", tiny_config())
     starts = [tuple(boxes[0]), (40.0, 30.0, 20.0, 25.0), (5.0, 5.0, 30.0, 12.0)]
     targets = build_targets(spec)
-    calls, generate = [], targets.tracker.network.generate
+    calls, generate = [], targets.tracker.engine.generate
     monkeypatch.setattr(
-        targets.tracker.network,
+        targets.tracker.engine,
         "generate",
         lambda templates, *more: calls.append(len(templates)) or generate(templates, *more),
     )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.ground_truth import is_image
+from lib.datasets.sequence import NumberedFrames
 from lib.datasets.training_set import IndexedSet, StoredFrames
 from lib.utils.errors import DataError, MissingExtraError
 from lib.utils.files import atomic_path, atomic_write_text
@@ -119,25 +120,8 @@ def _stamp(folder: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-@dataclass(frozen=True)
-class LmdbFrames:
-    """Frames of one sequence in an LMDB; see `FrameSource`.
-
-    Attributes:
-        folder: of the LMDB.
-        pattern: key of a frame by its number.
-        first: number of the first frame.
-        count: number of frames.
-    """
-
-    folder: Path
-    pattern: str
-    first: int
-    count: int
-
-    def __len__(self) -> int:
-        """Number of frames."""
-        return self.count
+class LmdbFrames(NumberedFrames):
+    """Frames of one sequence in an LMDB, whose keys are their names; see `FrameSource`."""
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB; DataError if it is not there or damaged."""
@@ -145,14 +129,11 @@ class LmdbFrames:
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; DataError if it is not there."""
-        return read_value(self.folder, self._key(index))
+        return read_value(self.folder, self.name(index))
 
     def describe(self, index: int) -> str:
         """Path of frame `index`, as if the LMDB were a folder."""
-        return os.path.join(self.folder, self._key(index))
-
-    def _key(self, index: int) -> str:
-        return self.pattern % (self.first + index)
+        return os.path.join(self.folder, self.name(index))
 
 
 @dataclass(eq=False)

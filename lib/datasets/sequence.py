@@ -54,12 +54,12 @@ class ImageFiles:
 
 
 @dataclass(frozen=True)
-class NumberedFiles:
-    """Image files named by consecutive numbers: nothing is listed, and nothing large is kept.
+class NumberedFrames:
+    """Frames named by consecutive numbers: nothing is listed, and nothing large is kept.
 
     Attributes:
-        folder: of the images.
-        pattern: name of a frame by its number, such as `%08d.jpg`.
+        folder: of the frames.
+        pattern: name of a frame below it by its number, such as `%08d.jpg`.
         first: number of the first frame.
         count: number of frames.
     """
@@ -73,20 +73,25 @@ class NumberedFiles:
         """Number of frames."""
         return self.count
 
+    def name(self, index: int) -> str:
+        """What frame `index` is called below the folder."""
+        return self.pattern % (self.first + index)
+
+
+class NumberedFiles(NumberedFrames):
+    """Image files of one folder, named by consecutive numbers; see `FrameSource`."""
+
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB; DataError if there is no such image."""
-        return read_rgb(self._path(index))
+        return read_rgb(self.folder / self.name(index))
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; DataError if it cannot be read."""
-        return read_file(self._path(index))
+        return read_file(self.folder / self.name(index))
 
     def describe(self, index: int) -> str:
         """Path of frame `index`."""
-        return str(self._path(index))
-
-    def _path(self, index: int) -> Path:
-        return self.folder / (self.pattern % (self.first + index))
+        return str(self.folder / self.name(index))
 
 
 @dataclass(frozen=True)

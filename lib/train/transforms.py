@@ -166,8 +166,8 @@ def _look(
     if variation.grey:
         image = _grey(image)
     if variation.mirrored:
-        # A view: only what the crop needs is copied.
-        image = image[:, ::-1]
+        # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
+        image = cv2.flip(image, 1)
         box = np.array([image.shape[1] - 1 - box[0] - box[2], *box[1:]])
     around = jitter_box(
         box,

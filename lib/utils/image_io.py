@@ -166,7 +166,8 @@ def _is_cut_jpeg(data: bytes) -> bool:
         if kind == _NO_MARKER:
             return False  # whatever this is, the decoder has to judge it
         if kind == _JPEG_SCAN:
-            return data.find(_JPEG_END, position) < 0
+            # From the end, where it mostly is.
+            return data.rfind(_JPEG_END, position) < 0
     return True
 
 

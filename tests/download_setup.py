@@ -1,15 +1,37 @@
-"""What the tests of downloads share: a mirror, a checkpoint to publish, a call of the command."""
+"""What the tests of downloads share: the environment of gdown, a mirror, a checkpoint to publish,
+a call of the command."""
 
+import contextlib
 import json
 from pathlib import Path
 
 import torch
 
+import lib.utils.download
 from lib.commands.entry import run
 from lib.utils.checkpoint import save_checkpoint
+from tests.mirror_server import mirror_server
 
 KIT = Path(__file__).parent / "kits" / "parity"
 TREE = "checkpoints/train/seqtrack"
+
+
+def plain_environment(monkeypatch):
+    """None of the user's proxies or sources, and a failure is a failure at once."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("SEQTRACK_DOWNLOAD_SOURCE", raising=False)
+    monkeypatch.setattr(lib.utils.download, "RETRIES", 0)
+
+
+@contextlib.contextmanager
+def mirror_of(root, *folders):
+    """A server of the documented tree with these folders, without files yet."""
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+    with mirror_server(root) as httpd:
+        yield httpd
 
 
 def publish(root, config="seqtrack_b256", network=None, value=0.0, extra=0):

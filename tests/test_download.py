@@ -8,28 +8,21 @@ import re
 import pytest
 import torch
 
-import lib.utils.download
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.download import MirrorFolder
-from tests.download_setup import TREE, call, publish, target
-from tests.mirror_server import mirror_server
+from tests.download_setup import TREE, call, mirror_of, plain_environment, publish, target
 
 
 @pytest.fixture(autouse=True)
 def no_proxy_no_retries(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delenv("SEQTRACK_DOWNLOAD_SOURCE", raising=False)
-    monkeypatch.setattr(lib.utils.download, "RETRIES", 0)
+    plain_environment(monkeypatch)
 
 
 @pytest.fixture
 def server(tmp_path):
     """A mirror of the documented tree, without files yet."""
-    for folder in (TREE, "test/tracking_results/seqtrack", "logs"):
-        (tmp_path / "mirror" / folder).mkdir(parents=True)
-    with mirror_server(tmp_path / "mirror") as httpd:
+    folders = (TREE, "test/tracking_results/seqtrack", "logs")
+    with mirror_of(tmp_path / "mirror", *folders) as httpd:
         yield httpd
 
 

@@ -1,33 +1,27 @@
 """Fetching the mask network: one file, from a mirror or from Google Drive."""
 
+from pathlib import Path
+
 import gdown
 import pytest
 
-import lib.utils.download
 from lib.commands.download import MASK_WEIGHTS
 from lib.utils.download import DriveFile
 from tests.download_setup import TREE as TRACKERS
-from tests.download_setup import call, publish
+from tests.download_setup import call, mirror_of, plain_environment, publish
 from tests.mask_setup import NAME, TREE, write_mask_weights
-from tests.mirror_server import mirror_server
 
 DRIVE_ID = "1qOQRfaRMbQ2nmgX1NFjoQHfXOAn609QM"
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch):
-    for name in ("http_proxy", "https_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.delenv("SEQTRACK_DOWNLOAD_SOURCE", raising=False)
-    monkeypatch.setattr(lib.utils.download, "RETRIES", 0)
+def no_proxy_no_retries(monkeypatch):
+    plain_environment(monkeypatch)
 
 
 @pytest.fixture
 def server(tmp_path):
-    for folder in (TREE, TRACKERS):
-        (tmp_path / "mirror" / folder).mkdir(parents=True)
-    with mirror_server(tmp_path / "mirror") as httpd:
+    with mirror_of(tmp_path / "mirror", TREE, TRACKERS) as httpd:
         yield httpd
 
 
@@ -88,7 +82,7 @@ def test_from_google_drive(monkeypatch, tmp_path, capsys):
 
     def download(url, output, quiet, resume, use_cookies):
         asked.append((url, use_cookies))
-        write_mask_weights(lib.utils.download.Path(output))
+        write_mask_weights(Path(output))
         return output
 
     monkeypatch.setattr(gdown, "download", download)

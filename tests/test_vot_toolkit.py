@@ -1,6 +1,5 @@
 """VOT with the real toolkit, in its own environment, and the tiny model."""
 
-import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import pytest
 from lib.commands.entry import run
 from lib.commands.vot_scores import read_analysis
 from lib.test.vot.workspace import open_workspace
+from tests.kit_scripts import import_script
 from tests.vot_setup import STACK_FILE, make_sequences
 
 pytestmark = [pytest.mark.vot, pytest.mark.timeout(3600)]
@@ -106,9 +106,7 @@ def recipe(folder: Path) -> Path:
     import torch
 
     kit = KITS / "alpha_refine"
-    spec = importlib.util.spec_from_file_location("ar_recipe", kit / "ar_parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_script(kit / "ar_parity.py")
     case = next(iter(json.loads((kit / "cases.json").read_text()).values()))
     keys = module.load_keys(kit / "state_dict_keys.json")
     # On these frames the bias of the case gives empty masks; this one nearly fills the window.

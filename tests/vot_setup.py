@@ -1,6 +1,5 @@
 """What the tests of VOT share: the kit's tiny data set, raw results, and a toolkit that is none."""
 
-import importlib.util
 import struct
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lib.test.vot.sequences import Sequence, read_names
 from lib.test.vot.stacks import Experiment, Stack, read_stack
+from tests.kit_scripts import import_script
 
 KIT = Path(__file__).parent / "kits" / "vot"
 STACK_FILE = KIT / "mask" / "stack_mini.yaml"
@@ -17,10 +17,7 @@ STACK_FILE = KIT / "mask" / "stack_mini.yaml"
 
 def kit_script(name: str) -> ModuleType:
     """A script of the kit as a module."""
-    spec = importlib.util.spec_from_file_location(f"vot_kit_{name}", KIT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return import_script(KIT / f"{name}.py")
 
 
 def make_sequences(folder: Path, kind: str = "mask") -> list[Sequence]:

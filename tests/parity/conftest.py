@@ -6,12 +6,10 @@ The recipe (`parity.py`) is imported from the same folder. Tolerances are those 
 """
 
 import functools
-import importlib.util
 import json
 import os
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -19,19 +17,11 @@ import torch
 from lib.config.loader import load_config
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
+from tests.kit_scripts import import_script
 
 DEFAULT_KIT = Path(__file__).parents[1] / "kits" / "parity"
 KIT = Path(os.environ.get("SEQTRACK_PARITY_KIT") or DEFAULT_KIT).resolve()
-
-
-def _import_recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("parity_recipe", KIT / "parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-recipe = _import_recipe()
+recipe = import_script(KIT / "parity.py")
 
 
 def kit_files(*patterns: str) -> list:

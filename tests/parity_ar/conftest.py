@@ -4,20 +4,11 @@ The kit's folder is SEQTRACK_AR_KIT, by default tests/kits/alpha_refine. The rec
 (`ar_parity.py`) is imported from the same folder. Tolerances are those of the README there.
 """
 
-import importlib.util
 import os
 from pathlib import Path
-from types import ModuleType
+
+from tests.kit_scripts import import_script
 
 DEFAULT_KIT = Path(__file__).parents[1] / "kits" / "alpha_refine"
 KIT = Path(os.environ.get("SEQTRACK_AR_KIT") or DEFAULT_KIT).resolve()
-
-
-def _import_recipe() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ar_recipe", KIT / "ar_parity.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-recipe = _import_recipe()
+recipe = import_script(KIT / "ar_parity.py")

@@ -66,6 +66,20 @@ def check_same(one, other):
     assert one.boxes.dtype == torch.float32
 
 
+def check_together(name):
+    """Some with equal templates and some with others, in one call, in their own order."""
+    cfg = tiny_config(MODEL=ALL_EXTRAS, TEST={"NUM_TEMPLATES": 3}, DATA={"TEMPLATE": {"NUMBER": 3}})
+    engine = build_engine(name, network_of(cfg), cfg)
+    made = [engine.template(c, (0.2, 0.2, 0.5, 0.4)) for c in crops(4, 32, 3)]
+    rows = [[made[i] for i in row] for row in ((0, 1, 2), (3, 3, 3), (1, 1, 2), (2, 2, 2))]
+    search = crops(4, 64, 5)
+    together = engine.generate(rows, search)
+    for i, row in enumerate(rows):
+        alone = engine.generate([row], search[i : i + 1])
+        assert torch.equal(alone.tokens[0], together.tokens[i])
+        torch.testing.assert_close(alone.boxes[0], together.boxes[i], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -135,17 +149,7 @@ def test_the_network_itself_says_the_same():
 
 
 def test_targets_of_all_kinds_go_together():
-    """Some with equal templates and some with others, in one call, in their own order."""
-    cfg = tiny_config(MODEL=ALL_EXTRAS, TEST={"NUM_TEMPLATES": 3}, DATA={"TEMPLATE": {"NUMBER": 3}})
-    engine = build_engine("torch", network_of(cfg), cfg)
-    made = [engine.template(c, (0.2, 0.2, 0.5, 0.4)) for c in crops(4, 32, 3)]
-    rows = [[made[i] for i in row] for row in ((0, 1, 2), (3, 3, 3), (1, 1, 2), (2, 2, 2))]
-    search = crops(4, 64, 5)
-    together = engine.generate(rows, search)
-    for i, row in enumerate(rows):
-        alone = engine.generate([row], search[i : i + 1])
-        assert torch.equal(alone.tokens[0], together.tokens[i])
-        torch.testing.assert_close(alone.boxes[0], together.boxes[i], rtol=1e-4, atol=1e-6)
+    check_together("torch")
 
 
 def test_nothing_of_a_target_stays_in_the_engine():

@@ -5,7 +5,6 @@ import os
 
 import numpy as np
 import pytest
-import torch
 
 from lib.models import engine_onnx
 from lib.models.engine import build_engine
@@ -13,7 +12,7 @@ from lib.models.engine_onnx import OnnxEngine, build_onnx_engine, export, finger
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError
-from tests.test_engines import ALL_EXTRAS, answer, check_same, crops, network_of
+from tests.test_engines import ALL_EXTRAS, answer, check_same, check_together, crops, network_of
 from tests.tiny import draw_sequence, tiny_config
 
 pytest.importorskip("onnx")
@@ -67,16 +66,7 @@ def test_every_variant_says_what_the_reference_says(changes, patterns):
 
 
 def test_targets_of_all_kinds_go_together():
-    cfg = tiny_config(MODEL=ALL_EXTRAS, TEST={"NUM_TEMPLATES": 3}, DATA={"TEMPLATE": {"NUMBER": 3}})
-    engine = build_engine("onnx", network_of(cfg), cfg)
-    made = [engine.template(c, (0.2, 0.2, 0.5, 0.4)) for c in crops(4, 32, 3)]
-    rows = [[made[i] for i in row] for row in ((0, 1, 2), (3, 3, 3), (1, 1, 2), (2, 2, 2))]
-    search = crops(4, 64, 5)
-    together = engine.generate(rows, search)
-    for i, row in enumerate(rows):
-        alone = engine.generate([row], search[i : i + 1])
-        assert torch.equal(alone.tokens[0], together.tokens[i])
-        torch.testing.assert_close(alone.boxes[0], together.boxes[i], rtol=1e-4, atol=1e-6)
+    check_together("onnx")
 
 
 def test_a_network_is_exported_once(cache, monkeypatch):

@@ -17,7 +17,7 @@ import yaml
 from lib.commands.entry import run
 from lib.commands.vot_entry import DEFAULT_TRACKERS, MODEL_NAMES, find_entry, made_of
 from lib.config.loader import load_config
-from lib.config.paths import repository_root
+from lib.config.paths import ALPHA_REFINE_FOLDER, repository_root
 from lib.test.vot.sequences import Sequence
 from lib.test.vot.stacks import STACKS
 from lib.test.vot.toolkit import TOOLKIT_VERSION
@@ -323,6 +323,33 @@ def test_results_of_other_weights_are_never_reused(place: Place, capsys) -> None
     assert "checkpoint_sha256 was" in capsys.readouterr().out
     assert place.vot("run", "--overwrite", "seqtrack_tiny") == 0
     assert "seqtrack_tiny" not in json.loads((place.root / "scores.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "file"),
+    [
+        pytest.param("static_box_ar", ALPHA_REFINE_FOLDER, "any.pth.tar", id="Alpha-Refine"),
+        pytest.param("static_box_sam2", "external/sam2", "config.json", id="SAM 2"),
+    ],
+)
+def test_mask_weights_of_the_save_folder(place: Place, capsys, name, folder, file) -> None:
+    """They are the ones that count, and results of others are noticed."""
+    place.prepare(name)
+    capsys.readouterr()
+    assert place.vot("run", name) == 2
+    assert f"tried {place.save / folder}" in one_line(capsys)
+    weights = place.save / folder / file
+    weights.parent.mkdir(parents=True)
+    weights.write_text("before")
+    (section,) = open_workspace(place.root).trackers().values()
+    assert made_of(section).refiner_weights in (weights, weights.parent)
+    assert place.vot("run", name) == 0
+    assert place.vot("check", "--quick", name) == 0
+    weights.write_text("after")
+    capsys.readouterr()
+    assert place.vot("run", name) == 2
+    error = one_line(capsys)
+    assert "refiner_sha256 was" in error and "--overwrite" in error
 
 
 def test_results_of_nobody_knows_what_are_left_alone(place: Place, capsys) -> None:

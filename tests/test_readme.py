@@ -21,6 +21,11 @@ DOCUMENTS = (
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "external").glob("*/README.md")),
 )
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for top in ("tracking", "scripts")
+    for path in (ROOT / top).glob("[!_]*.py")
+)
 
 
 def code_blocks(document: str, language: str) -> Iterator[str]:
@@ -103,12 +108,23 @@ def test_the_documents_have_commands() -> None:
     assert ["bash", "scripts/test.sh"] in commands("README.md")
 
 
+def shown_in(*documents: str) -> set[str]:
+    """The modules of lib.commands whose commands the documents show."""
+    lines = [words for document in documents for words in commands(document)]
+    return {found[0] for words in lines if (found := command_module(words))}
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_is_documented(name: str) -> None:
+def test_the_readme_shows_every_command(name: str) -> None:
     module = cli.COMMANDS[name][0]
-    used = [c for d in DOCUMENTS for words in commands(d) if (c := command_module(words))]
-    assert module in {m for m, _ in used}
+    assert module in shown_in("README.md")
     assert callable(importlib.import_module(module).main)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_is_shown_somewhere(script: str) -> None:
+    module, _ = command_module(["python", script]) or ("", [])
+    assert module in shown_in(*DOCUMENTS)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -11,13 +11,14 @@ the same tokens in fp32; they differ in speed only.
 """
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lib.config.schema import Config
@@ -128,6 +129,29 @@ class Distinct:
         ids = [id(one) for one in found]
         places = tuple(ids.index(id(one)) for one in templates)
         return cls(tuple(found), places, tuple(places.count(i) for i in range(len(found))))
+
+
+def in_groups(
+    templates: Sequence[Sequence[Template]],
+    answer: Callable[[list[int], list[Distinct]], Sequence[Tensor]],
+) -> list[Tensor]:
+    """Answer for all targets that have as many different templates at once.
+
+    Args:
+        templates: the T templates of each of the B targets.
+        answer: given the numbers of some targets and their templates; returns tensors `(N, …)`
+            with a row for each of them.
+
+    Returns:
+        the same tensors for all targets, `(B, …)`, in their order.
+    """
+    distinct = [Distinct.of(row) for row in templates]
+    groups: dict[int, list[int]] = {}
+    for index, one in enumerate(distinct):
+        groups.setdefault(len(one.templates), []).append(index)
+    parts = [answer(indices, [distinct[i] for i in indices]) for indices in groups.values()]
+    order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
+    return [torch.cat(column)[order] for column in zip(*parts, strict=True)]
 
 
 def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp32") -> Engine:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lib import __version__
 from lib.config.schema import Config
-from lib.models.engine import Distinct, Readout, Template
+from lib.models.engine import Distinct, Readout, Template, in_groups
 from lib.models.export import VERSION, block_products, step_model, template_model
 from lib.models.onnx_graph import import_onnx
 from lib.models.seqtrack import SeqTrack
@@ -221,19 +222,14 @@ class OnnxEngine:
 
     def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
         """See `Engine.generate`; targets with as many different templates go together."""
-        distinct = [Distinct.of(row) for row in templates]
-        groups: dict[int, list[int]] = {}
-        for index, one in enumerate(distinct):
-            groups.setdefault(len(one.templates), []).append(index)
-        parts = []
-        for indices in groups.values():
-            feeds = self._feeds([distinct[i] for i in indices])
-            feeds["pixels"] = search if len(groups) == 1 else search[indices]
-            parts.append(self._step.run(None, {name: feeds[name] for name in self._wanted}))
-        order = np.argsort([i for indices in groups.values() for i in indices])
-        tokens, confidence, boxes, distributions = (
-            torch.from_numpy(np.concatenate(column)[order]) for column in zip(*parts, strict=True)
-        )
+
+        def answer(indices: list[int], distinct: list[Distinct]) -> list[Tensor]:
+            feeds = self._feeds(distinct)
+            feeds["pixels"] = search if len(indices) == len(search) else search[indices]
+            said = self._step.run(None, {name: feeds[name] for name in self._wanted})
+            return [torch.from_numpy(part) for part in said]
+
+        tokens, confidence, boxes, distributions = in_groups(templates, answer)
         kept = distributions if self.keep_distributions else None
         return Readout(tokens, confidence, boxes, kept)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lib.config.schema import Config
 from lib.models.cuda_graph import Recorded
-from lib.models.engine import Distinct, Readout, Template
+from lib.models.engine import Distinct, Readout, Template, in_groups
 from lib.models.fast_decoder import FastDecoder
 from lib.models.fast_encoder import FastEncoder, KeptTemplate
 from lib.models.pixels import Normaliser
@@ -99,22 +99,19 @@ class TorchEngine:
     @torch.inference_mode()
     def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
         """See `Engine.generate`; targets with as many different templates go together."""
-        distinct = [Distinct.of(row) for row in templates]
-        groups: dict[int, list[int]] = {}
-        for index, one in enumerate(distinct):
-            groups.setdefault(len(one.templates), []).append(index)
-        parts = []
-        for indices in groups.values():
-            rows = indices + indices[:1] * (self._size(len(indices)) - len(indices))
-            inputs = self.prepare([distinct[i] for i in rows])
+
+        def answer(indices: list[int], distinct: list[Distinct]) -> tuple[Tensor, ...]:
+            more = self._size(len(indices)) - len(indices)
+            inputs = self.prepare(distinct + distinct[:1] * more)
+            rows = indices + indices[:1] * more
             pixels = torch.from_numpy(search if len(rows) == len(search) == 1 else search[rows])
             if self.device.type == "cuda":
                 pixels = pixels.pin_memory()
             said = self._steps[self.keep_distributions](pixels, *inputs)
             # To the CPU now: a recorded step writes its next answer to the same place.
-            parts.append(tuple(part.cpu()[: len(indices)] for part in said))
-        order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
-        return self._unpack(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
+            return tuple(part.cpu()[: len(indices)] for part in said)
+
+        return self._unpack(*in_groups(templates, answer))
 
     def _size(self, targets: int) -> int:
         """How many targets a step is run for; recorded steps come in few sizes."""

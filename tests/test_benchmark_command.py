@@ -12,7 +12,7 @@ from lib.config.loader import load_config
 from lib.models.engine import Readout, build_engine
 from lib.models.seqtrack import build_seqtrack
 from lib.test.benchmark.equal import Agreement, margins
-from lib.test.benchmark.evaluate import farthest
+from lib.test.benchmark.same_rows import RowAgreement, compare_folders
 from lib.test.benchmark.tables import table
 from lib.test.benchmark.timing import Times, take_turns
 from lib.test.benchmark.track import candidates, summary
@@ -119,9 +119,43 @@ def test_results_that_differ_are_named(tmp_path):
         (folder / "two_time.txt").write_text(last)
         (folder / "rows.txt").write_text(last * (1 + (side == "a")))
     (tmp_path / "a/x/three.txt").write_text("1\t2\t3\t4\n")
-    far = farthest(tmp_path / "a", tmp_path / "b")
-    missing = float("inf")
-    assert far == {"x/one.txt": 0, "x/rows.txt": missing, "x/three.txt": missing, "x/two.txt": 1.5}
+    said = compare_folders(tmp_path / "a", tmp_path / "b", [4.0])
+    assert (said.rows, said.farthest, said.ties) == (1, 0, [])
+    apart = {found["sequence"]: found["apart_at"] for found in said.different}
+    assert apart == {"rows": None, "three": None, "two": 0}
+
+
+# With factor 4 the square around this box has its left side at 0.5 - 1e-5 + 20 - 40.
+ON_THE_EDGE = np.array([0.5 - 1e-5, 10, 20, 20])
+
+
+def moved(box, pixels):
+    return np.array([box[0] + pixels, *box[1:]])
+
+
+def test_boxes_may_go_apart_after_a_square_that_rounding_decides():
+    over = moved(ON_THE_EDGE, 2e-5)
+    far = moved(ON_THE_EDGE, 1.5)
+    said = RowAgreement()
+    said.add("tie", np.stack([ON_THE_EDGE] * 3), np.stack([ON_THE_EDGE, over, far]), [4.0])
+    assert not said.different and said.rows == 2
+    assert [(tie["tie_at"], tie["apart_at"]) for tie in said.ties] == [(1, 2)]
+    assert said.farthest == pytest.approx(2e-5)
+    said.add("no tie", np.stack([ON_THE_EDGE] * 2), np.stack([ON_THE_EDGE, far]), [4.0])
+    assert [found["sequence"] for found in said.different] == ["no tie"]
+
+
+def test_a_tie_that_nothing_follows_is_none():
+    over = moved(ON_THE_EDGE, 2e-5)
+    said = RowAgreement()
+    said.add("a", np.stack([ON_THE_EDGE] * 2), np.stack([over] * 2), [4.0])
+    assert said.row()["ties"] == said.different == []
+
+
+def test_a_number_that_is_none_is_a_difference():
+    said = RowAgreement()
+    said.add("a", np.ones((1, 4)), np.full((1, 4), np.nan), [4.0])
+    assert said.different
 
 
 # --- Measuring --------------------------------------------------------------------------------

@@ -15,7 +15,14 @@ from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.test.tracker.spec import TrackerSpec
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, CheckpointError, ConfigError, SeqTrackError
+from lib.utils.errors import (
+    EXIT_OK,
+    EXIT_PARTIAL,
+    CheckpointError,
+    ConfigError,
+    SeqTrackError,
+    counted,
+)
 from lib.utils.files import atomic_write_text, user_path
 
 PARTS = ("track", "evaluate", "train", "data")
@@ -55,9 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--stages", action="store_true", help="track: rows per stage as well")
     add("--sequence", metavar="FOLDER", help="track: folder of a sequence (default: generated)")
-    add("--sequences", type=positive, default=8, metavar="N", help="evaluate: how many, up to 12")
-    add("--workers", type=count, default=0, metavar="N", help="evaluate: processes of our side")
-    add("--frames", type=positive, default=60, metavar="N", help="evaluate: of each sequence")
+    add("--sequences", type=positive, default=48, metavar="N", help="evaluate: how many (48)")
+    add("--frames", type=positive, default=110, metavar="N", help="evaluate: of each, up to 110")
+    add(
+        "--workers", nargs="+", action="extend", default=[], type=count, metavar="N",
+        help="evaluate: processes of our side (0: the command's own)",
+    )  # fmt: skip
     add_roots(p)
     return p
 
@@ -155,34 +165,49 @@ def _track(
 def _evaluate(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
-    from lib.test.benchmark.evaluate import Raced, race, render_sequences
+    from lib.test.benchmark.evaluate import Raced, race
 
     spec = _weights(args, spec, paths)
-    config = args.config or spec.config_name
     weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
-
-    def runner(engine: str, batch: int, workers: int = 0) -> Any:
-        def evaluate(data: Path, save: Path) -> None:
-            words = ["--config", config, "--dataset", str(data), "--checkpoint", weights]
-            words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
-            words += ["--float-results", "--save_dir", str(save), "--threads", str(workers)]
-            words += ["--set", *args.overrides] if args.overrides else []
-            _quietly(words)
-
-        return evaluate
-
-    sides = [Raced("reference", runner("reference", 1))]
-    sides += [
-        Raced(f"{engine} x{batch}", runner(engine, batch, args.workers))
-        for engine in engines
-        for batch in args.batch or [1, 8]
-    ]
+    sides = [Raced("reference", _runner(args, spec, weights, device, "reference", 1, 0))]
+    for engine in engines:
+        for workers in args.workers or [0]:
+            for batch in args.batch or [8]:
+                label = f"{engine} x{batch}" + (f", {workers} processes" if workers else "")
+                run = _runner(args, spec, weights, device, engine, batch, workers)
+                sides.append(Raced(label, run))
+    cfg = _config(spec)
     with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        names = render_sequences(data, args.sequences, args.frames)
-        frames = sum(len(list((data / name).glob("*.jpg"))) for name in names)
-        record = race(sides, data, Path(folder), frames, args.rounds or 3)
+        record = race(
+            sides, Path(folder), args.sequences, args.frames, args.rounds or 3,
+            (cfg.test.search_factor, cfg.test.template_factor),
+        )  # fmt: skip
     return {"config": spec.config_name, "weights": weights, **record}
+
+
+def _runner(
+    args: argparse.Namespace,
+    spec: TrackerSpec,
+    weights: str,
+    device: Any,
+    engine: str,
+    batch: int,
+    workers: int,
+) -> Any:
+    """One side of the race: the test command with these settings."""
+    import torch
+
+    words = ["--config", args.config or spec.config_name, "--checkpoint", weights]
+    words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
+    words += ["--float-results", "--threads", str(workers)]
+    # Said outright, so that nothing is measured for a choice; processes share the cores.
+    words += ["--cpu-threads", str(max(1, torch.get_num_threads() // max(1, workers)))]
+    words += ["--set", *args.overrides] if args.overrides else []
+
+    def evaluate(data: Path, save: Path) -> None:
+        _quietly([*words, "--dataset", str(data), "--save_dir", str(save)])
+
+    return evaluate
 
 
 def _quietly(words: list[str]) -> None:
@@ -236,4 +261,6 @@ def _tell(record: dict[str, Any]) -> None:
     if record.get("tokens_equal") is not None:
         say(f"tokens equal: {'yes' if record['tokens_equal'] else 'NO'}")
     if record.get("results_equal") is not None:
-        say(f"results equal: {'yes' if record['results_equal'] else 'NO'}")
+        ties = sum(len(row["ties"]) for row in record["rows"])
+        after = f", up to ties of rounding in {counted(ties, 'sequence')}" if ties else ""
+        say(f"results equal: {'yes' if record['results_equal'] else 'NO'}{after}")

@@ -61,6 +61,23 @@ def crop_side(box: Sequence[float], factor: float) -> int:
     return side
 
 
+def square_at(box: Sequence[float], factor: float) -> tuple[int, int, int]:
+    """Left, top and side in image pixels of the square around an xywh box.
+
+    Raises:
+        DataError: as `crop_side`.
+
+    Example:
+        >>> square_at((50, 40, 30, 20), 4.0)
+        (16, 1, 98)
+    """
+    side = crop_side(box, factor)
+    # Python's round: ties go to the even integer, as in the reference.
+    left = round(float(box[0]) + 0.5 * float(box[2]) - 0.5 * side)
+    top = round(float(box[1]) + 0.5 * float(box[3]) - 0.5 * side)
+    return left, top, side
+
+
 def cut_square(image: np.ndarray, box: Sequence[float], factor: float) -> np.ndarray:
     """Cut the square around an xywh box, black outside the image, without resizing.
 
@@ -76,10 +93,7 @@ def cut_square(image: np.ndarray, box: Sequence[float], factor: float) -> np.nda
         DataError: the square is smaller than a pixel or does not touch the image.
     """
     height, width = image.shape[:2]
-    side = crop_side(box, factor)
-    # Python's round: ties go to the even integer, as in the reference.
-    x1 = round(float(box[0]) + 0.5 * float(box[2]) - 0.5 * side)
-    y1 = round(float(box[1]) + 0.5 * float(box[3]) - 0.5 * side)
+    x1, y1, side = square_at(box, factor)
     x2, y2 = x1 + side, y1 + side
     left, top = max(0, -x1), max(0, -y1)
     # The +1 blackens the last column or row as soon as the square reaches the border.

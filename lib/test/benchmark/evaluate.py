@@ -1,27 +1,32 @@
 """Whole sequences from JPEG files: our evaluation beside the published method, in turns."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from lib.datasets.synthetic import load_synthetic
+from lib.datasets.synthetic import synthetic_sequence
+from lib.datasets.synthetic_suite import SUITES
+from lib.test.benchmark.same_rows import compare_folders
 from lib.test.benchmark.timing import Times
 from lib.utils.image_io import write_rgb
-
-# Pixels. Boxes that are means of bins (TEST.DECODING expectation) depend on the order of sums.
-SAME = 0.01
 
 # Builds a tracker, tracks all sequences of a folder, and writes raw results below another one.
 Evaluation = Callable[[Path, Path], None]
 
+_WARM_UP_FRAMES = 20
+
 
 def render_sequences(folder: Path, count: int, frames: int) -> list[str]:
     """Write generated sequences as JPEG files in GOT-10k layout; returns their names.
+
+    The first twelve are those of the data set `synthetic`, the next ones their like with other
+    seeds.
 
     Args:
         folder: gets one folder per sequence.
@@ -29,12 +34,12 @@ def render_sequences(folder: Path, count: int, frames: int) -> list[str]:
         frames: of each, as many as there are at most.
 
     Raises:
-        DataError: there is no such built-in sequence.
         OSError: the folder cannot be written.
     """
     names = [f"synthetic-{number:03d}" for number in range(1, count + 1)]
-    for name in names:
-        sequence = load_synthetic(name)
+    wanted = zip(names, cycle(SUITES["synthetic"].values()), strict=False)
+    for number, (name, spec) in enumerate(tqdm(wanted, "render", count, disable=None), 1):
+        sequence = synthetic_sequence(number, split="test", spec=spec, name=name)
         length = min(frames, len(sequence))
         for index in range(length):
             write_rgb(folder / name / f"{index + 1:08d}.jpg", sequence.frames.read(index))
@@ -57,67 +62,63 @@ class Raced:
 
 
 def race(
-    sides: Sequence[Raced], data: Path, work: Path, frames: int, rounds: int
+    sides: Sequence[Raced],
+    folder: Path,
+    count: int,
+    frames: int,
+    rounds: int,
+    factors: Sequence[float],
 ) -> dict[str, Any]:
-    """Run all sides in turns, and compare what they wrote.
+    """Run all sides in turns on generated sequences, and compare what they wrote.
+
+    Frames are JPEG files before the clock starts.
 
     Args:
         sides: the first is the reference.
-        data: folder of sequences.
-        work: results go to a folder per side and round below it.
-        frames: of all sequences together.
+        folder: gets sequences and results.
+        count: of sequences.
+        frames: of each.
         rounds: how often each side runs, a warm-up besides.
+        factors: of the squares that the tracker cuts: search region and template.
 
     Returns:
-        the record: `ratio_to_reference` of the last side, `results_equal`, a row per side.
+        the record: `ratio_to_reference` of the quickest side, `results_equal`, a row per side.
+
+    Raises:
+        OSError: the folder cannot be written.
     """
+    render_sequences(folder / "warm-up", 1, _WARM_UP_FRAMES)
+    data, work = folder / "data", folder / "results"
+    names = render_sequences(data, count, frames)
     seconds: dict[str, list[float]] = {side.label: [] for side in sides}
-    # The first round imports, allocates and fills the disk cache; it does not count.
-    for number in range(rounds + 1):
+    for side in sides:
+        # It imports, exports a network that was not, and fills caches.
+        side.evaluate(folder / "warm-up", work / side.label / "warm-up")
+    for number in tqdm(range(rounds), "rounds", disable=None):
         for side in sides:
             begun = time.perf_counter()
             side.evaluate(data, work / side.label / str(number))
-            if number > 0:
-                seconds[side.label].append(time.perf_counter() - begun)
+            seconds[side.label].append(time.perf_counter() - begun)
+    frames = sum(len(list((data / name).glob("*.jpg"))) for name in names)
     first = sides[0].label
     slow = float(np.median(seconds[first]))
     rows = []
     for side in sides:
         took = float(np.median(seconds[side.label]))
-        far = farthest(work / first / "0", work / side.label / "0")
+        said = compare_folders(work / first / "0", work / side.label / "0", factors)
         rows.append(
             {
                 "what": side.label,
                 **Times(tuple(1e3 * value for value in seconds[side.label])).row(),
                 "frames_per_s": round(frames / took, 2),
                 "ratio_to_reference": round(slow / took, 4),
-                "box_px_max": max((px for px in far.values() if px < math.inf), default=0.0),
-                "different_results": [name for name, px in far.items() if px > SAME],
+                **said.row(),
             }
         )
     return {
         "frames": frames,
-        "ratio_to_reference": rows[-1]["ratio_to_reference"],
+        "ratio_to_reference": max(row["ratio_to_reference"] for row in rows[1:]),
         "reference_ms": round(1e3 * slow / frames, 4),
         "results_equal": not any(row["different_results"] for row in rows),
         "rows": rows,
     }
-
-
-def farthest(one: Path, other: Path) -> dict[str, float]:
-    """For each file of boxes below `one`, how far those of `other` are from them at most.
-
-    Returns:
-        pixels by the file's name; infinite where a file or a row is missing.
-    """
-    found = {}
-    for path in sorted(one.rglob("*.txt")):
-        if path.stem.endswith(("_time", "_confidence")):
-            continue
-        name = str(path.relative_to(one))
-        found[name] = math.inf
-        if (other / name).is_file():
-            ours, theirs = (np.loadtxt(root / name, ndmin=2) for root in (one, other))
-            if ours.shape == theirs.shape:
-                found[name] = float(np.abs(ours - theirs).max(initial=0.0))
-    return found

@@ -110,7 +110,7 @@ def test_sequences_without_counted_frames_weigh_nothing() -> None:
 def test_runs_are_averaged_per_sequence_and_spread() -> None:
     runs = [score([8, 4]), score([6, 4])]
     rows = {name: average_runs([run.sequences[name] for run in runs]) for name in runs[0].sequences}
-    totals = tuple(run.total for run in runs)
+    totals = {number: run.total for number, run in enumerate(runs)}
     both = DatasetScore(
         "otb", "seqtrack_lib_test", mean_score([*rows.values()], runs[0].convention), rows, totals
     )

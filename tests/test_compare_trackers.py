@@ -143,6 +143,27 @@ def test_several_runs_are_averaged_with_their_spread(
     assert re.search(r"a \(3 runs\): deviation +\S+ +18\.75 ", shown)
 
 
+@pytest.mark.parametrize(
+    ("runids", "rows"),
+    [
+        pytest.param((4, 7), (4, 7), id="as given"),
+        pytest.param((7, 4, 7), (7, 4), id="each once, in the order given"),
+        pytest.param((0, 123), (0, 123), id="any numbers"),
+    ],
+)
+def test_runs_are_called_by_their_numbers(place: Place, capsys, runids, rows) -> None:
+    """In the table and in the file, each with its own score."""
+    scores = dict(zip(rows, (100, 100 * (1 - 6 / 32)), strict=True))
+    for runid, lost in zip(rows, (0, 1), strict=True):
+        place.ours(f"a_{runid:03d}", lost)
+    assert place.analyze("--config", "a", "--runid", *map(str, runids)) == 0
+    shown = capsys.readouterr().out
+    found = re.findall(r"a \(2 runs\): run (\d+) +\S+ +(\d+\.\d+) ", shown)
+    assert [(int(run), float(score)) for run, score in found] == list(scores.items())
+    stored = place.scores()["a (2 runs)"]["runs"]
+    assert {one["run"]: one["OP50"] for one in stored} == pytest.approx(scores)
+
+
 def test_a_run_that_is_missing_is_named(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     place.ours("a_001")
     folder = place.ours("a_002")

@@ -210,7 +210,8 @@ def _own_contender(
                 f"{_advice(folder, one, typed, runid)}"
             )
     config = one.config if one.tracker == DEFAULT_TRACKER else ""
-    return Contender(label, folders[0], tuple(folders[1:]), config)
+    numbers = tuple(runid for runid in ids if runid is not None)
+    return Contender(label, folders[0], tuple(folders[1:]), config, numbers)
 
 
 def _advice(folder: Path, one: OwnResults, typed: str, runid: int | None) -> str:

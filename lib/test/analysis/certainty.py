@@ -72,7 +72,7 @@ def contributions(first: DatasetScore, second: DatasetScore, metric: str) -> lis
 
 def run_spread(score: DatasetScore, metric: str) -> tuple[list[float], float]:
     """The score of each run in percent, and their sample standard deviation (of n - 1)."""
-    values = [run.percentages()[metric] for run in score.runs]
+    values = [run.percentages()[metric] for run in score.runs.values()]
     return values, float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 

@@ -41,12 +41,14 @@ class Contender:
         folder: of its result files, in a form that `ResultFiles` knows.
         more_runs: folders of further runs, averaged with the first.
         config: the configuration of seqtrack that made them, '' for any other tracker.
+        runids: numbers of the runs, in the order of their folders; () where they have none.
     """
 
     label: str
     folder: Path
     more_runs: tuple[Path, ...] = ()
     config: str = ""
+    runids: tuple[int, ...] = ()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -110,7 +112,9 @@ def compare(
     files = {one.label: _files_of(one, dataset) for one in contenders}
     names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
     scores, warnings, unknown = _score_all(dataset, names, files, kind, convention)
-    totals = {label: _combine(rows, kind, convention) for label, rows in scores.items()}
+    totals = {
+        one.label: _combine(scores[one.label], kind, convention, one.runids) for one in contenders
+    }
     warnings = (*_uneven_runs(dataset.name, files, names), *warnings)
     return Comparison(dataset.name, kind, convention, totals, left_out + unknown, warnings)
 
@@ -255,7 +259,9 @@ def _score_all(
     return scores, tuple(text for _, text in first_short), tuple(unknown)
 
 
-def _combine(rows: Mapping[str, Sequence[Score]], kind: str, convention: str) -> DatasetScore:
+def _combine(
+    rows: Mapping[str, Sequence[Score]], kind: str, convention: str, runids: Sequence[int]
+) -> DatasetScore:
     """The score of a data set from those of all runs on its sequences."""
     averages = {name: average_runs(scores) for name, scores in rows.items()}
     total = mean_score([*averages.values()], convention)
@@ -266,7 +272,10 @@ def _combine(rows: Mapping[str, Sequence[Score]], kind: str, convention: str) ->
         mean_score([scores[min(run, len(scores) - 1)] for scores in rows.values()], convention)
         for run in range(count)
     ]
-    return DatasetScore(kind, convention, total, averages, tuple(runs) if count > 1 else ())
+    # Repetitions in a folder have no numbers of their own.
+    numbers = runids if len(runids) == count else range(1, count + 1)
+    named = dict(zip(numbers, runs, strict=True)) if count > 1 else {}
+    return DatasetScore(kind, convention, total, averages, named)
 
 
 def _uneven_runs(dataset: str, files: FoundFiles, names: Sequence[str]) -> list[str]:

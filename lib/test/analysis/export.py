@@ -67,7 +67,9 @@ def _tracker(findings: Findings, label: str) -> dict[str, Any]:
         "intervals": {metric: _ends(one) for metric, one in findings.intervals[label].items()},
     }
     if score.runs:
-        tree["runs"] = [_stored_all(run.percentages()) for run in score.runs]
+        tree["runs"] = [
+            {"run": number, **_stored_all(run.percentages())} for number, run in score.runs.items()
+        ]
     if label == findings.first and findings.differences:
         tree["differences"] = {
             other: {"metric": findings.metrics[0], **_difference(one)}

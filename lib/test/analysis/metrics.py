@@ -9,7 +9,7 @@ the mean over its sequences, but for GOT-10k, which pools the frames of all.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -124,14 +124,14 @@ class DatasetScore:
         convention: the toolkit's reading of it.
         total: of the whole data set.
         sequences: by name; of several runs, their average.
-        runs: the total of each run, where there are several.
+        runs: the total of each run by its number, where there are several.
     """
 
     kind: str
     convention: str
     total: Score
     sequences: Mapping[str, Score]
-    runs: tuple[Score, ...] = ()
+    runs: Mapping[int, Score] = field(default_factory=dict)
 
     def sequence_means(self) -> dict[str, float]:
         """Mean over sequences of each headline score in percent (for GOT-10k not the total)."""

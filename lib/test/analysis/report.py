@@ -73,7 +73,7 @@ def run_table(findings: Findings) -> Table:
     """The headline scores of trackers with several runs, and how far the runs spread."""
     rows = []
     for label, score in findings.comparison.scores.items():
-        for run, total in enumerate(score.runs, start=1):
+        for run, total in score.runs.items():
             rows.append((f"{label}: run {run}", *map(_shown, total.percentages().values())))
         if score.runs:
             spreads = (run_spread(score, metric)[1] for metric in findings.metrics)

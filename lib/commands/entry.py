@@ -22,6 +22,8 @@ from lib.utils.errors import (
 
 # What every library takes for a number or a seed.
 _LARGEST = 2**63 - 1
+# More than any machine has cores; at some number above, systems end a program that starts them.
+_MOST_THREADS = 1024
 
 
 class Terminated(BaseException):
@@ -83,6 +85,16 @@ def add_overrides(p: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cpu_threads(p: argparse.ArgumentParser) -> None:
+    """`--cpu-threads N` of the commands that run a network."""
+    p.add_argument(
+        "--cpu-threads",
+        type=thread_count,
+        metavar="N",
+        help="threads of a process that compute on the CPU (default: measured once, then kept)",
+    )
+
+
 def add_run_ids(p: argparse.ArgumentParser, several: str) -> None:
     """`--runid N …`; `several` says what happens to more than one."""
     words = f"the results of <config>_%%03d; {several}"
@@ -104,6 +116,13 @@ def positive(text: str) -> int:
     """An argument that is a whole number from 1 on."""
     if count(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
+    return int(text)
+
+
+def thread_count(text: str) -> int:
+    """An argument that is a number of threads."""
+    if positive(text) > _MOST_THREADS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of threads, 1 to {_MOST_THREADS}")
     return int(text)
 
 

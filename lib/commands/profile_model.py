@@ -1,12 +1,13 @@
 """`python tracking/profile_model.py`: parameters, multiplications, and time per stage."""
 
 import argparse
+import functools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.commands.entry import add_overrides, parser, positive, say
+from lib.commands.entry import add_cpu_threads, add_overrides, parser, positive, say
 from lib.config.loader import load_config
 from lib.utils.errors import EXIT_OK
 
@@ -30,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--config", required=True, help="name in experiments/, or path of a YAML file")
     add_overrides(p)
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add_cpu_threads(p)
     add("--rounds", type=positive, default=_ROUNDS, metavar="N", help="frames that are timed")
     add("--no-speed", action="store_true", help="only count, which takes seconds")
     return p
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tell_parameters(cfg, network)
     _tell_macs(cfg, network)
     if not args.no_speed:
+        _set_threads(args.cpu_threads, cfg, network)
         _tell_speed(cfg, network, args.rounds)
     return EXIT_OK
 
@@ -91,6 +94,23 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
         rows.append((name, f"{macs.linear_conv / 1e9:.2f}", f"{macs.all / 1e9:.2f}"))
     for line in lines_of(rows, [False, True, True]):
         say("  " + line)
+
+
+def _set_threads(wanted: int | None, cfg: "Config", network: "SeqTrack") -> None:
+    """As many CPU threads as wanted, or as tracking with this network would take."""
+    import torch
+
+    from lib.models.cpu_threads import Work, find_threads
+    from lib.models.engine import Engine, build_engine
+
+    @functools.cache
+    def build() -> Engine:
+        return build_engine("torch", network, cfg)
+
+    if wanted is None and network.pos_embed.device.type == "cpu":
+        wanted = find_threads(build, Work(cfg, "torch"), 1, say)
+    if wanted is not None:
+        torch.set_num_threads(wanted)
 
 
 def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:

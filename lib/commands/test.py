@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lib import __version__
-from lib.commands.entry import add_overrides, add_roots, count, parser, positive
+from lib.commands.entry import add_cpu_threads, add_overrides, add_roots, count, parser, positive
 from lib.commands.job import Job
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.loader import list_configs
@@ -16,7 +16,7 @@ from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
-from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
 
@@ -79,6 +79,7 @@ def _add_machinery(p: argparse.ArgumentParser) -> None:
         help="sequences that a process tracks at a time, one forward pass for a frame of each",
     )
     add("--threads", type=count, default=0, help="worker processes; 0 tracks in this one")
+    add_cpu_threads(p)
     add("--num_gpus", type=count, default=0, help="worker k uses GPU k mod N (default: all)")
     add(
         "--readers",
@@ -139,9 +140,16 @@ def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSp
     precision = args.precision or PRECISIONS.get(args.engine, ("fp32",))[0]
     check_engine(args.engine, precision)
     spec = make_spec(tracker, config, args.overrides)
-    if spec.config is None and (args.engine != ENGINE_NAMES[0] or args.precision):
-        raise ConfigError(f"--engine and --precision do nothing for {tracker!r}: it has no network")
-    return replace(spec, engine=args.engine, precision=precision)
+    if spec.config is None:
+        if args.engine != ENGINE_NAMES[0] or args.precision or args.cpu_threads:
+            raise ConfigError(
+                f"--engine, --precision and --cpu-threads do nothing for {tracker!r}: it has no "
+                "network"
+            )
+        return spec
+    # Beside other parts of a run on the same cores, a measurement would say nothing.
+    threads = args.cpu_threads or (MEASURED if args.shard is None else None)
+    return replace(spec, engine=args.engine, precision=precision, cpu_threads=threads)
 
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, list[str]]:

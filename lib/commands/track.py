@@ -7,20 +7,28 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 from tqdm import tqdm
 
-from lib.commands.entry import Terminated, add_overrides, add_roots, parser, positive, say
+from lib.commands.entry import (
+    Terminated,
+    add_cpu_threads,
+    add_overrides,
+    add_roots,
+    parser,
+    positive,
+    say,
+)
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.folder import LAYOUTS, open_folder
 from lib.datasets.sequence import Dataset
-from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.test.video import DEFAULT_FPS, FPS_RANGE, Clip, FrameClip, Step, open_clip
 from lib.test.video_writer import SUFFIXES, Painter, check_suffix, kept_path, open_sink
 from lib.utils.boxes import Box
@@ -94,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_overrides(p)
     add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
+    add_cpu_threads(p)
     add(
         "--out",
         help=f"the video to write, {', '.join(SUFFIXES)} (default: <clip>_<tracker>.mp4 in the "
@@ -164,18 +173,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     paths = resolve_paths(args.data_dir, args.save_dir)
     check_tracker_name(args.tracker)
-    if args.tracker != "seqtrack" and args.config:
-        raise ConfigError(f"--config does nothing for {args.tracker!r}, which has none")
+    if args.tracker != "seqtrack" and (args.config or args.cpu_threads):
+        option = "--config" if args.config else "--cpu-threads"
+        raise ConfigError(f"{option} does nothing for {args.tracker!r}, which has no network")
     config = args.config or (DEFAULT_CONFIG if args.tracker == "seqtrack" else "default")
     spec = make_spec(args.tracker, config, args.overrides)
     job = _open_job(args, paths)
     outputs = _choose_outputs(args, job, spec)
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
+    spec = replace(spec, cpu_threads=args.cpu_threads or MEASURED)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.test.follow import build_targets
+    from lib.test.tracker.build import with_threads
     from lib.utils.device import resolve_device
 
-    targets = build_targets(spec, resolve_device(args.device))
+    device = resolve_device(args.device)
+    spec = with_threads(spec, device, len(job.boxes), 1, say)
+    targets = build_targets(spec, device)
     legend = "" if job.truth is None else " (green: ground truth)"
     what = f"{spec.tracker}/{spec.config_name} on {job.clip.name}"
     say(f"{what}: {counted(len(job.boxes), 'target')}{legend}")

@@ -20,7 +20,7 @@ from lib.test.evaluation.results import ResultsFolder, RunRecord, claim_folder
 from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.sources import Follow, ListSource
 from lib.test.evaluation.workers import track_in_processes
-from lib.test.tracker.build import build_tracker
+from lib.test.tracker.build import build_tracker, with_threads
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, counted
 from lib.utils.files import check_writable
@@ -124,12 +124,12 @@ def evaluate(
     summary = RunSummary(names, failed=dict(plan.failed))
     if not options.overwrite:
         summary.resumed = [name for name in plan.lengths if plan.is_done(name)]
-    alone = workers == 1 and options.batch_size == 1
-    order = list(plan.lengths) if alone else plan.longest_first
+    order = list(plan.lengths) if workers == options.batch_size == 1 else plan.longest_first
     todo = [name for name in order if name not in summary.done]
     if todo:
         for place in filter(None, (folder.root, options.debug_dir)):
             check_writable(place)
+        spec = with_threads(spec, devices[0], options.batch_size, workers, _say)
         frames = sum(plan.lengths[name] for name in todo)
         bar = tqdm(total=frames, unit="frame", file=sys.stderr, disable=None)
         with bar:
@@ -192,6 +192,10 @@ def _keep(
         return
     summary.finished.append(outcome.name)
     summary.frames += len(outcome.result.boxes)
+
+
+def _say(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 def _tell(bar: tqdm, place: str, outcome: Outcome, summary: RunSummary) -> None:

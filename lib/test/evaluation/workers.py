@@ -11,12 +11,11 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-import torch
-
+from lib.models.cpu_threads import threads_are_given
 from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.sources import Follow
 from lib.test.tracker.build import build_tracker
@@ -64,10 +63,7 @@ class _PipeSource:
         return None
 
 
-def _work(
-    connection: Connection, spec: TrackerSpec, device: str, cpu_threads: int, follow: Follow
-) -> None:
-    torch.set_num_threads(cpu_threads)
+def _work(connection: Connection, spec: TrackerSpec, device: str, follow: Follow) -> None:
     try:
         tracker = build_tracker(spec, device)
     except SeqTrackError as error:
@@ -142,13 +138,15 @@ def _start(spec: TrackerSpec, devices: list[str], follow: Follow) -> list[_Worke
     # Ctrl-C reaches the whole process group; the parent decides what to do about it. Children
     # inherit this, so that it holds while they import torch.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cpu_threads = max(1, (os.cpu_count() or 1) // len(devices))
+    if not spec.cpu_threads and not threads_are_given(os.environ):
+        share = max(1, (os.cpu_count() or 1) // len(devices))
+        spec = replace(spec, cpu_threads=share)
     workers = []
     try:
         for device in devices:
             ours, theirs = context.Pipe()
             process = context.Process(
-                target=_work, args=(theirs, spec, device, cpu_threads, follow), daemon=True
+                target=_work, args=(theirs, spec, device, follow), daemon=True
             )
             process.start()
             theirs.close()

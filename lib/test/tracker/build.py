@@ -4,18 +4,23 @@ A spec is small and picklable, so every worker process can build its own tracker
 built once per process and serves all sequences.
 """
 
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lib.config.schema import Config
-from lib.models.engine import build_engine
+from lib.models.cpu_threads import Work, find_threads
+from lib.models.engine import Engine, build_engine
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.mil import MIL
 from lib.test.tracker.seqtrack import SeqTrackTracker
-from lib.test.tracker.spec import TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import MEASURED, TrackerSpec, check_tracker_name
 from lib.test.tracker.static_box import StaticBox
 from lib.test.tracker.template_match import TemplateMatch
 from lib.utils.errors import ConfigError, SeqTrackError
@@ -50,7 +55,7 @@ def load_network(
 
 
 def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Tracker:
-    """The tracker that `spec` describes, on `device`.
+    """The tracker that `spec` describes, on `device`; PyTorch gets the threads that it names.
 
     Raises:
         ConfigError: no such tracker, or a setting that cannot work.
@@ -58,6 +63,9 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
         SeqTrackError: there is not enough memory, or the device fails.
     """
     check_tracker_name(spec.tracker)
+    if spec.cpu_threads:
+        # Before the engine is there: some lay out weights or start threads of their own by it.
+        torch.set_num_threads(spec.cpu_threads)
     if spec.tracker == "static_box":
         return StaticBox()
     if spec.tracker == "mil":
@@ -68,11 +76,57 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
         raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
     # Convolutions in TF32 would round the patches, and with them some of the tokens.
     torch.backends.cudnn.allow_tf32 = False
-    try:
+    with _plain_errors(spec):
         network = load_network(spec.config, spec.checkpoint, device)
         engine = build_engine(spec.engine, network, spec.config, spec.precision)
+    return SeqTrackTracker(engine, spec.config, spec.update_key)
+
+
+def with_threads(
+    spec: TrackerSpec,
+    device: torch.device | str,
+    batch_size: int,
+    processes: int,
+    tell: Callable[[str], object],
+) -> TrackerSpec:
+    """The spec with a number of CPU threads in the place of MEASURED.
+
+    The first time on a machine, the network is loaded for it and runs for about two seconds.
+
+    Args:
+        spec: what the processes are going to build.
+        device: where they compute; only for the CPU there is something to choose.
+        batch_size: targets of a step.
+        processes: that share the cores.
+        tell: gets one line when it was measured.
+
+    Raises:
+        SeqTrackError: as `build_tracker`.
+    """
+    cfg = spec.config
+    if spec.cpu_threads != MEASURED:
+        return spec
+    on_cpu = torch.device(device).type == "cpu"
+    # The reference is a yardstick, and keeps PyTorch's default.
+    if cfg is None or not on_cpu or spec.engine == "reference":
+        return replace(spec, cpu_threads=None)
+    network = functools.cache(lambda: load_network(cfg, spec.checkpoint, device))
+
+    def build() -> Engine:
+        return build_engine(spec.engine, network(), cfg, spec.precision)
+
+    # This engine follows PyTorch's number of threads, so one does for all.
+    build = functools.cache(build) if spec.engine == "torch" else build
+    work = Work(cfg, spec.engine, spec.precision, batch_size)
+    with _plain_errors(spec):
+        return replace(spec, cpu_threads=find_threads(build, work, processes, tell))
+
+
+@contextlib.contextmanager
+def _plain_errors(spec: TrackerSpec) -> Iterator[None]:
+    """Say in one line that memory is short or a device out of order, as PyTorch does at length."""
+    try:
+        yield
     except (RuntimeError, MemoryError) as error:
-        # PyTorch's way to say that memory is short or a device is out of order.
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise SeqTrackError(f"{spec.config_name} cannot be built: {reason[0]}") from error
-    return SeqTrackTracker(engine, spec.config, spec.update_key)

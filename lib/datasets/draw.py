@@ -5,20 +5,39 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from lib.utils.image_io import decode_shrunk
+
 
 class UnusableSampleError(Exception):
     """Nothing is broken, but this draw gives no sample; another one will."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImage:
+    """An image file in memory, to be decoded when it is known how much of it is needed.
+
+    Attributes:
+        data: its bytes.
+        name: for messages.
+    """
+
+    data: bytes
+    name: str
+
+    def decode(self, shrink: int) -> tuple[np.ndarray, int]:
+        """The image, and by how much it is shrunk; see `decode_shrunk`."""
+        return decode_shrunk(self.data, self.name, shrink)
 
 
 class Sighting(NamedTuple):
     """One look at the target.
 
     Attributes:
-        image: `(H, W, 3)` uint8 RGB.
+        image: `(H, W, 3)` uint8 RGB, or the file of it.
         box: `(4,)` float64 xywh in pixels of `image`; it may stick out.
     """
 
-    image: np.ndarray
+    image: np.ndarray | EncodedImage
     box: np.ndarray
 
 

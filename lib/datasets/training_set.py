@@ -33,7 +33,7 @@ class TrainingSequence:
     """
 
     name: str
-    frames: FrameSource
+    frames: StoredFrames
     boxes: np.ndarray
     visible: np.ndarray
 

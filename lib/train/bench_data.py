@@ -2,7 +2,8 @@
 
 Frames of 1280 x 720 are made before the clock starts; all stores hold the same ones, take turns,
 and are read by one process with one thread, as a loader's process does. What is timed is all of
-a sample: reading, decoding, crops, augmentation.
+a sample: reading, decoding, crops, augmentation. With DATA.SCALED_DECODE the samples are not quite
+the same; by how much is measured, too.
 """
 
 import tempfile
@@ -15,6 +16,7 @@ import numpy as np
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
+from lib.datasets.draw import UnusableSampleError
 from lib.datasets.lmdb_files import LmdbSet
 from lib.datasets.pack import open_pack
 from lib.datasets.pack_crop import CropRule, reach_of
@@ -23,18 +25,21 @@ from lib.datasets.synthetic import load_synthetic
 from lib.datasets.training import open_training_set
 from lib.datasets.training_set import IndexedSet, TrainingSet
 from lib.train.sampler import TrackingSampler, VideoSource
-from lib.train.transforms import TrainingTransform
+from lib.train.transforms import Frame, TrainingSample, TrainingTransform
 from lib.utils.errors import SeqTrackError
+from lib.utils.image_io import JPEG_SHRINKS
 
 _SIZE = (1280, 720)
 _VIDEOS, _FRAMES = 4, 24
 _QUALITY = 90
 _SAMPLES = 12  # per store and round
 _SIGMAS, _SHRINK = 2.0, 128
+_SCALED = "folder, scaled"
+_COMPARED = 200  # samples
 
 
 def loader_record(cfg: Config, paths: Paths, rounds: int | None = None) -> dict[str, Any]:
-    """The record of `benchmark.py data`: a row for each store.
+    """The record of `benchmark.py data`: a row for each store, and one for DATA.SCALED_DECODE.
 
     Args:
         cfg: whose samples are made.
@@ -49,14 +54,19 @@ def loader_record(cfg: Config, paths: Paths, rounds: int | None = None) -> dict[
     try:
         with tempfile.TemporaryDirectory() as name:
             stores = make_stores(cfg, Path(name))
-            rows = _measure(cfg, stores, rounds or 8)
+            samplers = {what: _sampler(cfg, store) for what, store in stores.items()}
+            samplers[_SCALED] = _sampler(cfg, stores["folder"], encoded=True)
+            rows = _measure(samplers, rounds or 8)
             sizes = {what: _bytes_per_frame(Path(name) / what.split()[0]) for what in stores}
+            sizes[_SCALED] = sizes["folder"]
+            scaled = compare_scaled(samplers["folder"], samplers[_SCALED])
     finally:
         cv2.setNumThreads(before)
     for row in rows:
         row["kb_per_frame"] = round(sizes[row["what"]] / 1000, 1)
     frames = {"frame": list(_SIZE), "jpeg_quality": _QUALITY, "crop_sigmas": _SIGMAS}
-    return {"config": cfg.name, **frames, "crop_shrink": _SHRINK, "rows": rows}
+    facts = {"crop_shrink": _SHRINK, "scaled": scaled}
+    return {"config": cfg.name, **frames, **facts, "rows": rows}
 
 
 def make_stores(cfg: Config, folder: Path) -> dict[str, TrainingSet]:
@@ -121,16 +131,71 @@ def _write_lmdb(folder: Path, target: Path) -> bool:
     return True
 
 
-def _sampler(cfg: Config, store: TrainingSet) -> TrackingSampler:
+def _sampler(cfg: Config, store: TrainingSet, encoded: bool = False) -> TrackingSampler:
     rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
     transform = TrainingTransform(cfg.data)
-    return TrackingSampler((VideoSource(store, *rules),), (1.0,), transform, 0, 1, 10**6)
+    source = VideoSource(store, *rules, encoded=encoded)
+    return TrackingSampler((source,), (1.0,), transform, 0, 1, 10**6)
 
 
-def _measure(cfg: Config, stores: dict[str, TrainingSet], rounds: int) -> list[dict[str, Any]]:
-    samplers = {what: _sampler(cfg, store) for what, store in stores.items()}
-    wall: dict[str, list[float]] = {what: [] for what in stores}
-    busy: dict[str, list[float]] = {what: [] for what in stores}
+def compare_scaled(whole: TrackingSampler, scaled: TrackingSampler) -> dict[str, Any]:
+    """How samples differ whose frames are decoded smaller.
+
+    Args:
+        whole: decodes frames whole.
+        scaled: draws the same, and decodes frames as small as their crops allow.
+
+    Returns:
+        `frames`: shares of the frames by how much they are shrunk. For the search crops that are:
+        `crops`, their number; `mean_levels` and `p99_levels`, difference of the pixels;
+        `shift_mean_px` and `shift_sd_px`, of the picture in the crop by phase correlation,
+        beyond that of the box, along x and y.
+    """
+    shrinks: list[int] = []
+    levels = np.zeros(256, np.int64)
+    shifts = []
+    for number in range(_COMPARED):
+        try:
+            usual, _ = _one_sample(whole, number)
+            sample, frames = _one_sample(scaled, number)
+        except UnusableSampleError:  # its crop misses the frame
+            continue
+        shrinks += [frame.shrink for frame in frames]
+        if frames[-1].shrink > 1:
+            gaps = cv2.absdiff(usual.search, sample.search)
+            levels += np.bincount(gaps.ravel(), minlength=256)
+            moved = (sample.box - usual.box) * (len(gaps) - 1)
+            shifts.append(_shift(usual.search, sample.search) - moved[:2] - moved[2:] / 2)
+    spread = np.array(shifts) if shifts else np.zeros((1, 2))
+    return {
+        "frames": {k: round(shrinks.count(k) / max(len(shrinks), 1), 3) for k in JPEG_SHRINKS},
+        "crops": len(shifts),
+        "mean_levels": round(float(levels @ np.arange(256) / max(levels.sum(), 1)), 2),
+        "p99_levels": int(np.searchsorted(levels.cumsum(), 0.99 * levels.sum())),
+        "shift_mean_px": spread.mean(0).round(3).tolist(),
+        "shift_sd_px": spread.std(0).round(3).tolist(),
+    }
+
+
+def _one_sample(sampler: TrackingSampler, number: int) -> tuple[TrainingSample, list[Frame]]:
+    """A sample of the only source, and the frames that it is cut from."""
+    rng = np.random.default_rng(number)
+    draw = sampler.sources[0].draw(rng, 0.0)
+    variation = sampler.transform.vary(rng, len(draw.sightings))
+    frames = sampler.transform.frames(draw, variation)
+    return sampler.transform.apply(draw, variation), frames
+
+
+def _shift(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """How far crop `other` `(S, S, 3)` is moved against `one`: `(2,)` in pixels, x and y."""
+    grey = [cv2.cvtColor(each, cv2.COLOR_RGB2GRAY).astype(np.float32) for each in (one, other)]
+    window = cv2.createHanningWindow(one.shape[1::-1], cv2.CV_32F)
+    return np.array(cv2.phaseCorrelate(*grey, window)[0])
+
+
+def _measure(samplers: dict[str, TrackingSampler], rounds: int) -> list[dict[str, Any]]:
+    wall: dict[str, list[float]] = {what: [] for what in samplers}
+    busy: dict[str, list[float]] = {what: [] for what in samplers}
     # The first round warms up.
     for turn in range(rounds + 1):
         for what, sampler in samplers.items():
@@ -140,7 +205,7 @@ def _measure(cfg: Config, stores: dict[str, TrainingSet], rounds: int) -> list[d
             if turn:
                 wall[what].append((time.perf_counter() - begun[0]) / _SAMPLES)
                 busy[what].append((time.process_time() - begun[1]) / _SAMPLES)
-    return [_row(what, wall[what], busy[what]) for what in stores]
+    return [_row(what, wall[what], busy[what]) for what in samplers]
 
 
 def _row(what: str, wall: list[float], busy: list[float]) -> dict[str, Any]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.draw import Draw, SampleSource, Sighting, UnusableSampleError
+from lib.datasets.draw import Draw, EncodedImage, SampleSource, Sighting, UnusableSampleError
 from lib.datasets.pairs import PairSource
 from lib.datasets.training import open_training_set
-from lib.datasets.training_set import TrainingSet
+from lib.datasets.training_set import StoredFrames, TrainingSet
 from lib.train.frames import MIN_LENGTH, choose_frames, enough_frames
 from lib.train.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted
@@ -32,7 +32,14 @@ class VideoSource:
     Every sequence that has enough visible frames is equally likely.
     """
 
-    def __init__(self, training_set: TrainingSet, templates: int, mode: str, interval: int) -> None:
+    def __init__(
+        self,
+        training_set: TrainingSet,
+        templates: int,
+        mode: str,
+        interval: int,
+        encoded: bool = False,
+    ) -> None:
         """Find the sequences that can be drawn from.
 
         Args:
@@ -40,6 +47,7 @@ class VideoSource:
             templates: templates per sample.
             mode: `order` or `causal`, see `choose_frames`.
             interval: largest distance in frames to the base frame.
+            encoded: leave the decoding to whoever knows at which size the frames are needed.
 
         Raises:
             DataError: there is none.
@@ -49,6 +57,7 @@ class VideoSource:
         self._templates = templates
         self._mode = mode
         self._interval = interval
+        self._encoded = encoded
         self._indices = _fit_sequences(training_set, enough_frames(templates))
 
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
@@ -69,12 +78,17 @@ class VideoSource:
                 )
             except UnusableSampleError as error:
                 raise UnusableSampleError(f"{name}: {error}") from None
-        images = {i: sequence.frames.read(i) for i in dict.fromkeys(chosen)}
+        images = {i: self._image(sequence.frames, i) for i in dict.fromkeys(chosen)}
         boxes = np.asarray(sequence.boxes, np.float64)
         frames = ", ".join(map(str, chosen))
         return Draw(
             tuple(Sighting(images[i], boxes[i]) for i in chosen), f"{name}, frames {frames}"
         )
+
+    def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
+        if self._encoded:
+            return EncodedImage(frames.read_bytes(index), frames.describe(index))
+        return frames.read(index)
 
 
 @dataclass(frozen=True)
@@ -191,7 +205,8 @@ def _open_source(
         return _pair_source(cfg, part)
     opened = open_training_set(name, paths, cache_dir)
     rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
-    return VideoSource(opened, *rules)
+    # What is validated on does not depend on how the training is fed.
+    return VideoSource(opened, *rules, encoded=cfg.data.scaled_decode and part == "train")
 
 
 def _pair_source(cfg: Config, part: str) -> PairSource:

@@ -6,14 +6,16 @@ from their use (`Variation`), so that recorded ones can be put in their place.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from lib.config.schema_training import Data, SearchSampling, TemplateSampling
-from lib.datasets.draw import Draw, Sighting, UnusableSampleError
+from lib.datasets.draw import Draw, EncodedImage, UnusableSampleError
 from lib.utils.crop import Crop, crop_square
 from lib.utils.errors import DataError
+from lib.utils.image_io import JPEG_SHRINKS
 
 _JOINT_FLIP = 0.5
 
@@ -64,6 +66,20 @@ class Variation:
     flips: np.ndarray
 
 
+class Frame(NamedTuple):
+    """A decoded frame of a draw.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 RGB.
+        shrink: pixels of the frame per pixel of `image`, along each axis.
+        box: `(4,)` float64 xywh in pixels of the frame.
+    """
+
+    image: np.ndarray
+    shrink: int
+    box: np.ndarray
+
+
 @dataclass(frozen=True)
 class TrainingTransform:
     """The crops of a sample as section DATA of a configuration wants them."""
@@ -88,15 +104,15 @@ class TrainingTransform:
         """Make the sample that `variation` decides, from templates and search frame.
 
         Raises:
+            DataError: a file of the draw cannot be decoded; the message names it.
             UnusableSampleError: a box has no area, or its crop would be smaller than a pixel or
                 miss the image.
         """
         last = len(draw.sightings) - 1
         pixels, boxes = [], []
-        for i, sighting in enumerate(draw.sightings):
-            rule = self.data.search if i == last else self.data.template
+        for i, frame in enumerate(self.frames(draw, variation)):
             try:
-                crop, box = _look(sighting, rule, variation, i)
+                crop, box = _look(frame, self._rule(i, last), variation, i)
             except DataError as error:
                 raise UnusableSampleError(f"{draw.source}: {error}") from None
             pixels.append(crop)
@@ -109,6 +125,48 @@ class TrainingTransform:
             number=number,
             source=draw.source,
         )
+
+    def frames(self, draw: Draw, variation: Variation) -> list[Frame]:
+        """The frames of a draw, those that are files decoded as small as their crops allow.
+
+        A file that is used more than once is decoded once, for the crop that needs most of it.
+
+        Raises:
+            DataError: a file cannot be decoded; the message names it.
+        """
+        last = len(draw.sightings) - 1
+        shrinks: dict[EncodedImage, int] = {}
+        for i, (image, box) in enumerate(draw.sightings):
+            if isinstance(image, EncodedImage):
+                shrink = largest_shrink(box, variation.normal[i], self._rule(i, last))
+                shrinks[image] = min(shrink, shrinks.get(image, shrink))
+        decoded = {image: image.decode(shrink) for image, shrink in shrinks.items()}
+        return [
+            Frame(*decoded[image], box) if isinstance(image, EncodedImage) else Frame(image, 1, box)
+            for image, box in draw.sightings
+        ]
+
+    def _rule(self, i: int, last: int) -> SearchSampling | TemplateSampling:
+        return self.data.search if i == last else self.data.template
+
+
+def largest_shrink(
+    box: np.ndarray, normal: np.ndarray, rule: SearchSampling | TemplateSampling
+) -> int:
+    """By how much a frame can be decoded smaller so that its crop still has no less pixels.
+
+    Args:
+        box: `(4,)` xywh.
+        normal: `(2,)`, decides the log size of the jittered box, see `jitter_box`.
+        rule: of the crop.
+
+    Returns:
+        One of `JPEG_SHRINKS`; 1 for a box without area.
+    """
+    if not _has_area(box):
+        return 1
+    side = rule.factor * np.sqrt(box[2:].prod()) * np.exp(rule.scale_jitter * normal.mean())
+    return max(shrink for shrink in JPEG_SHRINKS if shrink == 1 or side >= shrink * rule.size)
 
 
 def jitter_box(
@@ -157,18 +215,18 @@ def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _look(
-    sighting: Sighting, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
+    frame: Frame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
-    image, box = sighting.image, sighting.box
-    if not (np.isfinite(box).all() and (box[2:] > 0).all()):
+    image, shrink, box = frame
+    if not _has_area(box):
         raise DataError(f"the box {box.tolist()} has no area")
     if variation.grey:
         image = _grey(image)
     if variation.mirrored:
         # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
         image = cv2.flip(image, 1)
-        box = np.array([image.shape[1] - 1 - box[0] - box[2], *box[1:]])
+        box = np.array([image.shape[1] * shrink - 1 - box[0] - box[2], *box[1:]])
     around = jitter_box(
         box,
         variation.normal[i],
@@ -177,13 +235,17 @@ def _look(
         rule.scale_jitter,
         rule.center_power,
     )
-    crop = crop_square(image, around.tolist(), rule.factor, rule.size)
-    place = box_in_crop(box, crop)
+    crop = crop_square(image, (around / shrink).tolist(), rule.factor, rule.size)
+    place = box_in_crop(box / shrink, crop)
     pixels = _brighten(crop.pixels, variation.brightness[i])
     if variation.flips[i]:
         pixels = cv2.flip(pixels, 1)
         place[0] = 1 - place[0] - place[2]
     return pixels, place
+
+
+def _has_area(box: np.ndarray) -> bool:
+    return bool(np.isfinite(box).all() and (box[2:] > 0).all())
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,14 @@ import pytest
 from lib.commands.analyze import build_parser
 from lib.commands.entry import run
 from lib.datasets.annotations import read_boxes
-from tests.dataset_files import flags_column, write_got10k, write_lasot, write_otb, write_text
+from tests.dataset_files import (
+    flags_column,
+    make_got10k_val,
+    write_got10k,
+    write_lasot,
+    write_otb,
+    write_text,
+)
 
 NAMES = ("first", "second", "third")
 FRAMES = 4
@@ -324,7 +332,34 @@ def test_advice_fits_what_is_there(place: Place, capsys: pytest.CaptureFixture[s
     assert place.analyze("--config", "static_box") == 2
     assert "static_box is a tracker, write static_box/default" in one_line(capsys)
     assert place.analyze("--config", "new_one", "--runid", "4") == 2
-    assert "seqtrack new_one" in (line := one_line(capsys)) and "--runid 4`" in line
+    assert "seqtrack new_one" in (line := one_line(capsys)) and "--runid 4 --save_dir" in line
+
+
+@pytest.mark.parametrize("command", ["analyze", "report"])
+def test_the_advised_command_makes_what_is_missing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Pasted as it is, in the folders that were given."""
+    data, save = tmp_path / "my data", tmp_path / "save"
+    make_got10k_val(data)
+    words = ["--config", "static_box/default", "--dataset", "got10k_val", "--runid", "4"]
+    words += ["--data_dir", str(data), "--save_dir", str(save)]
+    words += ["--out", str(tmp_path / "page.html")] if command == "report" else []
+    assert run(f"lib.commands.{command}", words) == 2
+    advised = shlex.split(one_line(capsys).split("`")[1])
+    assert advised[:2] == ["python", "tracking/test.py"]
+    assert run("lib.commands.test", advised[2:]) == 0
+    assert run(f"lib.commands.{command}", words) == 0
+
+
+def test_what_was_not_given_is_not_advised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_got10k_val(tmp_path)
+    monkeypatch.setenv("SEQTRACK_DATA", str(tmp_path))
+    monkeypatch.setenv("SEQTRACK_SAVE", str(tmp_path / "save"))
+    assert run("lib.commands.analyze", ["--config", "a", "--dataset", "got10k_val"]) == 2
+    assert "`python tracking/test.py seqtrack a --dataset got10k_val`" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

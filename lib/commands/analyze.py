@@ -124,7 +124,7 @@ def _score(
             attributes = read_attributes(dataset)
         except NoAttributesError as error:
             lacking.append(str(error))
-    contenders = contenders_on(chosen, dataset, typed, args.runid, paths)
+    contenders = contenders_on(chosen, dataset, typed, args, paths)
     comparison = compare(dataset, contenders, args.protocol, args.convention, args.skip_missing)
     published = _published(dataset, contenders) if args.reference else None
     return work_out(comparison, attributes, published), lacking

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def open_all(names: Sequence[str], paths: Paths) -> dict[str, Dataset]:
 
 
 def contenders_on(
-    chosen: Sequence[Chosen], dataset: Dataset, typed: str, runids: Sequence[int], paths: Paths
+    chosen: Sequence[Chosen], dataset: Dataset, typed: str, args: argparse.Namespace, paths: Paths
 ) -> list[Contender]:
     """Where the results of all trackers on a data set lie.
 
@@ -145,7 +146,7 @@ def contenders_on(
         chosen: the trackers.
         dataset: opened.
         typed: what the user calls it, for advice.
-        runids: of runs to average; without any, the results without a number.
+        args: of `add_result_arguments`; without run ids, the results without a number.
         paths: the settings.
 
     Raises:
@@ -153,7 +154,7 @@ def contenders_on(
         ConfigError: two would be called the same.
     """
     found = [
-        _own_contender(one, dataset, typed, runids, paths)
+        _own_contender(one, dataset, typed, args, paths)
         if isinstance(one, OwnResults)
         else _other_contender(one, dataset)
         for one in chosen
@@ -193,9 +194,9 @@ def _other_contender(one: OtherResults, dataset: Dataset) -> Contender:
 
 
 def _own_contender(
-    one: OwnResults, dataset: Dataset, typed: str, runids: Sequence[int], paths: Paths
+    one: OwnResults, dataset: Dataset, typed: str, args: argparse.Namespace, paths: Paths
 ) -> Contender:
-    ids: list[int | None] = [*dict.fromkeys(runids)] or [None]
+    ids: list[int | None] = [*dict.fromkeys(args.runid)] or [None]
     folders = [
         paths.dataset_results_dir(one.tracker, one.config, dataset.results_folder, runid)
         for runid in ids
@@ -205,16 +206,32 @@ def _own_contender(
     for folder, runid in zip(folders, ids, strict=True):
         if not folder.is_dir():
             what = label if len(ids) == 1 else f"run {runid} of {one.config}"
+            command = _tracking_command(one, typed, runid, args)
             raise ResultsError(
                 f"{folder}: no results of {what} on {dataset.name}"
-                f"{_advice(folder, one, typed, runid)}"
+                f"{_advice(folder, one, runid, command)}"
             )
     config = one.config if one.tracker == DEFAULT_TRACKER else ""
     numbers = tuple(runid for runid in ids if runid is not None)
     return Contender(label, folders[0], tuple(folders[1:]), config, numbers)
 
 
-def _advice(folder: Path, one: OwnResults, typed: str, runid: int | None) -> str:
+def _tracking_command(
+    one: OwnResults, typed: str, runid: int | None, args: argparse.Namespace
+) -> str:
+    """What makes the results where they were looked for."""
+    given = (
+        ("--dataset", typed),
+        ("--runid", runid),
+        ("--data_dir", args.data_dir),
+        ("--save_dir", args.save_dir),
+    )
+    words = ["python", "tracking/test.py", one.tracker, one.config]
+    words += [str(word) for pair in given if pair[1] is not None for word in pair]
+    return shlex.join(words)
+
+
+def _advice(folder: Path, one: OwnResults, runid: int | None, command: str) -> str:
     """What may have been meant by the name of results that are not there, or how to make them."""
     trackers = folder.parents[2]
     if (trackers / one.config).is_dir() and one.tracker == DEFAULT_TRACKER:
@@ -233,12 +250,8 @@ def _advice(folder: Path, one: OwnResults, typed: str, runid: int | None) -> str
         hint := did_you_mean(one.config, _subfolders(folder.parents[1]))
     ):
         return hint
-    run = "" if runid is None else f" --runid {runid}"
     there = f"; there are --runid {runs}" if runs else ""
-    return (
-        f"{there}; make them with `python tracking/test.py {one.tracker} {one.config} "
-        f"--dataset {typed}{run}`, or give the folder above `test` as --save_dir"
-    )
+    return f"{there}; make them with `{command}`, or give the folder above `test` as --save_dir"
 
 
 def _runs_of(plain: Path) -> list[int]:

@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = resolve_paths(args.data_dir, args.save_dir)
     parts = []
     for typed, dataset in open_all(args.dataset, paths).items():
-        contenders = contenders_on(chosen, dataset, typed, args.runid, paths)
+        contenders = contenders_on(chosen, dataset, typed, args, paths)
         comparison = compare(dataset, contenders, args.protocol, args.convention, args.skip_missing)
         parts.append(Part(dataset, contenders, comparison, _attributes(dataset)))
     built = build_report(

@@ -17,7 +17,7 @@ from lib.test.benchmark.tables import table
 from lib.test.benchmark.timing import Times, take_turns
 from lib.test.benchmark.track import candidates, summary
 from lib.test.benchmark.work import decoder_macs, encoder_macs, frame_macs
-from lib.utils.errors import ConfigError
+from lib.utils.errors import ConfigError, SeqTrackError
 from tests.tiny import TINY_YAML, tiny_config
 
 CPU = torch.device("cpu")
@@ -239,6 +239,11 @@ def test_evaluate_compares_results(config_file, tmp_path, capsys):
     assert record["results_equal"] is True and record["frames"] == 6
     assert [row["what"] for row in record["rows"]] == ["reference", "torch x2"]
     assert "results equal: yes" in capsys.readouterr().out
+
+
+def test_the_end_of_a_silent_run_is_said():
+    with pytest.raises(SeqTrackError, match="ended with 2: error: .*--dataset"):
+        benchmark._quietly(["--nonsense"])
 
 
 def test_train_measures_steps(config_file, tmp_path):

@@ -216,7 +216,10 @@ def _quietly(words: list[str]) -> None:
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = test_main(words)
+        try:
+            code = test_main(words)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
     if code != EXIT_OK:
         last = said.getvalue().strip().splitlines()[-1:]
         raise SeqTrackError(f"`test.py {' '.join(words)}` ended with {code}: {' '.join(last)}")

@@ -1,7 +1,7 @@
 """Whole sequences from JPEG files: our evaluation beside the published method, in turns."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -100,16 +100,23 @@ def race(
             side.evaluate(data, work / side.label / str(number))
             seconds[side.label].append(time.perf_counter() - begun)
     frames = sum(len(list((data / name).glob("*.jpg"))) for name in names)
-    first = sides[0].label
+    return _record(seconds, work, frames, factors)
+
+
+def _record(
+    seconds: Mapping[str, Sequence[float]], work: Path, frames: int, factors: Sequence[float]
+) -> dict[str, Any]:
+    """What the rounds of all sides say; the first one is the reference."""
+    first = next(iter(seconds))
     slow = float(np.median(seconds[first]))
     rows = []
-    for side in sides:
-        took = float(np.median(seconds[side.label]))
-        said = compare_folders(work / first / "0", work / side.label / "0", factors)
+    for label, each in seconds.items():
+        took = float(np.median(each))
+        said = compare_folders(work / first / "0", work / label / "0", factors)
         rows.append(
             {
-                "what": side.label,
-                **Times(tuple(1e3 * value for value in seconds[side.label])).row(),
+                "what": label,
+                **Times(tuple(1e3 * value for value in each)).row(),
                 "frames_per_s": round(frames / took, 2),
                 "ratio_to_reference": round(slow / took, 4),
                 **said.row(),

@@ -13,13 +13,13 @@ import lib.models.cpu_threads
 from lib.commands.entry import run
 from lib.models.cpu_threads import (
     Work,
-    choices_file,
     choose_threads,
     find_threads,
     threads_are_given,
     usable_cores,
 )
 from lib.models.engine import Template
+from lib.models.thread_choice import choices_file
 from lib.test.tracker.build import build_tracker, with_threads
 from lib.test.tracker.spec import MEASURED, TrackerSpec
 from tests.tiny import TINY_YAML, tiny_config, write_got10k_folder
@@ -31,8 +31,8 @@ _BEFORE = dict(os.environ)
 class Bench:
     """A machine on which a step takes as long as the number of threads says."""
 
-    def __init__(self, ms: dict[int, float]) -> None:
-        self.ms, self.now = ms, 0.0
+    def __init__(self, ms: dict[int, float], busy: bool = False) -> None:
+        self.ms, self.now, self.given, self.busy = ms, 0.0, 0.0, busy
         self.built: list[int] = []
         self.steps: list[int] = []
         self.said: list[str] = []
@@ -40,12 +40,15 @@ class Bench:
     def clock(self) -> float:
         return self.now
 
+    def cpu_clock(self) -> float:
+        return self.given
+
     def build(self) -> "FakeEngine":
         self.built.append(torch.get_num_threads())
         return FakeEngine(self)
 
     def choose(self, work: Work = WORK, most: int = 8) -> int:
-        return choose_threads(self.build, work, most, self.said.append, self.clock)
+        return choose_threads(self.build, work, most, self.said.append, self.clock, self.cpu_clock)
 
 
 class FakeEngine:
@@ -63,7 +66,9 @@ class FakeEngine:
     def generate(self, templates, search):
         assert search.shape == (len(templates), 64, 64, 3) and search.dtype == np.uint8
         assert all(len(row) == 2 for row in templates)
-        self.bench.now += 1e-3 * self.bench.ms[self.threads]
+        took = 1e-3 * self.bench.ms[self.threads]
+        self.bench.now += took
+        self.bench.given += took * self.threads * (0.3 if self.bench.busy else 0.95)
         self.bench.steps.append(self.threads)
 
 
@@ -117,6 +122,18 @@ def test_a_long_step_settles_it():
     bench = Bench({8: 600.0})
     assert bench.choose() == 8
     assert bench.steps == [8], "not even a second one"
+
+
+def test_a_small_step_that_only_looks_large():
+    """On a busy machine the threads are seldom all on their cores, and wait for each other."""
+    bench = Bench({8: 600.0, 4: 90.0, 2: 20.0, 1: 30.0}, busy=True)
+    assert bench.choose() == 2
+
+
+def test_a_large_step_on_a_busy_machine():
+    bench = Bench({8: 600.0, 4: 700.0, 2: 1300.0}, busy=True)
+    assert bench.choose() == 8
+    assert bench.steps == [8, 4, 2], "each once"
 
 
 def test_a_first_step_may_be_long():

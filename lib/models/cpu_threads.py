@@ -10,13 +10,8 @@ exported networks.
 """
 
 import contextlib
-import hashlib
-import json
-import logging
 import math
 import os
-import platform
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,8 +24,7 @@ import torch
 
 from lib.config.schema import Config
 from lib.models.engine import Engine
-from lib.utils.errors import SeqTrackError
-from lib.utils.files import atomic_write_text, user_path
+from lib.models.thread_choice import ThreadChoice
 
 # What PyTorch takes by itself; the number in use may be changed after this.
 DEFAULT_THREADS = torch.get_num_threads()
@@ -40,6 +34,8 @@ VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 LARGE_STEP = 0.1
 # Fewer threads may be so much slower: the other cores have frames to read.
 NEAR = 1.05
+# Such a share of the cores' time shows that all of them were there for a step.
+_USED = 0.7
 # A number of threads so much slower than the best one is not looked at further.
 _HOPELESS = 1.5
 _SEED = 0
@@ -47,10 +43,8 @@ _SECONDS, _TURN = 1.5, 0.05
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 15
 _STEPS = 3
 _CONTAINER_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_FORMAT = 1
 
 Clock = Callable[[], float]
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,12 @@ class Work:
             "sizes": [test.search_size, test.template_size, test.num_templates],
             "read out": [test.window, test.decoding],
         }
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """The same in few words."""
+        engine = f"{self.engine} {self.precision}"
+        return {"config": self.cfg.name, "engine": engine, "batch": self.batch_size}
 
 
 def threads_are_given(env: Mapping[str, str]) -> bool:
@@ -123,6 +123,7 @@ def choose_threads(
     most: int,
     tell: Callable[[str], object],
     clock: Clock = time.perf_counter,
+    cpu_clock: Clock = time.process_time,
 ) -> int:
     """The number of threads from 1 to `most` with which the work is done best on this machine.
 
@@ -136,23 +137,25 @@ def choose_threads(
         most: the largest number.
         tell: gets one line when it was measured.
         clock: seconds.
+        cpu_clock: seconds of all cores that this process was given.
     """
     if most == 1:
         return 1
-    choices = _Choices(work, most)
-    if (known := choices.find()) is not None:
+    about = {"cores": usable_cores(), "most": most, "torch": torch.__version__}
+    choice = ThreadChoice({**about, **work.cost}, {**about, **work.names}, most)
+    if (known := choice.find()) is not None:
         return known
     with _restored_threads():
-        seconds = time_steps(build, work, most, clock)
-    if (known := choices.find(warn=False)) is not None:
+        seconds = time_steps(build, work, most, clock, cpu_clock)
+    if (known := choice.find(warn=False)) is not None:
         # Another process has chosen meanwhile, and the first one counts.
         return known
     chosen = fewest_near_best(seconds)
-    kept = choices.keep(chosen, seconds)
-    where = f"measured once, kept in {choices.path}" if kept else "measured"
+    kept = choice.keep(chosen, seconds)
+    where = f"measured once, kept in {choice.path}" if kept else "measured"
     tell(
         f"{chosen} of {most} CPU threads: {1e3 * seconds[chosen]:.1f} ms a step; {where}; "
-        "--cpu-threads N takes N"
+        "--cpu-threads N overrides it"
     )
     return chosen
 
@@ -169,7 +172,7 @@ def fewest_near_best(seconds: Mapping[int, float]) -> int:
 
 
 def time_steps(
-    build: Callable[[], Engine], work: Work, most: int, clock: Clock
+    build: Callable[[], Engine], work: Work, most: int, clock: Clock, cpu_clock: Clock
 ) -> dict[int, float]:
     """Median seconds of a step by number of threads: `most`, its half, and so on down to 1.
 
@@ -179,18 +182,23 @@ def time_steps(
     """
     began = clock()
     contenders: list[_Contender] = []
-    best = math.inf
+    first: dict[int, float] = {}
     count = most
     while count >= 1:
         one = _Contender(count, build, work, clock)
+        given = cpu_clock()
         took = one.warm_up()
-        if took > _HOPELESS * best:
+        given = (cpu_clock() - given) / sum(one.warm)
+        if took > _HOPELESS * min(first.values(), default=math.inf):
             break
         contenders.append(one)
-        best = min(best, took)
-        if count == most and took > LARGE_STEP:
-            return {most: took}
+        first[count] = took
+        # On a busy machine threads wait long for each other, and a small step looks large.
+        if count == most and took > LARGE_STEP and given > _USED * most:
+            break
         count //= 2
+    if min(first.values()) > LARGE_STEP:
+        return first
     for number in range(_MOST_ROUNDS):
         if number >= _LEAST_ROUNDS and clock() - began > _SECONDS:
             break
@@ -205,6 +213,7 @@ class _Contender:
     def __init__(self, threads: int, build: Callable[[], Engine], work: Work, clock: Clock) -> None:
         torch.set_num_threads(threads)
         self.threads, self.clock = threads, clock
+        self.warm: list[float] = []
         self.seconds: list[float] = []
         self.engine = build()
         random, test = np.random.default_rng(_SEED), work.cfg.test
@@ -217,7 +226,8 @@ class _Contender:
 
     def warm_up(self) -> float:
         """Seconds of the quickest of the first steps; one that takes long is not repeated."""
-        return min(self._steps(_STEPS * LARGE_STEP))
+        self.warm = self._steps(_STEPS * LARGE_STEP)
+        return min(self.warm)
 
     def take_turn(self) -> None:
         """A few steps; the first pays for the change of threads and does not count."""
@@ -245,88 +255,3 @@ def _restored_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-class _Choices:
-    """The file of choices, and what of it is about one work on this machine."""
-
-    def __init__(self, work: Work, most: int) -> None:
-        self.most = most
-        self.about = {
-            "cpu": cpu_name(),
-            "cores": usable_cores(),
-            "most": most,
-            "torch": torch.__version__,
-        }
-        whole = json.dumps([_FORMAT, self.about, work.cost], sort_keys=True)
-        self.key = hashlib.sha256(whole.encode()).hexdigest()[:16]
-        self.about |= {
-            "config": work.cfg.name,
-            "engine": f"{work.engine} {work.precision}",
-            "batch": work.batch_size,
-        }
-        self.path: Path | None = None
-        with contextlib.suppress(SeqTrackError):
-            # Without a home folder nothing is kept, and `keep` says so.
-            self.path = choices_file()
-
-    def find(self, warn: bool = True) -> int | None:
-        """The choice, if it was made before; `warn` of a damaged file."""
-        entry = self._read(warn).get(self.key)
-        threads = entry.get("threads") if isinstance(entry, dict) else None
-        return threads if type(threads) is int and 1 <= threads <= self.most else None
-
-    def keep(self, threads: int, seconds: Mapping[int, float]) -> bool:
-        """Write a choice down; whether that was possible. It is no error if not."""
-        ms = {str(count): round(1e3 * value, 3) for count, value in seconds.items()}
-        entry = {"threads": threads, "ms": ms, **self.about}
-        try:
-            if self.path is None:
-                raise OSError("no home folder is known")
-            text = json.dumps({**self._read(warn=False), self.key: entry}, indent=1)
-            atomic_write_text(self.path, text + "\n")
-        except OSError as error:
-            logger.warning(
-                "the number of CPU threads cannot be kept in %s (%s): each run measures it again, "
-                "and may come to another one; --cpu-threads N takes N",
-                self.path or "the cache", error.strerror or error,
-            )  # fmt: skip
-            return False
-        return True
-
-    def _read(self, warn: bool) -> dict[str, Any]:
-        """All choices; none if the file is damaged, which is said once."""
-        if self.path is None:
-            return {}
-        try:
-            choices = json.loads(self.path.read_text(encoding="utf-8"))
-            if isinstance(choices, dict):
-                return choices
-        except OSError:
-            # Not there, or not readable; then writing fails as well, and says it.
-            return {}
-        except (ValueError, RecursionError):
-            pass
-        if warn:
-            logger.warning("%s is damaged: it is written anew", self.path)
-        return {}
-
-
-def choices_file() -> Path:
-    """Where choices are kept: in the user's cache, beside the exported networks.
-
-    Raises:
-        SeqTrackError: there is no home folder.
-    """
-    base = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache", "the cache")
-    return Path(base) / "seqtrack" / "cpu_threads.json"
-
-
-def cpu_name() -> str:
-    """The processor's own name, as far as the system tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        text = ""
-    found = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
-    return found[1] if found else platform.processor() or platform.machine()

@@ -242,7 +242,7 @@ def test_evaluate_compares_results(config_file, tmp_path, capsys):
 
 
 def test_the_end_of_a_silent_run_is_said():
-    with pytest.raises(SeqTrackError, match="ended with 2: error: .*--dataset"):
+    with pytest.raises(SeqTrackError, match=r"ended with 2: error: .*--dataset"):
         benchmark._quietly(["--nonsense"])
 
 

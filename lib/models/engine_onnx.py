@@ -23,7 +23,7 @@ from lib.models.export import VERSION, block_products, step_model, template_mode
 from lib.models.onnx_graph import import_onnx
 from lib.models.seqtrack import SeqTrack
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError
-from lib.utils.files import atomic_path, user_path
+from lib.utils.files import atomic_path, user_cache, user_path
 
 CACHE_VARIABLE = "SEQTRACK_ONNX"
 _PARTS = ("template", "step")
@@ -33,8 +33,7 @@ def default_cache_folder() -> Path:
     """Where exported networks are kept: the variable SEQTRACK_ONNX, else the user's cache."""
     if given := os.environ.get(CACHE_VARIABLE):
         return user_path(given, f"environment variable {CACHE_VARIABLE}").absolute()
-    base = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache", "the cache")
-    return Path(base) / "seqtrack" / "onnx"
+    return user_cache() / "onnx"
 
 
 def fingerprint(network: SeqTrack, cfg: Config) -> str:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import platform
 import re
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.utils.errors import SeqTrackError
-from lib.utils.files import atomic_write_text, user_path
+from lib.utils.files import atomic_write_text, user_cache
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +86,7 @@ def choices_file() -> Path:
     Raises:
         SeqTrackError: there is no home folder.
     """
-    base = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache", "the cache")
-    return Path(base) / "seqtrack" / "cpu_threads.json"
+    return user_cache() / "cpu_threads.json"
 
 
 def cpu_name() -> str:

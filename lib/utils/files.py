@@ -77,6 +77,16 @@ def user_path(text: Path | str, what: str) -> Path:
         raise SeqTrackError(f"{what}: no home folder is known for {str(text)!r}") from error
 
 
+def user_cache() -> Path:
+    """The folder of what can be made again, for this user: below XDG_CACHE_HOME, else ~/.cache.
+
+    Raises:
+        SeqTrackError: no home folder is known.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or user_path("~/.cache", "the cache")
+    return Path(base) / "seqtrack"
+
+
 def check_writable(folder: Path | str) -> None:
     """Make `folder` and try to write in it, before hours of work depend on it.
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from lib.models.thread_choice import cpu_name
+
 # Rows, inner and outer size of the product that gives the peak: an MLP of ViT-B over 768 tokens.
 _PEAK_SHAPE = (768, 768, 3072)
 
@@ -19,7 +21,7 @@ _PEAK_SHAPE = (768, 768, 3072)
 def machine_record(device: torch.device) -> dict[str, Any]:
     """What a reader needs to judge the numbers: hardware, versions, threads, load, commit."""
     record: dict[str, Any] = {
-        "cpu": _cpu_name(),
+        "cpu": _cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load_average": [round(value, 2) for value in os.getloadavg()],
@@ -60,16 +62,16 @@ def matrix_product(device: torch.device) -> tuple[Callable[[int], object], float
     return multiply, 2e-9 * m * k * n
 
 
-def _cpu_name() -> str:
+def _cpu() -> str:
+    """The processor, and what it multiplies with."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return platform.processor() or platform.machine()
-    names = re.findall(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+        return cpu_name()
     flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in known]
-    return f"{names[0] if names else platform.machine()} ({' '.join(wide) or 'no avx2'})"
+    return f"{cpu_name()} ({' '.join(wide) or 'no avx2'})"
 
 
 def _commit() -> str | None:

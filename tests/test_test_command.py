@@ -119,6 +119,15 @@ def test_a_changed_tracker_setting_is_another_run(place):
     assert place.run("--set", "TRAIN.NUM_WORKER=3")[0] == 0  # says nothing about tracking
 
 
+def test_results_in_other_precisions_do_not_mix(place):
+    place.run("--sequence", "a")
+    code, _, err = place.run("--precision", "bf16")
+    assert code == 2 and "ENGINE was 'fp32' and is now 'torch bf16'" in err[-1]
+    place.run("--precision", "bf16", "--overwrite")
+    assert place.run()[0] == 2
+    assert place.run("--set", "TEST.HOLD_BELOW=0.1", "--precision", "bf16")[0] == 2
+
+
 def make_hostile(path: Path) -> None:
     class Attack:
         def __reduce__(self):

@@ -8,7 +8,7 @@ ENGINE_NAMES = ("torch", "onnx", "reference")
 PRECISIONS = {
     "torch": ("fp32", "bf16", "fp16"),
     "onnx": ("fp32", "int8"),
-    "reference": ("fp32", "bf16"),
+    "reference": ("fp32",),
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.annotations import read_boxes
+from lib.test.tracker.spec import changed_settings
 from lib.utils.errors import DataError, ResultsError
 from lib.utils.files import atomic_write_text
 
@@ -243,11 +244,5 @@ def _difference(path: Path, record: RunRecord) -> str:
         for name in (field.name for field in fields(record))
         if name not in ("version", "settings") and known.get(name) != getattr(record, name)
     ]
-    settings = known.get("settings")
-    # A key that only one side has came with another version: it says nothing about the boxes.
-    differing += [
-        f"{key} was {settings[key]!r} and is now {value!r}"
-        for key, value in record.settings.items()
-        if isinstance(settings, dict) and key in settings and settings[key] != value
-    ]
+    differing += changed_settings(known.get("settings"), record.settings)
     return f"{path}: results of another run ({', '.join(differing)})" if differing else ""

@@ -1,7 +1,9 @@
 """Which trackers there are, and what is needed to build one; nothing here imports torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from lib.config.schema import Config
 from lib.utils.errors import ConfigError, did_you_mean
@@ -9,6 +11,19 @@ from lib.utils.errors import ConfigError, did_you_mean
 TRACKER_NAMES = ("seqtrack", "static_box", "mil", "template_match")
 # As a number of threads: the one that is found by measurement.
 MEASURED = 0
+# What a record of results without these settings means: they were SeqTrack's own.
+PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
+    {
+        "MODEL.ENCODER.STEM": "patch",
+        "MODEL.TEMPLATE_BOX": False,
+        "MODEL.CORRELATION": False,
+        "MODEL.CENTRE_HINT": False,
+        "TEST.DECODING": "argmax",
+        "TEST.SIZE_PRIOR": 0.0,
+        "TEST.HOLD_BELOW": 0.0,
+        "ENGINE": "fp32",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -61,24 +76,40 @@ class TrackerSpec:
             "TEST.NUM_TEMPLATES": cfg.test.num_templates,
             "TEST.UPDATE_INTERVALS": cfg.test.update_interval_for(self.update_key),
             "TEST.UPDATE_THRESHOLD": cfg.test.update_threshold_for(self.update_key),
-            **self._departures(cfg),
+            "MODEL.ENCODER.STEM": cfg.model.encoder.stem,
+            "MODEL.TEMPLATE_BOX": cfg.model.template_box,
+            "MODEL.CORRELATION": cfg.model.correlation,
+            "MODEL.CENTRE_HINT": cfg.model.centre_hint,
+            "TEST.DECODING": cfg.test.decoding,
+            "TEST.SIZE_PRIOR": cfg.test.size_prior,
+            "TEST.HOLD_BELOW": cfg.test.hold_below,
             # Engines give the same boxes, coarser numbers do not.
-            **({} if self.precision == "fp32" else {"ENGINE": f"{self.engine} {self.precision}"}),
+            "ENGINE": "fp32" if self.precision == "fp32" else f"{self.engine} {self.precision}",
         }
 
-    @staticmethod
-    def _departures(cfg: Config) -> dict[str, object]:
-        """What is not SeqTrack's way, where it is on."""
-        departures = {
-            "MODEL.ENCODER.STEM": (cfg.model.encoder.stem, "patch"),
-            "MODEL.TEMPLATE_BOX": (cfg.model.template_box, False),
-            "MODEL.CORRELATION": (cfg.model.correlation, False),
-            "MODEL.CENTRE_HINT": (cfg.model.centre_hint, False),
-            "TEST.DECODING": (cfg.test.decoding, "argmax"),
-            "TEST.SIZE_PRIOR": (cfg.test.size_prior, 0.0),
-            "TEST.HOLD_BELOW": (cfg.test.hold_below, 0.0),
-        }
-        return {key: value for key, (value, plain) in departures.items() if value != plain}
+
+def changed_settings(known: object, now: Mapping[str, object]) -> list[str]:
+    """In words, how settings on record differ from those of now.
+
+    A key that only one side has came with another version and says nothing about the boxes,
+    except those of `PLAIN_SETTINGS`.
+
+    Args:
+        known: what a file has for settings; anything but a mapping says nothing.
+        now: `TrackerSpec.settings`.
+
+    Example:
+        >>> changed_settings({"TEST.WINDOW": True}, {"TEST.WINDOW": False, "ENGINE": "fp32"})
+        ['TEST.WINDOW was True and is now False']
+    """
+    if not isinstance(known, Mapping):
+        return []
+    then = {**PLAIN_SETTINGS, **known}
+    return [
+        f"{key} was {then[key]!r} and is now {value!r}"
+        for key, value in now.items()
+        if key in then and then[key] != value
+    ]
 
 
 def check_tracker_name(name: str) -> None:

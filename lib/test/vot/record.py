@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.test.evaluation.results import RUN_FILE, read_run_record
+from lib.test.tracker.spec import changed_settings
 from lib.test.vot.results import has_results
 from lib.utils.errors import ResultsError
 from lib.utils.files import atomic_write_text
@@ -62,13 +63,7 @@ def other_maker(results: Path, record: VotRecord) -> str:
         for field in fields(record)
         if field.name not in ("version", "settings") and known.get(field.name) != now[field.name]
     ]
-    settings = known.get("settings")
-    # A key that only one side has came with another version: it says nothing about the boxes.
-    differing += [
-        f"{key} was {settings[key]!r} and is now {value!r}"
-        for key, value in now["settings"].items()
-        if isinstance(settings, dict) and key in settings and settings[key] != value
-    ]
+    differing += changed_settings(known.get("settings"), now["settings"])
     return f"{path}: results of another run ({', '.join(differing)})" if differing else ""
 
 

@@ -134,22 +134,36 @@ def moved(box, pixels):
 
 
 def test_boxes_may_go_apart_after_a_square_that_rounding_decides():
-    over = moved(ON_THE_EDGE, 2e-5)
-    far = moved(ON_THE_EDGE, 1.5)
+    over, far = moved(ON_THE_EDGE, 2e-5), moved(ON_THE_EDGE, 1.5)
     said = RowAgreement()
     said.add("tie", np.stack([ON_THE_EDGE] * 3), np.stack([ON_THE_EDGE, over, far]), [4.0])
-    assert not said.different and said.rows == 2
+    assert said.equal and said.rows == 2
     assert [(tie["tie_at"], tie["apart_at"]) for tie in said.ties] == [(1, 2)]
     assert said.farthest == pytest.approx(2e-5)
     said.add("no tie", np.stack([ON_THE_EDGE] * 2), np.stack([ON_THE_EDGE, far]), [4.0])
-    assert [found["sequence"] for found in said.different] == ["no tie"]
+    assert [found["sequence"] for found in said.different] == ["no tie"] and not said.equal
 
 
-def test_a_tie_that_nothing_follows_is_none():
-    over = moved(ON_THE_EDGE, 2e-5)
+def test_a_square_excuses_the_next_frame_only():
+    over, far = moved(ON_THE_EDGE, 2e-5), moved(ON_THE_EDGE, 1.5)
     said = RowAgreement()
-    said.add("a", np.stack([ON_THE_EDGE] * 2), np.stack([over] * 2), [4.0])
+    said.add("late", np.stack([ON_THE_EDGE] * 3), np.stack([over, ON_THE_EDGE, far]), [4.0])
+    assert said.different and not said.ties
+    said = RowAgreement()
+    said.add("never", np.stack([ON_THE_EDGE] * 2), np.stack([over] * 2), [4.0])
     assert said.row()["ties"] == said.different == []
+
+
+def test_many_tied_squares_are_no_agreement():
+    said = RowAgreement()
+    for name in "ab":
+        rows = np.stack([moved(ON_THE_EDGE, 2e-5), moved(ON_THE_EDGE, 1.5)])
+        said.add(name, np.stack([ON_THE_EDGE] * 2), rows, [4.0])
+    assert not said.different and not said.equal
+
+
+def test_nothing_is_not_equal(tmp_path):
+    assert not compare_folders(tmp_path, tmp_path, [4.0]).equal
 
 
 def test_a_number_that_is_none_is_a_difference():
@@ -261,11 +275,19 @@ def test_train_measures_steps(config_file, tmp_path):
         (["track", "--engine", "tensorrt"], "unknown engine 'tensorrt'"),
         (["track", "--precision", "int8"], "torch cannot compute in that; choose of bf16"),
         (["track", "--config", "seqtrack_b257"], "seqtrack_b256"),
+        (["track", "--engine", "reference", "--precision", "bf16"], "choose of fp32"),
+        (["evaluate", "--precision", "bf16"], "evaluate has none"),
     ],
 )
 def test_wrong_words_are_answered_at_once(words, message):
     with pytest.raises(ConfigError, match=message):
         benchmark.main(words)
+
+
+def test_a_record_that_cannot_be_written_is_said_before_measuring(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SeqTrackError, match="file"):
+        benchmark.main(["track", "--json", str(tmp_path / "file" / "record.json")])
 
 
 def test_profile_says_size_work_and_time(config_file, capsys):

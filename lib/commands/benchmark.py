@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
+from lib.commands.entry import (
+    add_overrides,
+    add_roots,
+    count,
+    parser,
+    positive,
+    say,
+    thread_count,
+)
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
@@ -23,7 +31,7 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
-from lib.utils.files import atomic_write_text, user_path
+from lib.utils.files import atomic_write_text, check_writable, user_path
 
 PARTS = ("track", "evaluate", "train", "data")
 _DEFAULT_CONFIG = {"track": "seqtrack_b256", "evaluate": "seqtrack_tiny"}
@@ -43,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_overrides(p)
     add("--checkpoint", help="weights file; 'random' for seeded ones, also used if none is found")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--cpu-threads", type=positive, metavar="N", help="threads of PyTorch on the CPU")
+    add("--cpu-threads", type=thread_count, metavar="N", help="threads of PyTorch on the CPU")
     add("--json", metavar="FILE", help="write the record there")
     add("--rounds", type=positive, help="calls of each alternative (track: 20, evaluate: 3)")
     add("--seconds", type=positive, default=120, help="track, train: about as long per situation")
@@ -57,7 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add(
         "--batch", nargs="+", action="extend", default=[], type=positive, metavar="N",
-        help="targets at a time (track: 1), sequences at a time (evaluate: 1 and 8), samples of "
+        help="targets at a time (track: 1), sequences at a time (evaluate: 8), samples of "
         "a step (train)",
     )  # fmt: skip
     add("--stages", action="store_true", help="track: rows per stage as well")
@@ -79,20 +87,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         SeqTrackError: wrong input; nothing was measured.
     """
     args = build_parser().parse_args(argv)
-    engines = args.engine or ["torch"]
-    for name in engines:
-        check_engine(name)
-    known = sorted({one for name in engines for one in PRECISIONS[name]})
-    for precision in args.precision:
-        if precision not in known:
-            raise ConfigError(
-                f"--precision {precision}: {', '.join(engines)} cannot compute in that; "
-                f"choose of {', '.join(known)}"
-            )
+    engines = _engines(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     spec = make_spec("seqtrack", args.config or _DEFAULT_CONFIG.get(args.part, "seqtrack_b256"),
                      args.overrides)  # fmt: skip
-    target = user_path(args.json, "--json") if args.json else None
+    target = user_path(args.json, "--json").absolute() if args.json else None
+    if target is not None:
+        check_writable(target.parent)
 
     import torch
 
@@ -116,6 +117,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"record: {target}")
     failed = record.get("tokens_equal") is False or record.get("results_equal") is False
     return EXIT_PARTIAL if failed else EXIT_OK
+
+
+def _engines(args: argparse.Namespace) -> list[str]:
+    """The engines that are asked for, after all names were checked."""
+    engines = args.engine or ["torch"]
+    for name in engines:
+        check_engine(name)
+    known = sorted({one for name in engines for one in PRECISIONS[name]})
+    for precision in args.precision:
+        if precision not in known:
+            raise ConfigError(
+                f"--precision {precision}: {', '.join(engines)} cannot compute in that; "
+                f"choose of {', '.join(known)}"
+            )
+    if args.precision and args.part in ("evaluate", "data"):
+        raise ConfigError(
+            f"--precision {args.precision[0]}: {args.part} has none; track and train measure that"
+        )
+    return engines
 
 
 def _weights(args: argparse.Namespace, spec: TrackerSpec, paths: Paths) -> TrackerSpec:
@@ -180,7 +200,8 @@ def _evaluate(
     with tempfile.TemporaryDirectory() as folder:
         record = race(
             sides, Path(folder), args.sequences, args.frames, args.rounds or 3,
-            (cfg.test.search_factor, cfg.test.template_factor),
+            # With one template, none is cut but in the first frame.
+            (cfg.test.search_factor, cfg.test.template_factor)[: cfg.test.num_templates],
         )  # fmt: skip
     return {"config": spec.config_name, "weights": weights, **record}
 
@@ -266,7 +287,8 @@ def _tell(record: dict[str, Any]) -> None:
             "is the machine busy?")  # fmt: skip
     ratio = record.get("ratio_to_reference")
     if ratio is not None:
-        say(f"ratio to the reference: {ratio:.2f}")
+        of = f" ({record['quickest']})" if "quickest" in record else ""
+        say(f"ratio to the reference: {ratio:.2f}{of}")
     if record.get("tokens_equal") is not None:
         say(f"tokens equal: {'yes' if record['tokens_equal'] else 'NO'}")
     if record.get("results_equal") is not None:

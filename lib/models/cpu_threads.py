@@ -141,7 +141,7 @@ def choose_threads(
     """
     if most == 1:
         return 1
-    about = {"cores": usable_cores(), "most": most, "torch": torch.__version__}
+    about = {"cores": usable_cores(), "most": most, **_versions(work.engine)}
     choice = ThreadChoice({**about, **work.cost}, {**about, **work.names}, most)
     if (known := choice.find()) is not None:
         return known
@@ -158,6 +158,16 @@ def choose_threads(
         "--cpu-threads N overrides it"
     )
     return chosen
+
+
+def _versions(engine: str) -> dict[str, str]:
+    """Of what computes."""
+    versions = {"torch": torch.__version__}
+    if engine == "onnx":
+        from lib.models.engine_onnx import import_runtime
+
+        versions["onnxruntime"] = import_runtime().__version__
+    return versions
 
 
 def fewest_near_best(seconds: Mapping[int, float]) -> int:

@@ -23,7 +23,7 @@ class ThreadChoice:
     """A number of threads from 1 to `most`, and its place in the file.
 
     Args:
-        key: all that the choice depends on besides the processor; for JSON.
+        key: all that the choice depends on besides the processor, `most` included; for JSON.
         about: more words for a reader of the file.
         most: the largest number.
     """
@@ -31,7 +31,7 @@ class ThreadChoice:
     def __init__(self, key: Mapping[str, Any], about: Mapping[str, Any], most: int) -> None:
         self.most = most
         self.about = {"cpu": cpu_name(), **about}
-        whole = json.dumps([cpu_name(), most, key], sort_keys=True)
+        whole = json.dumps([cpu_name(), key], sort_keys=True)
         self.key = hashlib.sha256(whole.encode()).hexdigest()[:16]
         self.path: Path | None = None
         with contextlib.suppress(SeqTrackError):

@@ -99,8 +99,8 @@ def race(
             begun = time.perf_counter()
             side.evaluate(data, work / side.label / str(number))
             seconds[side.label].append(time.perf_counter() - begun)
-    frames = sum(len(list((data / name).glob("*.jpg"))) for name in names)
-    return _record(seconds, work, frames, factors)
+    total = sum(len(list((data / name).glob("*.jpg"))) for name in names)
+    return _record(seconds, work, total, factors)
 
 
 def _record(
@@ -122,10 +122,12 @@ def _record(
                 **said.row(),
             }
         )
+    best = max(rows[1:], key=lambda row: row["ratio_to_reference"])
     return {
         "frames": frames,
-        "ratio_to_reference": max(row["ratio_to_reference"] for row in rows[1:]),
+        "ratio_to_reference": best["ratio_to_reference"],
+        "quickest": best["what"],
         "reference_ms": round(1e3 * slow / frames, 4),
-        "results_equal": not any(row["different_results"] for row in rows),
+        "results_equal": all(row["results_equal"] for row in rows),
         "rows": rows,
     }

@@ -114,9 +114,9 @@ def count(text: str) -> int:
 
 def positive(text: str) -> int:
     """An argument that is a whole number from 1 on."""
-    if count(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above zero")
-    return int(text)
+    if not (text.isascii() and text.isdecimal() and text.strip("0")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above zero")
+    return count(text)
 
 
 def thread_count(text: str) -> int:

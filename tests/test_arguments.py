@@ -1,0 +1,30 @@
+"""Numbers on the command line: what is taken, and what is said of the others."""
+
+import argparse
+
+import pytest
+
+from lib.commands.entry import count, positive
+
+
+def test_numbers_are_taken():
+    assert [positive("1"), positive("010"), count("0")] == [1, 10, 0]
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "00", "two", "1.5", "", "\u0663"])
+def test_what_is_not_above_zero_is_told_so(text):
+    """Someone who is told `from 0 on` tries 0 next."""
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number above zero"):
+        positive(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "two", "1.5"])
+def test_where_zero_is_taken_it_is_named(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number from 0 on"):
+        count(text)
+
+
+@pytest.mark.parametrize("kind", [count, positive])
+def test_a_number_that_no_library_holds_is_refused(kind):
+    with pytest.raises(argparse.ArgumentTypeError, match="is larger than"):
+        kind("9" * 20)

@@ -152,5 +152,5 @@ def _verify(folder: Path) -> int:
     for text in wrong:
         say(f"wrong: {text}", error=True)
     if wrong:
-        say("what to do: remove those shards and pack.json, and pack again")
+        say("what to do: remove those shards and pack again: the others stay")
     return EXIT_PARTIAL if wrong else EXIT_OK

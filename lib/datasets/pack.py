@@ -24,6 +24,8 @@ from lib.utils.image_io import decode_rgb
 
 FORMAT = "seqtrack-pack-1"
 ABOUT, INDEX = "pack.json", "pack.index"
+# In the place of `ABOUT` until all shards are there.
+PLAN = "plan.json"
 # Where a frame lies; size 0: it is not there.
 PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("crc", "<u4")])
 
@@ -34,7 +36,7 @@ def shard_name(number: int) -> str:
 
 
 def is_pack(folder: Path) -> bool:
-    """Whether a finished pack is in `folder`."""
+    """Whether a pack that was finished is in `folder`; its shards are not looked at."""
     return (folder / ABOUT).is_file()
 
 
@@ -77,6 +79,10 @@ class Shards:
                 return os.pread(descriptor, size, offset)
             os.lseek(descriptor, offset, os.SEEK_SET)
             return os.read(descriptor, size)
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path(number)}: missing; pack again, which makes it and keeps the others"
+            ) from None
         except OSError as error:
             raise DataError(
                 f"{self.path(number)}: cannot be read ({error.strerror or error})"

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.archive_directory import ENTRY, list_archive
-from lib.datasets.pack import ABOUT, FORMAT, INDEX, PLACE, is_pack, shard_name
+from lib.datasets.pack import ABOUT, FORMAT, INDEX, PLACE, PLAN, is_pack, shard_name
 from lib.datasets.pack_crop import CropRule, Region, cut, region_of
 from lib.datasets.training_index import save_arrays
 from lib.datasets.training_set import IndexedSet
@@ -26,7 +26,6 @@ from lib.utils.errors import DataError
 from lib.utils.files import atomic_path, atomic_write_text, remove_temporaries
 from lib.utils.image_io import decode_rgb
 
-PLAN = "plan.json"
 # A file in an archive begins with this many bytes and its name.
 _HEADER = 30
 # Zip files know no time before; the same files give the same bytes.
@@ -118,6 +117,8 @@ class Packing:
         remove_temporaries(self.folder, "shard-*.zip")
         if not self.finished:
             atomic_write_text(self.folder / PLAN, json.dumps(self.about, indent=1) + "\n")
+            # A pack that lost a shard is not finished until it is made again.
+            (self.folder / ABOUT).unlink(missing_ok=True)
 
     def run(self, workers: int, done: Callable[[int], object]) -> int:
         """Write what is not there yet.
@@ -264,8 +265,14 @@ class Packing:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to do."""
-        return is_pack(self.folder) and (self.folder / INDEX).is_file()
+        """Whether nothing is left to do: all is there, and no shard is cut short.
+
+        Frames are not read; `lib.datasets.pack_check` does that.
+        """
+        if not (is_pack(self.folder) and (self.folder / INDEX).is_file()):
+            return False
+        # What says that a file is a zip archive is its end.
+        return all(zipfile.is_zipfile(self.folder / shard_name(i)) for i in range(len(self.plan())))
 
 
 def _names_of(path: Path) -> list[str]:

@@ -82,3 +82,11 @@ def test_a_pack_whose_repair_was_stopped_is_not_finished(call, monkeypatch):
         open_pack(Path("pack"), "LASOT")
     assert call(*PACK)[0] == 0
     assert call("pack", "--verify")[0] == 0
+
+
+def test_the_help_says_what_verify_compares(call, capsys):
+    with pytest.raises(SystemExit):
+        call("--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "compare each frame of a pack with its checksum" in said
+    assert "every byte" not in said

@@ -37,7 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     names = ", ".join(row.name for row in TRAINING_CATALOG if row.format != "generated")
     add("name", help=f"{names}, or a folder of sequences; with --verify a pack, too")
     add("--out", metavar="FOLDER", help="the pack; <data>/packed/NAME by default")
-    add("--verify", action="store_true", help="read every byte of a finished pack, and no more")
+    add("--verify", action="store_true", help="only compare each frame of a pack with its checksum")
     add("--frames", type=positive, default=10_000, metavar="N", help="per shard, about")
     add("--workers", type=positive, default=2, help="shards made at a time")
     add("--crop", action="store_true", help="keep only what samples can ask for around the target")
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _verify(_pack_folder(args, paths))
     opened = open_training_set(args.name, paths)
     if not isinstance(opened, IndexedSet):
-        raise DataError(f"{args.name} is a pack already; --verify reads it all")
+        raise DataError(f"{args.name} is a pack already; --verify compares its checksums")
     folder = _pack_folder(args, paths)
     check_writable(folder)
     return _pack(Packing(opened, folder, args.frames, rule), args.workers)
@@ -120,7 +120,7 @@ def _pack(packing: Packing, workers: int) -> int:
     frames = int(packing.source.lengths.sum())
     packing.begin()
     if packing.finished:
-        say(f"{packing.folder}: is finished already; --verify reads it all")
+        say(f"{packing.folder}: is finished already; --verify compares its checksums")
         return EXIT_OK
     plan = packing.plan()
     say(f"{packing.source.name}: {counted(len(packing.source), 'sequence')}, {frames} frames, "

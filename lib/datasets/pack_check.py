@@ -1,4 +1,4 @@
-"""Whether a pack is what it was: every byte read, every frame where the index says."""
+"""Whether a pack is what it was: every frame where the index says, with its checksum."""
 
 import zlib
 from collections.abc import Callable
@@ -12,7 +12,9 @@ from lib.utils.errors import DataError
 
 
 def check_pack(folder: Path, done: Callable[[int], object]) -> list[str]:
-    """Read a whole pack.
+    """Compare every frame of a pack, and its index, with their checksums.
+
+    What else is in a shard, such as names and its directory, is not looked at.
 
     Args:
         folder: of the pack.

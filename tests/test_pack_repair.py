@@ -1,6 +1,7 @@
 """Packs that lost a part: what the command says of them, and makes anew."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,29 @@ def test_a_pack_whose_repair_was_stopped_is_not_finished(call, monkeypatch):
         open_pack(Path("pack"), "LASOT")
     assert call(*PACK)[0] == 0
     assert call("pack", "--verify")[0] == 0
+
+
+@pytest.mark.parametrize("usual", [False, True])
+def test_verify_names_the_folder_that_was_given(call, usual):
+    """Not a pack of the same name in the data folder, which may be without fault."""
+    call(*PACK)
+    if usual:
+        shutil.copytree("pack", "data/packed/pack")
+    Path("pack/pack.json").unlink()
+    code, _, err = call("./pack", "--verify")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: pack: no finished pack (pack.json is missing)")
+
+
+def test_verify_finds_the_pack_of_a_folder_that_it_was_made_of(call):
+    shutil.copytree("data/lasot", "videos")
+    code, _, err = call("videos", "--verify")
+    assert code == 2
+    assert err.startswith("error: videos: no finished pack (pack.json is missing)")
+    assert call("videos")[0] == 0
+    code, out, _ = call("videos", "--verify")
+    assert code == 0
+    assert re.match(r"\S*data/packed/videos: \d+ frames read", out)
 
 
 def test_the_help_says_what_verify_compares(call, capsys):

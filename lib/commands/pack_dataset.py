@@ -11,8 +11,8 @@ from tqdm import tqdm
 from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.catalog import TRAINING_CATALOG
-from lib.datasets.pack import is_pack, open_pack
+from lib.datasets.catalog import TRAINING_CATALOG, looks_like_path
+from lib.datasets.pack import is_begun, open_pack
 from lib.datasets.pack_check import check_pack
 from lib.datasets.pack_crop import CropRule, reach_of
 from lib.datasets.pack_write import Packing
@@ -111,9 +111,11 @@ def _pack_folder(args: argparse.Namespace, paths: Paths) -> Path:
     if args.out:
         return user_path(args.out, "--out").absolute()
     here = user_path(args.name, "name")
-    if args.verify and is_pack(here):
+    usual = paths.data_dir / "packed" / here.resolve().name
+    # What was given may also be the folder that the pack was made of.
+    if args.verify and (is_begun(here) or (looks_like_path(args.name) and not usual.exists())):
         return here
-    return paths.data_dir / "packed" / here.resolve().name
+    return usual
 
 
 def _pack(packing: Packing, workers: int) -> int:

@@ -40,6 +40,12 @@ def is_pack(folder: Path) -> bool:
     return (folder / ABOUT).is_file()
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether any part of a pack is in `folder`."""
+    named = any((folder / name).is_file() for name in (ABOUT, INDEX, PLAN))
+    return named or any(folder.glob("shard-*.zip"))
+
+
 @dataclass
 class Shards:
     """The files of a pack, each opened once per process, when first read from.

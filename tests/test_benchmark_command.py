@@ -277,10 +277,11 @@ def test_train_measures_steps(config_file, tmp_path):
         (["track", "--config", "seqtrack_b257"], "seqtrack_b256"),
         (["track", "--engine", "reference", "--precision", "bf16"], "choose of fp32"),
         (["evaluate", "--precision", "bf16"], "evaluate has none"),
+        (["track", "--sequence", "/nowhere"], "folder /nowhere does not exist"),
     ],
 )
 def test_wrong_words_are_answered_at_once(words, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(SeqTrackError, match=message):
         benchmark.main(words)
 
 

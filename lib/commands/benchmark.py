@@ -169,7 +169,7 @@ def _track(
     cfg = _config(spec)
     if args.sequence:
         folder = user_path(args.sequence, "--sequence").resolve()
-        sequence = open_dataset(str(folder.parent), paths).load(folder.name)
+        sequence = open_dataset(str(folder), paths).load(folder.name)
     else:
         sequence = load_synthetic("synthetic-002")
     network = benchmark_network(cfg, spec.checkpoint, device)

@@ -17,7 +17,7 @@ from lib.test.benchmark.tables import table
 from lib.test.benchmark.timing import Times, take_turns
 from lib.test.benchmark.track import candidates, summary
 from lib.test.benchmark.work import decoder_macs, encoder_macs, frame_macs
-from lib.utils.errors import ConfigError, SeqTrackError
+from lib.utils.errors import SeqTrackError
 from tests.tiny import TINY_YAML, tiny_config
 
 CPU = torch.device("cpu")

@@ -71,7 +71,7 @@ class ReferenceEngine:
 
     name = "reference"
 
-    def __init__(self, network: SeqTrack, cfg: Config, precision: str = "fp32") -> None:
+    def __init__(self, network: SeqTrack, cfg: Config) -> None:
         self.network, self.keep_distributions = network, False
         self.device = network.pos_embed.device
         self.tokenizer = build_tokenizer(cfg)

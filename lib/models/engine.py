@@ -177,7 +177,7 @@ def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp
         from lib.models.engine_onnx import build_onnx_engine
 
         return build_onnx_engine(network, cfg, precision)
-    return _reference_module().ReferenceEngine(network, cfg, precision)
+    return _reference_module().ReferenceEngine(network, cfg)
 
 
 def _reference_module() -> ModuleType:

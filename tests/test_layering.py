@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted(p for p in (ROOT / "lib").rglob("*.py"))
 TOP = sorted([*(ROOT / "tracking").glob("*.py"), *(ROOT / "scripts").glob("*.py")])
-MAX_LINES = 350
+MAX_LINES = 500
 MAX_THIN_LINES = 40
 
 # Layer -> what it may import of lib. The longest matching name is the layer of a module.

@@ -158,3 +158,10 @@ def test_git_ignores_outputs_and_no_code(tmp_path: Path) -> None:
 def test_shell_scripts_parse(script: Path) -> None:
     checked = call("bash", "-n", script.name, cwd=script.parent)
     assert checked.returncode == 0, checked.stderr
+
+
+def test_tensorboard_is_one_whose_viewer_starts_beside_a_setuptools_of_today() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    lowest = re.search(r'"tensorboard>=(\d+)\.(\d+)', text)
+    # 2.20 and older import pkg_resources, which setuptools 82 no longer has.
+    assert lowest is not None and (int(lowest[1]), int(lowest[2])) >= (2, 21)

@@ -6,6 +6,7 @@
 #                                           (vot: where scripts/setup_vot.sh made .venv-vot)
 #   bash scripts/test.sh [--all] -- ARGS    ARGS go to pytest, e.g. tests/test_boxes.py -k clip
 #
+# The tests run in as many processes as there are cores (at most 16); -- -n 0 runs them in one.
 # Exit status: 0 all passed; 1 a stage failed (all stages run anyway); 2 wrong arguments.
 set -euo pipefail
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/_environment.sh"
@@ -24,12 +25,15 @@ done
 prepare_environment dev
 
 markers="not slow and not gpu"
+minutes=12
 if [ -n "$everything" ]; then
-  markers=""
+  markers="" minutes=30
   python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || markers="not gpu"
 fi
 [ -f "${SEQTRACK_VOT_VENV:-.venv-vot}/.seqtrack-environment" ] ||
   markers="${markers:+$markers and }not vot"
+
+say "all tests of this run take about $minutes minutes on 2 cores"
 
 trap 'exit 130' INT
 status=0
@@ -50,7 +54,7 @@ trap 'rm -f "$SEQTRACK_SKIPPED"' EXIT
 run_stage "ruff check" python -m ruff check .
 run_stage "ruff format" python -m ruff format --check .
 run_stage "mypy" python -m mypy
-run_stage "pytest" python -m pytest -m "$markers" "$@"
+run_stage "pytest" python -m pytest -m "$markers" -n auto --dist worksteal --durations 15 "$@"
 
 printf '\n== summary\n%s' "$summary"
 cat "$SEQTRACK_SKIPPED"

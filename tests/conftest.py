@@ -6,13 +6,15 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.dataset_files import make_got10k_val, make_lasot
 
 # Before anything imports torch. More threads than this only get in each other's way here.
-_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(os.cpu_count() or 1, 4)
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(_CORES, 4)
 os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A shell starts its background jobs with Ctrl-C ignored, and programs started here inherit that.
@@ -30,7 +32,11 @@ _WHY_DESELECTED = {
 
 
 class NotRun:
-    """Collects deselected and skipped tests, and reports them after pytest's closing line."""
+    """Collects deselected and skipped tests, and reports them after pytest's closing line.
+
+    Under pytest-xdist only the workers collect, all of them the same tests: the first one that
+    ends tells the controller what was deselected. Skips reach the controller as reports.
+    """
 
     def __init__(self) -> None:
         self.deselected: dict[str, int] = {}
@@ -43,6 +49,15 @@ class NotRun:
                 if item.get_closest_marker(marker) and f"not {marker}" in expression:
                     self.deselected[marker] = self.deselected.get(marker, 0) + 1
                     break
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput["deselected"] = self.deselected
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # A worker that crashed has no output.
+        self.deselected = self.deselected or getattr(node, "workeroutput", {}).get("deselected", {})
 
     def _note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -93,6 +108,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if empty:
         config.hook.pytest_deselected(items=empty)
         items[:] = [item for item in items if item not in empty]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: a worker for each core that may be used; xdist counts the machine's."""
+    return min(_CORES, 16)
 
 
 def pytest_configure(config: pytest.Config) -> None:

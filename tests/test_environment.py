@@ -39,6 +39,7 @@ esac
 """
 NO_GL = "libGL.so.1: cannot open shared object file: No such file or directory"
 EDITABLE = "-m pip install -e .[dev] -c constraints.txt"
+IN_PARALLEL = "-n auto --dist worksteal --durations 15"
 
 
 @dataclass
@@ -208,7 +209,8 @@ def test_all_stages_run_and_one_failure_counts(machine: Machine) -> None:
     code, said, asked = machine.test(FAKE_MYPY="1")
     assert code == 1
     assert "mypy: FAILED" in said and "pytest: passed" in said
-    assert "-m pytest -m not slow and not gpu and not vot" in asked
+    assert f"-m pytest -m not slow and not gpu and not vot {IN_PARALLEL}" in asked
+    assert "minutes on 2 cores" in said
 
 
 def test_ci_runs_everything_in_a_cached_environment(machine: Machine) -> None:
@@ -217,7 +219,7 @@ def test_ci_runs_everything_in_a_cached_environment(machine: Machine) -> None:
     (environment,) = (machine.home / "cache/seqtrack/environments").iterdir()
     assert f"-m venv {environment}" in asked
     assert f"-m venv {machine.home}/cache/seqtrack/vot-toolkit" in asked
-    assert "-m pytest -m not gpu" in asked
+    assert f"-m pytest -m not gpu {IN_PARALLEL}" in asked
     assert not (machine.root / ".venv").exists()
     _, _, again = machine.run(".ci/run")
     assert EDITABLE in again
@@ -231,7 +233,7 @@ def test_ci_fails_without_the_toolkit_but_runs_the_rest(machine: Machine) -> Non
     assert code == 1
     assert "no such release" in said
     assert "no VOT toolkit" in said
-    assert "-m pytest -m not gpu and not vot" in asked
+    assert f"-m pytest -m not gpu and not vot {IN_PARALLEL}" in asked
 
 
 def test_toolkit_is_set_up_once(machine: Machine) -> None:
@@ -243,7 +245,7 @@ def test_toolkit_is_set_up_once(machine: Machine) -> None:
     assert "there already" in said
     assert not [line for line in again if "-m pip" in line]
     _, _, asked = machine.test()
-    assert "-m pytest -m not slow and not gpu" in asked, "its tests run where it is"
+    assert f"-m pytest -m not slow and not gpu {IN_PARALLEL}" in asked, "its tests run where it is"
 
 
 def test_ci_keeps_two_environments(machine: Machine) -> None:

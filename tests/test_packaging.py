@@ -165,3 +165,16 @@ def test_tensorboard_is_one_whose_viewer_starts_beside_a_setuptools_of_today() -
     lowest = re.search(r'"tensorboard>=(\d+)\.(\d+)', text)
     # 2.20 and older import pkg_resources, which setuptools 82 no longer has.
     assert lowest is not None and (int(lowest[1]), int(lowest[2])) >= (2, 21)
+
+
+def test_the_job_with_the_oldest_versions_pins_every_dependency() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = re.search(r"^dependencies = \[\n(.*?)^\]", project, re.MULTILINE | re.DOTALL)
+    assert declared is not None
+    lowest = dict(re.findall(r'"([\w-]+)>=([\d.]+)', declared[1]))
+    job = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8").partition("lowest:")[2]
+    pinned = dict(re.findall(r"([\w-]+)==([\d.]+)", job))
+    assert len(lowest) >= 10 and lowest.keys() <= pinned.keys()
+    for name, version in lowest.items():
+        # `>=6` and `6.0.*`, `>=2.6` and `2.6.*`
+        assert f"{pinned[name].rstrip('.')}.0".startswith(version), name

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lib.config.schema import Config
-from lib.models.cuda_graph import Recorded
+from lib.models.cuda_graph import Recorded, rounded_batch
 from lib.models.engine import Distinct, Readout, Template, in_groups
 from lib.models.fast_decoder import FastDecoder
 from lib.models.fast_encoder import FastEncoder, KeptTemplate
@@ -115,10 +115,7 @@ class TorchEngine:
 
     def _size(self, targets: int) -> int:
         """How many targets a step is run for; recorded steps come in few sizes."""
-        if self.device.type != "cuda":
-            return targets
-        grain = max(1, 1 << (targets.bit_length() - 3))
-        return -(-targets // grain) * grain
+        return rounded_batch(targets) if self.device.type == "cuda" else targets
 
     def prepare(self, distinct: Sequence[Distinct]) -> tuple[Tensor | None, ...]:
         """Put the templates of B targets with equally many different ones together.

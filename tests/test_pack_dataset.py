@@ -24,7 +24,7 @@ from lib.train.transforms import TrainingTransform
 from lib.utils.errors import DataError, MissingExtraError
 from tests.lmdb_files import write_lmdb
 from tests.tiny import tiny_config
-from tests.training_files import FRAMES, LASOT_NAMES, write_training_sets
+from tests.training_files import FRAMES, LASOT_NAMES, write_lasot_video, write_training_sets
 
 SETS = {
     "LASOT": "lasot",
@@ -336,3 +336,28 @@ def test_folders_win_over_lmdbs_beside_them(data, tmp_path):
     (tmp_path / "data" / "coco_lmdb" / "data.mdb").write_bytes(b"")
     found = open_folder("COCO17", tmp_path / "data", tmp_path)
     assert type(found) is IndexedSet
+
+
+@pytest.mark.parametrize("crop", [(), ("--crop",)], ids=["whole", "cropped"])
+def test_an_at_sign_in_a_name_is_part_of_the_name(call, tmp_path, crop):
+    """It also stands before the region of a crop; the end of the packing took one for the other."""
+    clips = tmp_path / "clips"
+    for name in ("cam@1", "plain", "x@1,2,3,4,5,6.jpg"):
+        write_lasot_video(clips / name)
+        for file in (clips / name / "img").iterdir():
+            file.rename(file.with_name(f"a@{file.name}"))
+    # A frame that cannot be read has no region.
+    (clips / "cam@1" / "img" / "a@00000002.jpg").write_bytes(b"x")
+    words = (str(clips), "--out", "pack", "--frames", "20", *crop)
+    assert call(*words)[0] == int(bool(crop))
+    packed = open_pack(tmp_path / "pack", "clips")
+    assert {packed.load(i).name for i in range(3)} == {path.name for path in clips.iterdir()}
+    for sequence in map(packed.load, range(3)):
+        for i in np.flatnonzero(sequence.visible):
+            x, y, w, h = sequence.boxes[i]
+            if not (sequence.name, i) == ("cam@1", 1):
+                image = sequence.frames.read(int(i))
+                assert image[int(y + h / 2), int(x + w / 2), 0] > 190
+    # What is there is recognised, so it is not made again.
+    Path("pack/pack.json").unlink()
+    assert re.search(r"(\d+) shards \(\1 of them were there\)", call(*words)[1])

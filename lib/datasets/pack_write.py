@@ -6,6 +6,7 @@ shards that are not there yet.
 
 import json
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from lib.utils.image_io import decode_rgb
 _HEADER = 30
 # Zip files know no time before; the same files give the same bytes.
 _DATE = (1980, 1, 1, 0, 0, 0)
+# What a crop adds to the name of a member: the region behind the last @.
+_REGION = re.compile(r"@(\d+(?:,\d+){5})\.jpg$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -170,11 +173,12 @@ class Packing:
         if not path.is_file():
             return False
         try:
-            names = _names_of(path)
+            names = [name for name, _ in _entries(path)]
         except DataError:
             return False
-        # With a crop, the region follows the name.
-        return [name.partition("@")[0] for name in names] == [m.name for m in members]
+        if self.crop is not None:
+            names = [_REGION.sub("", name) for name in names]
+        return names == [member.name for member in members]
 
     def _members(self, sequences: list[int]) -> Iterator[Member]:
         """The files of a shard, each once."""
@@ -231,7 +235,7 @@ class Packing:
         visible = np.array(index.visible)
         places = np.zeros(len(boxes), PLACE)
         for number, sequences in enumerate(self.plan()):
-            found = _places_of(self.folder / shard_name(number), number)
+            found = _places_of(self.folder / shard_name(number), number, self.crop is not None)
             for member, row in self._rows(sequences):
                 if (place := found.get(member.name)) is None:
                     continue
@@ -275,11 +279,6 @@ class Packing:
         return all(zipfile.is_zipfile(self.folder / shard_name(i)) for i in range(len(self.plan())))
 
 
-def _names_of(path: Path) -> list[str]:
-    """Names in a shard, in its order."""
-    return [name for name, _ in _entries(path)]
-
-
 def _entries(path: Path) -> list[tuple[str, Any]]:
     """Names in a shard and what its directory says of them, in the order of their bytes."""
     found = []
@@ -290,13 +289,16 @@ def _entries(path: Path) -> list[tuple[str, Any]]:
     return sorted(found, key=lambda one: int(one[1]["offset"]))
 
 
-def _places_of(path: Path, number: int) -> dict[str, tuple[Any, Region | None]]:
-    """Where each file of a shard lies, by name without region, and the region."""
+def _places_of(path: Path, number: int, cropped: bool) -> dict[str, tuple[Any, Region | None]]:
+    """Where each file of a shard lies, by name without region, and the region.
+
+    Without a crop an `@` belongs to the name of a frame or a folder.
+    """
     found: dict[str, tuple[Any, Region | None]] = {}
     for name, entry in _entries(path):
-        plain, _, text = name.partition("@")
+        match = _REGION.search(name) if cropped else None
         offset = int(entry["offset"]) + _HEADER + len(name.encode())
         place = (number, int(entry["size"]), offset, int(entry["crc"]))
-        region = Region.parse(text.removesuffix(".jpg")) if text else None
-        found[plain] = (np.array(place, PLACE), region)
+        region = Region.parse(match[1]) if match else None
+        found[name[: match.start()] if match else name] = (np.array(place, PLACE), region)
     return found

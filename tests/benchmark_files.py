@@ -180,6 +180,17 @@ def write_uav20l(data: Path) -> Tree:
     return Tree("UAV123", ("car3",), "anno/UAV20L/car3.txt", "data_seq/UAV123/car3/001717.jpg")
 
 
+def write_uav123_10fps(data: Path) -> Tree:
+    root = data / "UAV123_10fps"
+    fill(root / "data_seq/UAV123_10fps/person8", numbered(509, "%06d.jpg"))
+    fill(root / "data_seq/UAV123_10fps/uav6", numbered(37, "%06d.jpg"))
+    write_text(root / "anno/UAV123_10fps/person8_2.txt", rows(151, absent=[5], word="NaN"))
+    write_text(root / "anno/UAV123_10fps/uav6.txt", rows(37))
+    image = "data_seq/UAV123_10fps/person8/000509.jpg"
+    annotation = "anno/UAV123_10fps/person8_2.txt"
+    return Tree("UAV123_10fps", ("person8_2", "uav6"), annotation, image)
+
+
 def write_otb_tree(data: Path) -> Tree:
     root = data / "OTB2015"
     fill(root / "Deer/img", numbered(71, "%04d.jpg"))
@@ -277,6 +288,7 @@ WRITERS: dict[str, Callable[[Path], Tree]] = {
     "nfs": write_nfs,
     "uav": write_uav,
     "uav20l": write_uav20l,
+    "uav123_10fps": write_uav123_10fps,
     "otb": write_otb_tree,
     "tc128": write_tc128,
     "tc128ce": write_tc128ce,

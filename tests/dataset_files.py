@@ -53,9 +53,11 @@ def write_lasot(folder: Path, frames: int = 3) -> None:
     write_text(folder / "out_of_view.txt", flags_line([0] * frames))
 
 
-def write_otb(folder: Path, frames: int = 3) -> None:
-    write_frames(folder / "img", numbered(frames, "%04d.jpg"))
-    write_text(folder / "groundtruth_rect.txt", boxes_text(frames, separator="\t"))
+def write_otb(
+    folder: Path, frames: int = 3, images: str = "img", truth: str = "groundtruth_rect.txt"
+) -> None:
+    write_frames(folder / images, numbered(frames, "%04d.jpg"))
+    write_text(folder / truth, boxes_text(frames, separator="\t"))
 
 
 def write_vot(folder: Path, frames: int = 3) -> None:

@@ -235,12 +235,32 @@ def test_lasot_extension_list_is_the_published_one(tmp_path: Path) -> None:
     assert names == PUBLISHED["lasot_extension_subset"]
 
 
-def test_uav_frames_are_as_many_as_the_paper_says(tmp_path: Path) -> None:
+def test_uav_frames_are_as_many_as_the_papers_say(tmp_path: Path) -> None:
+    """Those of the version at 10 frames a second: papers on drones that report it."""
     totals = {}
-    for name in ("uav", "uav20l"):
+    for name in ("uav", "uav20l", "uav123_10fps"):
         row = next(row for row in CATALOG if row.name == name)
         totals[name] = expected_frames(row, list_entries(row, open_tree(row, tmp_path)))
-    assert totals == {"uav": 112578, "uav20l": 58670}
+    assert totals == {"uav": 112578, "uav20l": 58670, "uav123_10fps": 37607}
+
+
+def test_uav_at_10_frames_a_second_has_the_published_ranges(tmp_path: Path) -> None:
+    """Some of the list (configSeqs.m) that its publishers put beside the frames."""
+    row = next(row for row in CATALOG if row.name == "uav123_10fps")
+    entries = list_entries(row, open_tree(row, tmp_path))
+    for name, first, last in (
+        ("bike1", 1, 1029),
+        ("bird1_2", 259, 493),
+        ("car6_5", 1309, 1621),
+        ("group3_4", 1457, 1843),
+        ("uav1_3", 825, 1157),
+        ("car1_s", 1, 492),
+        ("car2_s", 1, 107),
+        ("person1_s", 1, 534),
+        ("person2_s", 1, 84),
+        ("wakeboard10", 1, 157),
+    ):
+        assert (entries[name].first_frame, entries[name].last_frame) == (first, last), name
 
 
 @pytest.mark.parametrize(

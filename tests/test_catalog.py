@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from lib.commands.entry import run
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import CATALOG, dataset_names, open_dataset
 from lib.test.analysis.compare import SERVER_SCORED
 from lib.test.analysis.conventions import KINDS
 from lib.utils.errors import ConfigError, DataError
+from tests.benchmark_files import WRITERS
 from tests.dataset_files import (
     make_otb,
     paths_of,
@@ -72,6 +74,7 @@ def test_results_lie_where_other_tools_expect_them() -> None:
         "nfs": "nfs",
         "uav": "uav",
         "uav20l": "uav20l",
+        "uav123_10fps": "uav123_10fps",
         "otb": "otb",
         "tc128": "tc128",
         "tc128ce": "tc128ce",
@@ -140,6 +143,40 @@ def test_folder_of_something_else(tmp_path: Path) -> None:
     write_got10k(tmp_path / "lasot" / "GOT-10k_Val_000001")
     with pytest.raises(DataError, match=r"none of its 280 sequences .*airplane/airplane-1/img"):
         open_dataset("lasot", paths_of(tmp_path))
+
+
+def test_another_version_of_a_benchmark_is_recognised(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    WRITERS["uav123_10fps"](tmp_path)  # two sequences, and the frames of a third
+    root = tmp_path / "UAV123_10fps"
+    hint = (
+        f"{root} holds 3 sequences of uav123_10fps: name that data set, and say where it is by "
+        f"SEQTRACK_DATA_UAV123_10FPS={root}"
+    )
+    with pytest.raises(DataError, match="has none of its 123 sequences") as caught:
+        open_dataset("uav", paths_of_env(SEQTRACK_DATA_UAV=str(root)))
+    assert str(caught.value).endswith(hint)
+    # Given by its path it has to be named, for some of its sequences are parts of one video.
+    with pytest.raises(DataError) as caught:
+        open_dataset(str(root), paths_of(tmp_path))
+    assert str(caught.value) == f"data set folder {root}: {hint}"
+    assert run("lib.commands.data", ["check", "uav", "--root", str(root)]) == 1
+    assert hint in capsys.readouterr().out
+
+
+def test_a_folder_too_high_or_too_low_is_recognised(tmp_path: Path) -> None:
+    WRITERS["uav"](tmp_path / "downloads")
+    root = tmp_path / "downloads" / "UAV123"
+    for place in (tmp_path / "downloads", root / "data_seq"):
+        with pytest.raises(DataError, match=f"they lie in {root}: give that folder$"):
+            open_dataset("uav", paths_of_env(SEQTRACK_DATA_UAV=str(place)))
+
+
+def test_another_layout_where_a_benchmark_is_looked_for_is_recognised(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "UAV123" / "ball")
+    with pytest.raises(DataError, match=r"UAV123 holds 1 sequence of another layout: give .* path"):
+        open_dataset("uav", paths_of(tmp_path))
 
 
 def test_misspelt_setting_is_not_silent() -> None:

@@ -2,7 +2,9 @@
 
 import os
 import pickle
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.datasets.folder import open_folder
 from lib.datasets.sequence import Dataset
+from lib.datasets.training import open_training_set
 from lib.utils.errors import DataError
 from tests.dataset_files import (
     boxes_text,
@@ -32,8 +35,13 @@ WRITERS = [
     pytest.param(write_lasot, id="LaSOT"),
     pytest.param(write_otb, id="OTB"),
     pytest.param(write_vot, id="VOT"),
+    pytest.param(partial(write_otb, images="imgs", truth="groundtruth.txt"), id="TNL2K"),
+    pytest.param(partial(write_otb, images="imgs", truth="Groundtruth.txt"), id="VastTrack"),
 ]
-LOOKED_FOR = r"img/ and groundtruth\.txt; .*groundtruth_rect\.txt; .*color/ .*images beside"
+LOOKED_FOR = (
+    r"img/ and groundtruth\.txt; .*groundtruth_rect\.txt; .*color/ .*images beside .*; "
+    "or sequences/<name>/ beside annotations/<name>"
+)
 
 
 def open_path(path: Path | str) -> Dataset:
@@ -137,6 +145,100 @@ def test_listed_but_missing_fails_alone(tmp_path: Path) -> None:
     assert len(dataset.load("a")) == 3
     with pytest.raises(DataError, match="gone: no such folder, but it is listed"):
         dataset.load("gone")
+
+
+# --- Annotation in a folder of its own --------------------------------------------------------
+
+
+def write_apart(root: Path, frames: str, annotations: str, names: tuple[str, ...]) -> None:
+    for count, name in enumerate(names, start=2):
+        write_frames(root / frames / name, numbered(count))
+        write_text(root / annotations / f"{name}.txt", boxes_text(count))
+
+
+APART = [
+    pytest.param("sequences", "annotations", id="VisDrone-SOT"),
+    pytest.param("frames", "anno", id="TrackingNet"),
+    pytest.param("data_seq", "anno", id="UAVTrack112"),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+@pytest.mark.parametrize(("frames", "annotations"), APART)
+def test_annotation_apart(tmp_path: Path, frames: str, annotations: str, packed: bool) -> None:
+    root = tmp_path / "videos"
+    write_apart(root, frames, annotations, ("uav_s2", "uav_s10"))
+    path = root
+    if packed:
+        # As it is downloaded: a folder round everything.
+        path = Path(shutil.make_archive(str(tmp_path / "videos"), "zip", tmp_path, "videos"))
+        shutil.rmtree(root)
+    dataset = pickle.loads(pickle.dumps(open_path(path)))
+    assert (dataset.name, dataset.results_folder, dataset.protocol) == ("videos", "videos", "otb")
+    assert dataset.sequence_names == ("uav_s2", "uav_s10")
+    sequence = dataset.load("uav_s10")
+    assert (len(sequence), len(sequence.ground_truth), sequence.visible) == (3, 3, None)
+    assert (sequence.frames.read(2) == 20).all()
+
+
+def test_annotation_apart_with_flags_is_scored_by_them(tmp_path: Path) -> None:
+    write_apart(tmp_path, "sequences", "anno", ("auto",))
+    assert open_path(tmp_path).protocol == "otb"
+    for flag, values in (("full_occlusion", [0, 1]), ("out_of_view", [0, 0])):
+        write_text(tmp_path / flag / f"auto_{flag}.txt", flags_line(values))
+    dataset = open_path(tmp_path)
+    assert dataset.protocol == "lasot"
+    visible = dataset.load("auto").visible
+    assert visible is not None and visible.tolist() == [True, False]
+
+
+def test_annotation_apart_that_does_not_fit_the_frames(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frames alone are said in a line; annotation alone fails alone."""
+    write_apart(tmp_path, "sequences", "annotations", ("a", "b"))
+    write_frames(tmp_path / "sequences" / "c", numbered(2))
+    shutil.rmtree(tmp_path / "sequences" / "b")
+    dataset = open_path(tmp_path)
+    assert dataset.sequence_names == ("a", "b")
+    assert "1 folder of frames without a file in annotations" in caplog.text
+    assert len(dataset.load("a")) == 2
+    with pytest.raises(DataError, match="sequences/b: no folder of frames"):
+        dataset.load("b")
+
+
+@pytest.mark.parametrize("layout", ["imgs", "apart"])
+def test_layouts_are_trained_on_too(tmp_path: Path, layout: str) -> None:
+    if layout == "apart":
+        write_apart(tmp_path / "videos", "sequences", "annotations", ("a", "b"))
+    else:
+        for frames, name in enumerate(("a", "b"), start=2):
+            write_otb(tmp_path / "videos" / name, frames, "imgs", "groundtruth.txt")
+    opened = open_training_set(str(tmp_path / "videos"), resolve_paths(env={}), tmp_path)
+    assert opened.lengths.tolist() == [2, 3]
+    sequence = opened.load(1)
+    assert sequence.boxes[2].tolist() == [12, 20, 30, 40]
+    assert (sequence.frames.read(2) == 20).all()
+
+
+def test_an_archive_of_another_layout_says_what_to_do(tmp_path: Path) -> None:
+    write_got10k(tmp_path / "videos" / "ball")
+    path = shutil.make_archive(str(tmp_path / "videos"), "zip", tmp_path, "videos")
+    with pytest.raises(DataError, match=r"videos\.zip: no archive with sequences/.*unpack it"):
+        open_path(path)
+
+
+def test_the_folder_above_names_the_one_to_give(tmp_path: Path) -> None:
+    write_apart(tmp_path / "all" / "VisDrone", "sequences", "annotations", ("a",))
+    with pytest.raises(DataError, match="all/VisDrone holds 1 sequence: give that folder"):
+        open_path(tmp_path / "all")
+
+
+def test_other_texts_than_ground_truth_are_named(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a", numbered(2))
+    write_text(tmp_path / "a" / "boxes.csv", boxes_text(2))
+    with pytest.raises(DataError, match=r"no ground truth, though it has boxes\.csv; looked for"):
+        open_path(tmp_path)
 
 
 # --- What layouts hold besides boxes ----------------------------------------------------------

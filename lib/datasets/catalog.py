@@ -19,6 +19,7 @@ from lib.datasets.benchmark import (
 from lib.datasets.catalog_rows import CATALOG, GOT10K_FILES, LASOT_FILES
 from lib.datasets.folder import open_folder
 from lib.datasets.listing import TrainingRow
+from lib.datasets.recognise import recognised
 from lib.datasets.sequence import Dataset, Sequence
 from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError, did_you_mean
@@ -100,7 +101,7 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
     row = find_row(name_or_path)
     if row is None:
         if looks_like_path(name_or_path):
-            return open_folder(name_or_path)
+            return _open_path(name_or_path)
         hint = did_you_mean(name_or_path, dataset_names())
         raise DataError(
             f"unknown data set {name_or_path!r}{hint}; known are {', '.join(dataset_names())}, "
@@ -117,7 +118,8 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
         first = next(iter(entries.values()))
         raise DataError(
             f"data set {row.name!r}: {tree.base} has none of its {len(entries)} sequences "
-            f"(looked for {first.layouts[0].files.images} and so on); {place.remedy}"
+            f"(looked for {first.layouts[0].files.images} and so on); "
+            f"{recognised(place.root, row) or place.remedy}"
         )
     loader = partial(load_benchmark_sequence, row, tree, entries)
     return _dataset(row, str(tree.base), tuple(entries), loader)
@@ -134,12 +136,27 @@ def open_benchmark(row: Row, place: Place) -> tuple[DataTree, dict[str, Entry]]:
         raise DataError(f"data set {row.name!r}: no folder {place.root}; {place.remedy}")
     if row.list_file and not tree.has_file(row.list_file):
         raise DataError(
-            f"data set {row.name!r}: no list {tree.base / row.list_file}; {place.remedy}"
+            f"data set {row.name!r}: no list {tree.base / row.list_file}; "
+            f"{recognised(place.root, row) or place.remedy}"
         )
     try:
         return tree, list_entries(row, tree)
     except DataError as error:
-        raise DataError(f"data set {row.name!r}: {error}; {place.remedy}") from None
+        remedy = recognised(place.root, row) or place.remedy
+        raise DataError(f"data set {row.name!r}: {error}; {remedy}") from None
+
+
+def _open_path(path: str) -> Dataset:
+    """A folder of sequences; a benchmark that has to be named is recognised.
+
+    Raises:
+        DataError: as `open_folder`.
+    """
+    try:
+        return open_folder(path)
+    except DataError as error:
+        hint = recognised(Path(path).expanduser().absolute())
+        raise DataError(f"data set folder {path}: {hint}" if hint else str(error)) from None
 
 
 def place_of(name: str, folder: str, paths: Paths) -> Place:
@@ -181,7 +198,8 @@ def find_row(name: str) -> Row | None:
 def looks_like_path(text: str) -> bool:
     """Whether someone who wrote `text` for a data set means a folder."""
     separators = [separator for separator in ("/", os.sep, os.altsep) if separator]
-    return text in (".", "..", "~") or any(s in text for s in separators) or os.path.isdir(text)
+    named = text in (".", "..", "~") or text.lower().endswith(".zip")
+    return named or any(s in text for s in separators) or os.path.isdir(text)
 
 
 def _dataset(

@@ -160,6 +160,16 @@ _UAV20L = replace(
     split="uav20l.csv",
     rule="UAV20L: 20 long sequences of the same videos, scored by UAV123's rules",
 )
+_UAV_10FPS = replace(
+    _UAV,
+    name="uav123_10fps",
+    results_folder="uav123_10fps",
+    folder="UAV123_10fps",
+    aliases=("uav_10fps", "uav10fps"),
+    # Every third frame of UAV123, from the first one; its ranges are (n - 1) // 3 + 1.
+    split="uav123_10fps.csv",
+    rule="UAV123 at 10 frames per second: the same sequences, every third frame",
+)
 _OTB = Row(
     name="otb",
     results_folder="otb",
@@ -270,6 +280,7 @@ CATALOG: tuple[Row, ...] = (
     _NFS,
     _UAV,
     _UAV20L,
+    _UAV_10FPS,
     _OTB,
     _TC128,
     _TC128CE,

@@ -19,6 +19,7 @@ from lib.datasets.benchmark import (
     load_benchmark_sequence,
 )
 from lib.datasets.ground_truth import first_gap, is_image
+from lib.datasets.recognise import recognised
 from lib.datasets.sequence import Dataset, Sequence
 from lib.utils.errors import DataError, counted
 
@@ -241,6 +242,8 @@ def _missing(
     source = "download or unpack the rest"
     if missing:
         images = tree.base / missing[0].layouts[0].files.images
+        if len(missing) == len(entries):
+            source = recognised(tree.root, row) or source
         return [
             f"{images}: not there; {len(missing)} of the {counted(len(entries), 'sequence')} of "
             f"{row.name} are missing, the first is {missing[0].name}; {source}"

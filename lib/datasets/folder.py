@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from lib.datasets.annotations import read_regions
+from lib.datasets.folder_trees import LOOKED_FOR, find_tree, open_archive
 from lib.datasets.ground_truth import (
     check_first_box,
     check_frame_count,
@@ -23,6 +25,7 @@ from lib.datasets.ground_truth import (
     read_names,
 )
 from lib.datasets.sequence import Dataset, ImageFiles, Sequence
+from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError
 from lib.utils.files import user_path
 
@@ -54,10 +57,24 @@ class Layout:
         return absence, cover if cover is not None and cover.is_file() else None
 
 
+class FolderSequence(NamedTuple):
+    """Where one sequence of a folder is.
+
+    Attributes:
+        folder: that the paths of the layout start from.
+        layout: None where there is no ground truth.
+    """
+
+    folder: Path
+    layout: Layout | None
+
+
 LAYOUTS = (
     Layout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt")),
     Layout("OTB", "img", "groundtruth_rect.txt"),
     Layout("VOT", "color", "groundtruth.txt", regions=True),
+    Layout("TNL2K", "imgs", "groundtruth.txt"),
+    Layout("VastTrack", "imgs", "Groundtruth.txt"),
     Layout("GOT-10k", "", "groundtruth.txt", ("absence.label",), "cover.label"),
 )
 _LOOKED_FOR = "; ".join(
@@ -65,40 +82,46 @@ _LOOKED_FOR = "; ".join(
     f"{layout.annotation}"
     for layout in LAYOUTS
 )
+_LOOKED_FOR += f"; or {LOOKED_FOR}"
 _LIST_FILE = "list.txt"
 
 
 def open_folder(path: Path | str) -> Dataset:
     """Open a folder of sequences, or the folder of a single one, as a data set.
 
+    A zip archive is read in place if it has folders of all annotation and of all frames.
+
     One without ground truth fails when it is loaded, so that the others can go on.
 
     Raises:
         DataError: no such folder, or not one sequence in it that could be tracked.
     """
-    folder, folders = find_sequences(path)
+    place = _absolute(path)
+    if place.suffix.lower() == ".zip" and place.is_file():
+        return open_archive(place)
+    folder, sequences = find_sequences(path)
     return Dataset(
         name=folder.name,
         results_folder=folder.name,
         update_key="DEFAULT",
-        protocol="lasot" if all(map(_has_lasot_flags, folders.values())) else "otb",
+        protocol="lasot" if all(map(_has_lasot_flags, sequences.values())) else "otb",
         source=str(folder),
-        sequence_names=tuple(folders),
-        loader=partial(load_folder_sequence, folders),
+        sequence_names=tuple(sequences),
+        loader=partial(load_folder_sequence, sequences),
     )
 
 
-def find_sequences(path: Path | str) -> tuple[Path, dict[str, Path]]:
+def find_sequences(path: Path | str) -> tuple[Path, dict[str, FolderSequence]]:
     """The folder at `path`, absolute, and its sequences by name, in order.
 
     Sequences are the sub-folders (named by `list.txt` where there is one), or their sub-folders
-    as in LaSOT's `<class>/<class>-1`; at least one of them has ground truth.
+    as in LaSOT's `<class>/<class>-1`; or the files in a folder of annotation beside a folder of
+    frames. At least one of them has ground truth.
 
     Raises:
         DataError: no such folder, or no such sequence in it.
     """
-    # abspath, not resolve: a link keeps the name that the user gave it.
-    folder = Path(os.path.abspath(user_path(path, "data set folder")))
+    folder = _absolute(path)
     if not folder.name:
         raise DataError(f"data set folder {folder} has no name that results could be kept under")
     if not folder.is_dir():
@@ -106,6 +129,11 @@ def find_sequences(path: Path | str) -> tuple[Path, dict[str, Path]]:
         raise DataError(f"data set folder {folder} {problem}")
     try:
         folders = _sequence_folders(folder)
+        found = {name: FolderSequence(one, layout_of(one)) for name, one in folders.items()}
+        if not any(one.layout for one in found.values()):
+            _, files = find_tree(folder)
+            if files:
+                return folder, {name: _annotated_apart(folder, one) for name, one in files.items()}
     except OSError as error:
         raise DataError(f"data set folder {folder}: {error.strerror}: {error.filename}") from None
     if not folders:
@@ -114,27 +142,29 @@ def find_sequences(path: Path | str) -> tuple[Path, dict[str, Path]]:
             f"data set folder {folder} {state}; a sequence is a folder with frames and "
             f"ground truth ({_LOOKED_FOR})"
         )
-    if not any(layout_of(one) for one in folders.values()):
+    if not any(one.layout for one in found.values()):
         first = next(iter(folders.values()))
+        seen = _texts_in(first)
         raise DataError(
-            f"{first}: no ground truth; looked for {_LOOKED_FOR}"
+            f"{first}: no ground truth{seen}; looked for {_LOOKED_FOR}"
             if len(folders) == 1
             else f"{folder}: none of its {len(folders)} sequences has ground truth (the first is "
-            f"{first}); looked for {_LOOKED_FOR}"
+            f"{first}{seen}); looked for {_LOOKED_FOR}"
         )
-    return folder, folders
+    return folder, found
 
 
-def load_folder_sequence(folders: Mapping[str, Path], name: str) -> Sequence:
+def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> Sequence:
     """Read the annotation of one sequence and name its frames; no image is opened.
 
     Raises:
         DataError: no ground truth, or it is malformed, or it does not fit the frames.
     """
-    folder = folders[name]
-    layout = layout_of(folder)
+    folder, layout = sequences[name]
     if layout is None:
-        problem = "no ground truth" if folder.is_dir() else "no such folder, but it is listed"
+        problem = "no such folder, but it is listed"
+        if folder.is_dir():
+            problem = f"no ground truth{_texts_in(folder)}"
         raise DataError(f"{folder}: {problem}; looked for {_LOOKED_FOR}")
     annotation = folder / layout.annotation
     images = folder / layout.images
@@ -168,6 +198,28 @@ def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarra
     return boxes, ~absent if absent.any() else None
 
 
+def _absolute(path: Path | str) -> Path:
+    # abspath, not resolve: a link keeps the name that the user gave it.
+    return Path(os.path.abspath(user_path(path, "data set folder")))
+
+
+def _texts_in(folder: Path) -> str:
+    """The files of a folder that could be meant as annotation, for messages."""
+    if not folder.is_dir():
+        return ""
+    texts = sorted(
+        name for name in os.listdir(folder) if name.lower().endswith((".txt", ".csv", ".json"))
+    )
+    more = ", …" if len(texts) > 3 else ""
+    return f", though it has {', '.join(texts[:3])}{more}" if texts else ""
+
+
+def _annotated_apart(folder: Path, files: SequenceFiles) -> FolderSequence:
+    return FolderSequence(
+        folder, Layout("annotation apart", files.images, files.annotation, files.absence)
+    )
+
+
 def layout_of(folder: Path) -> Layout | None:
     """The layout of a sequence folder; None where there is no ground truth."""
     annotated = [layout for layout in LAYOUTS if os.path.isfile(folder / layout.annotation)]
@@ -178,11 +230,12 @@ def layout_of(folder: Path) -> Layout | None:
     return annotated[-1] if annotated else None
 
 
-def _has_lasot_flags(folder: Path) -> bool:
+def _has_lasot_flags(sequence: FolderSequence) -> bool:
     """Whether LaSOT's rules can be applied: by OTB's, absent targets would count as precise."""
-    layout = layout_of(folder)
-    flags = LAYOUTS[0].absence
-    return layout == LAYOUTS[0] and all((folder / file).is_file() for file in flags)
+    folder, layout = sequence
+    if layout is None or len(layout.absence) != 2:
+        return False
+    return all((folder / file).is_file() for file in layout.absence)
 
 
 def _has_frames(folder: Path) -> bool:

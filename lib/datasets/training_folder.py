@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.annotations import read_boxes, read_regions
-from lib.datasets.folder import Layout, find_sequences, layout_of
+from lib.datasets.folder import Layout, find_sequences
 from lib.datasets.ground_truth import (
     check_frame_count,
     empty_where_nan,
@@ -29,24 +29,22 @@ def list_folder_videos(path: str) -> Listing:
     Raises:
         DataError: no such folder, or no such video in it.
     """
-    base, folders = find_sequences(path)
-    layouts = {name: layout_of(folder) for name, folder in folders.items()}
-    missing = [name for name, layout in layouts.items() if layout is None]
+    base, sequences = find_sequences(path)
+    missing = [name for name, (_, layout) in sequences.items() if layout is None]
     if missing:
         logger.warning(
             "training set %s: %d of its %d sequences are left out, for they have no ground truth "
             "(the first is %s)",
             path,
             len(missing),
-            len(folders),
-            folders[missing[0]],
+            len(sequences),
+            sequences[missing[0]].folder,
         )
     tasks = []
     files = []
-    for name, layout in layouts.items():
+    for name, (folder, layout) in sequences.items():
         if layout is not None:
-            tasks.append(partial(_read_video, base, name, folders[name], layout))
-            folder = folders[name]
+            tasks.append(partial(_read_video, base, name, folder, layout))
             absence, cover = layout.flag_files(folder)
             # A folder's time changes with the images in it.
             files += [folder / layout.images, folder / layout.annotation, *absence]

@@ -64,6 +64,7 @@ _FILES: Mapping[str, _Published] = {
     "otb": _Published(_OTB, ("att", "anno/att")),
     "uav": _Published(_UAV, ("anno/UAV123/att", "att")),
     "uav20l": _Published(_UAV, ("anno/UAV20L/att", "att")),
+    "uav123_10fps": _Published(_UAV, ("anno/UAV123_10fps/att", "att")),
 }
 
 

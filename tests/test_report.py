@@ -277,6 +277,7 @@ def write_drawn_results(folder: Path, count: int, frames: int, shift: int) -> Co
     return Contender(folder.name, folder)
 
 
+@pytest.mark.slow
 def test_thirty_sequences_stay_below_fifteen_megabytes(tmp_path: Path) -> None:
     """The length of LaSOT's, noise in all figures and pictures; each still has some to see."""
     dataset = drawn_dataset(30, 2500, (480, 360))

@@ -31,7 +31,10 @@ def kit_files(*patterns: str) -> list:
         files = sorted(KIT.glob(pattern))
         if not files and DEFAULT_KIT.resolve() == KIT:
             found.append(pytest.param(KIT / pattern, id=f"missing:{pattern}"))
-        found += [pytest.param(file, id=file.name) for file in files]
+        for file in files:
+            # Gigabytes of weights, and the other sizes run the same code.
+            marks = [pytest.mark.slow] if file.name.startswith(("model_l256", "model_l384")) else []
+            found.append(pytest.param(file, id=file.name, marks=marks))
     return found
 
 

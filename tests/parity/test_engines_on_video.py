@@ -72,7 +72,13 @@ def factors_of(settings):
     return settings.search_factor, settings.template_factor
 
 
-@pytest.mark.parametrize("overrides", [(), UPDATED], ids=["one template", "two, updated"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        pytest.param((), id="one template", marks=pytest.mark.slow),
+        pytest.param(UPDATED, id="two, updated"),
+    ],
+)
 def test_tokens_and_rows_are_the_references(overrides):
     if not all((SEQUENCES / name).is_dir() for name in CLIPS):
         pytest.skip(f"no real video: {SEQUENCES} (set SEQTRACK_SEQUENCES)")

@@ -1,4 +1,4 @@
-"""Evaluation in parts: `--shard`, and scripts/cluster.py with Slurm's way and with Ray."""
+"""Evaluation in parts: `--shard`, and scripts/cluster.py with Slurm's way."""
 
 import os
 import sys
@@ -127,11 +127,10 @@ def test_refusals(place, here, capsys, before, behind, words):
     assert here[1] == []
 
 
-@pytest.mark.parametrize(("kind", "package"), [("slurm", "submitit"), ("ray", "ray")])
-def test_a_missing_package_is_named(place, monkeypatch, capsys, kind, package):
-    monkeypatch.setitem(sys.modules, package, None)
-    assert run("lib.commands.cluster", [kind, *arguments()]) == 2
-    assert f"pip install {package}" in capsys.readouterr().err
+def test_a_missing_package_is_named(place, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    assert run("lib.commands.cluster", ["slurm", *arguments()]) == 2
+    assert "pip install submitit" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -145,15 +144,3 @@ def test_slurms_way_with_real_jobs(place, capsys):
     assert "6 of 7 results are there" in out.out
     assert "ended with exit code 1" in out.err
     assert any("00000002.jpg" in f.read_text() for f in (place / "logs/cluster").rglob("*.err"))
-
-
-@pytest.mark.slow
-def test_ray_with_real_tasks(place, capsys):
-    ray = pytest.importorskip("ray")
-    try:
-        argv = ["--parts", "2", "--cpus", "1", "--memory", "1", "ray", *arguments()]
-        assert run("lib.commands.cluster", argv) == 0
-    finally:
-        ray.shutdown()
-    assert results(place) == NAMES
-    assert "7 of 7 results are there" in capsys.readouterr().out

@@ -40,7 +40,6 @@ LAZY = {
     "transformers",
     "simplejpeg",
     "submitit",
-    "ray",
 }
 OUTSIDE = {
     "lib.utils": {"numpy", "cv2", "torch"},

@@ -1,11 +1,12 @@
 """The MIL baseline: OpenCV's tracker behind our contract."""
 
+import cv2
 import numpy as np
 import pytest
 
 from lib.test.tracker.build import build_tracker
+from lib.test.tracker.mil import MIL
 from lib.test.tracker.spec import TrackerSpec
-from lib.utils.boxes import iou_xywh
 from lib.utils.errors import DataError
 from tests.tiny import draw_sequence
 
@@ -16,11 +17,35 @@ def follow(frames: list[np.ndarray], first: np.ndarray) -> np.ndarray:
     return np.array([tracker.track(frame)["target_bbox"] for frame in frames[1:]])
 
 
-def test_it_follows_a_bright_square() -> None:
-    frames, boxes = draw_sequence(16, width=160, height=120)
-    found = follow(frames, boxes[0])
-    static = iou_xywh(np.tile(boxes[0], (15, 1)), boxes[1:])
-    assert iou_xywh(found, boxes[1:]).mean() > static.mean() + 0.1
+class Scripted:
+    """Stands in for OpenCV's tracker, which seeds itself by the clock."""
+
+    answers = ((True, (12, 9, 30, 21)), (False, (90, 90, 1, 1)), (True, (14, 9, 30, 21)))
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.left = list(self.answers)
+
+    def init(self, image: np.ndarray, box: list[int]) -> None:
+        self.started = box
+
+    def update(self, image: np.ndarray) -> tuple[bool, tuple[int, ...]]:
+        return self.left.pop(0)
+
+
+def test_the_last_box_stays_where_mil_has_lost_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2.TrackerMIL, "create", Scripted)
+    frames, _ = draw_sequence(4, width=96, height=64)
+    found = follow(frames, np.array([10.6, -3.0, 29.8, 24.0]))
+    assert found.tolist() == [[12, 9, 30, 21], [12, 9, 30, 21], [14, 9, 30, 21]]
+
+
+def test_it_starts_on_whole_pixels_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2.TrackerMIL, "create", Scripted)
+    frames, _ = draw_sequence(1, width=96, height=64)
+    tracker = MIL()
+    tracker.initialize(frames[0], {"init_bbox": [10.6, -3.0, 29.8, 24.0]})
+    assert tracker.tracker.started == [11, 0, 29, 21]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import importlib
 import re
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +33,18 @@ def code_blocks(document: str, language: str) -> Iterator[str]:
     yield from re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
+def command_lines(block: str) -> Iterator[list[str]]:
+    """The command lines of a bash block, as words, without comments and settings before them."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SEQTRACK_DATA=/data python …
+            words = words[1:]
+        if words:
+            yield words
+
+
 def commands(document: str) -> list[list[str]]:
-    """The command lines of the document's bash blocks, as words, without comments."""
-    found = []
-    for block in code_blocks(document, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SEQTRACK_DATA=/data python …
-                words = words[1:]
-            if words:
-                found.append(words)
-    return found
+    return [words for block in code_blocks(document, "bash") for words in command_lines(block)]
 
 
 COMMANDS = [
@@ -94,9 +95,9 @@ def check_names(args: argparse.Namespace) -> None:
     for name in [configs] if isinstance(configs, str) else configs:
         if tracker == "seqtrack" and "/" not in name:
             assert name in list_configs()
-    dataset = getattr(args, "dataset", None)
-    if isinstance(dataset, str) and "/" not in dataset:
-        assert dataset in dataset_names()
+    datasets = getattr(args, "dataset", None) or []
+    for name in [datasets] if isinstance(datasets, str) else datasets:
+        assert "/" in name or name in dataset_names(), name
 
 
 def test_the_documents_have_commands() -> None:
@@ -110,7 +111,10 @@ def test_the_documents_have_commands() -> None:
 
 def shown_in(*documents: str) -> set[str]:
     """The modules of lib.commands whose commands the documents show."""
-    lines = [words for document in documents for words in commands(document)]
+    return modules_of(words for document in documents for words in commands(document))
+
+
+def modules_of(lines: Iterable[list[str]]) -> set[str]:
     return {found[0] for words in lines if (found := command_module(words))}
 
 
@@ -136,19 +140,48 @@ def test_links_lead_somewhere(document: str) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_lines_of_the_option_tables_exist(document: str) -> None:
-    """An option in the first column of a table is one of the commands' options."""
-    known = {
-        option
-        for module, _ in cli.COMMANDS.values()
-        for action in importlib.import_module(module).build_parser()._actions
-        for option in action.option_strings
-    }
+def option_tables(document: str) -> Iterator[tuple[set[str], set[str]]]:
+    """The options of each table, and the commands of the code block above it."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    for cell in re.findall(r"^\| (`--[^|]+) \|", text, re.MULTILINE):
-        for option in re.findall(r"`(--[\w-]+)", cell):
-            assert option in known
+    shown: set[str] = set()
+    for block, table in re.findall(
+        r"^```bash\n(.*?)^```|^((?:\| `--[^\n]+\n)+)", text, re.MULTILINE | re.DOTALL
+    ):
+        if block:
+            shown = modules_of(command_lines(block))
+        else:
+            yield set(re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE)), shown
+
+
+TABLES = [
+    pytest.param(options, modules, id=f"{document}: {min(options)}")
+    for document in DOCUMENTS
+    for options, modules in option_tables(document)
+]
+
+
+def test_the_documents_have_tables_of_options() -> None:
+    assert len(TABLES) >= 3
+
+
+@pytest.mark.parametrize(("options", "modules"), TABLES)
+def test_a_table_of_options_is_that_of_the_command_above_it(
+    options: set[str], modules: set[str]
+) -> None:
+    unknown = {module: options - options_of(module) for module in modules}
+    assert set() in unknown.values(), unknown
+
+
+def options_of(module: str) -> set[str]:
+    """All that a command takes, its actions' options too."""
+    parsers = [importlib.import_module(module).build_parser()]
+    found: set[str] = set()
+    for parser in parsers:
+        for action in parser._actions:
+            found.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.extend(action.choices.values())
+    return found
 
 
 def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""`python scripts/cluster.py`: the parts of an evaluation as jobs of Slurm or tasks of Ray.
+"""`python scripts/cluster.py`: the parts of an evaluation as jobs of Slurm.
 
 Every part is `tracking/test.py … --shard K/N`. A part that dies is given out again, and goes on
 with what is not on disk; at the end the results are counted.
@@ -7,14 +7,13 @@ with what is not on disk; at the end the results are counted.
 import argparse
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 from lib.commands import test
 from lib.commands.entry import count, parser, positive, say
 from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, SeqTrackError
 
-KINDS = ("slurm", "ray", "local")
+KINDS = ("slurm", "local")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,12 +25,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--gpus", type=count, default=0, help="GPUs of a job; workers by --threads share them")
     add("--cpus", type=positive, default=2, help="cores of a job (default 2)")
     add("--memory", type=positive, default=16, metavar="GB", help="of a job (default 16)")
-    add("--hours", type=positive, default=24, help="Slurm: time limit of a job (default 24)")
-    add("--partition", help="Slurm: where to run")
-    add("--logs", default="logs/cluster", help="Slurm: folder of the jobs' own output")
-    add("--address", help="Ray: of the cluster; by default one on this machine")
+    add("--hours", type=positive, default=24, help="time limit of a job (default 24)")
+    add("--partition", help="where to run")
+    add("--logs", default="logs/cluster", help="folder of the jobs' own output")
     add("--tries", type=positive, default=2, help="how often missing parts are run (default 2)")
-    add("kind", choices=KINDS, help="slurm and local (Slurm's way, without it) need submitit")
+    add("kind", choices=KINDS, help="slurm, or local: Slurm's way without it")
     add("arguments", nargs=argparse.REMAINDER, help="of tracking/test.py")
     return p
 
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SeqTrackError: wrong input; nothing was started.
-        MissingExtraError: the package for this kind of cluster is not installed.
+        MissingExtraError: submitit is not installed.
     """
     args = build_parser().parse_args(argv)
     wanted = test.build_parser().parse_args(args.arguments)
@@ -50,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if wanted.overwrite and args.tries > 1:
         raise ConfigError("--overwrite would track all again with each try; add --tries 1")
     jobs = test.plan_jobs(wanted)
-    submit = _ray_tasks(args) if args.kind == "ray" else _slurm_jobs(args)
+    submit = _slurm_jobs(args)
     from lib.commands.evaluation import count_results
 
     for attempt in range(args.tries):
@@ -110,29 +108,6 @@ def _slurm_jobs(args: argparse.Namespace) -> Callable[[list[str]], None]:
         several = [(arguments, part, args.parts, folder) for part in range(args.parts)]
         for job in executor.map_array(run_part, *zip(*several, strict=True)):
             _tell(f"job {job.job_id}", job.result)
-
-    return submit
-
-
-def _ray_tasks(args: argparse.Namespace) -> Callable[[list[str]], None]:
-    """What runs all parts as tasks and waits for them."""
-    try:
-        import ray
-    except ImportError:
-        raise MissingExtraError(
-            "ray is not installed: pip install 'seqtrack[ray]', or pip install ray"
-        ) from None
-    environment = {"env_vars": {"PYTHONPATH": _search_path()}}
-    ray.init(address=args.address, runtime_env=environment, include_dashboard=False)
-    task = ray.remote(
-        num_cpus=args.cpus, num_gpus=args.gpus, memory=args.memory << 30, max_retries=3
-    )(run_part)
-
-    def submit(arguments: list[str]) -> None:
-        folder = os.getcwd()
-        tasks = [task.remote(arguments, part, args.parts, folder) for part in range(args.parts)]
-        for number, one in enumerate(tasks):
-            _tell(f"task {number}", partial(ray.get, one))
 
     return submit
 

@@ -28,6 +28,7 @@ CORE = {"torch", "torchvision", "timm", "cv2", "numpy", "yaml", "pydantic", "tqd
 # Heavy or rarely needed: imported inside the function that needs them.
 # requests: gdown raises its errors.
 LAZY = {
+    "av",
     "safetensors",
     "gdown",
     "requests",

@@ -28,8 +28,9 @@ from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
 from lib.datasets.folder import LAYOUTS, open_folder
 from lib.datasets.sequence import Dataset
+from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
 from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.test.video import DEFAULT_FPS, FPS_RANGE, Clip, FrameClip, Step, open_clip
+from lib.test.video import FrameClip, clip_path, open_clip
 from lib.test.video_writer import SUFFIXES, Painter, check_suffix, kept_path, open_sink
 from lib.utils.boxes import Box
 from lib.utils.errors import (
@@ -216,7 +217,7 @@ def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
         raise DataError(f"--sequence {args.sequence} needs --dataset")
     if args.dataset is not None:
         return _sequence_job(args, open_dataset(args.dataset, paths))
-    path = user_path(args.clip, "clip")
+    path = clip_path(args.clip)
     if not args.boxes and any((path / layout.annotation).is_file() for layout in LAYOUTS):
         return _sequence_job(args, open_folder(path))
     clip = open_clip(path, args.fps)

@@ -12,12 +12,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from lib.test.clip import Clip, Estimate, Step
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.seqtrack import SeqTrackTracker, TargetState, start_target, track_step
 from lib.test.tracker.spec import TrackerSpec
 from lib.test.tracker.templates import SCORE_SCALE
-from lib.test.video import Clip, Estimate, Step
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
 

@@ -4,102 +4,25 @@ A clip hands out its frames by a generator, one in memory at a time. A webcam or
 same contract: its `length` is None and its generator ends when the source does.
 """
 
-import contextlib
-import math
-from collections.abc import Generator, Iterator
+import logging
+import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import cv2
-import numpy as np
 
 from lib.datasets.ground_truth import has_image, list_images
 from lib.datasets.sequence import FrameSource, ImageFiles
-from lib.utils.boxes import Box
-from lib.utils.errors import DataError, PartialFailure, counted
+from lib.test.clip import DEFAULT_FPS, Clip, Frame, picture_size
+from lib.test.video_file import NO_PYAV, has_pyav, open_video
+from lib.test.video_opencv import open_video_opencv
+from lib.utils.errors import DataError
+from lib.utils.files import special_kind, user_path
 from lib.utils.image_io import IMAGE_SUFFIXES
 
-DEFAULT_FPS = 25.0
-# A container may say anything, 0 and 90000 included; what lies outside is no rate of pictures.
-FPS_RANGE = (0.1, 1000.0)
-# Frame counts of some containers are estimates: a clip must miss more than this to be broken.
-_COUNT_TOLERANCE = 0.02
-_CONVERT = "convert it, for example by `ffmpeg -i {name} -c:v libx264 converted.mp4`"
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a clip.
-
-    Attributes:
-        index: 0-based.
-        time: seconds since the first frame.
-        image: `(H, W, 3)` uint8 RGB.
-    """
-
-    index: int
-    time: float
-    image: np.ndarray
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Where a target is.
-
-    Attributes:
-        box: xywh in image pixels.
-        confidence: 0..1, the mean probability of the four tokens (the reference's score 0..40
-            divided by 40); 1 for the given box, None where the tracker has no such scale.
-    """
-
-    box: Box
-    confidence: float | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One frame of a clip with the answers for it.
-
-    Attributes:
-        frame: the frame.
-        estimates: one per target, in the order of the boxes.
-        read_seconds: time it took to read the frame.
-        track_seconds: time it took to find the targets.
-    """
-
-    frame: Frame
-    estimates: list[Estimate]
-    read_seconds: float
-    track_seconds: float
-
-
-class Clip(Protocol):
-    """A video that can be read from its start."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in messages."""
-        ...
-
-    @property
-    def fps(self) -> float:
-        """Frames per second."""
-        ...
-
-    @property
-    def length(self) -> int | None:
-        """Number of frames as far as known; None for a live source."""
-        ...
-
-    def frames(self) -> Generator[Frame, None, None]:
-        """The frames in order, all of one size.
-
-        Raises:
-            DataError: a frame cannot be read, or its size differs from that of the first one.
-            PartialFailure: after the last frame, if the clip should have had more.
-        """
-        ...
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ONLY_FILES = "only video files and folders of images are read"
 
 
 @dataclass(frozen=True)
@@ -123,66 +46,31 @@ class FrameClip:
             first = image.shape if first is None else first
             if image.shape != first:
                 raise DataError(
-                    f"{self.source.describe(index)} is {_size(image.shape)}, but the images before "
-                    f"it are {_size(first)}; the frames of a clip have one size"
+                    f"{self.source.describe(index)} is {picture_size(image.shape)}, but the images "
+                    f"before it are {picture_size(first)}; the frames of a clip have one size"
                 )
-            yield Frame(index, index / self.fps, image)
+            yield Frame(index, index / self.fps, image, 1 / self.fps)
 
 
-@dataclass(frozen=True)
-class VideoFile:
-    """A video file, decoded by OpenCV; `open_clip` makes one that can be read.
+def clip_path(text: str) -> Path:
+    """What a user gave as a clip, as a path.
 
-    The camera's rotation flag is applied. Times are those in the file, so they are right for a
-    variable frame rate as well.
+    Raises:
+        DataError: it is an address, a camera's number or standard input, which are not read.
+        SeqTrackError: as `user_path`.
     """
-
-    path: Path
-    fps: float
-    length: int | None
-
-    @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.path.name
-
-    def frames(self) -> Generator[Frame, None, None]:
-        """The frames in order; see `Clip`."""
-        index, time = 0, 0.0
-        with _capture(self.path) as capture:
-            while True:
-                there, bgr = capture.read()
-                if not there:
-                    break
-                said = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                if index:
-                    time = said if math.isfinite(said) and said > time else time + 1 / self.fps
-                yield Frame(index, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-                index += 1
-            if index == 0:
-                code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-                raise DataError(
-                    f"{self.path}: not one frame can be decoded (codec "
-                    f"{code.to_bytes(4, 'little').decode('ascii', 'replace')!r}); "
-                    + _CONVERT.format(name=self.name)
-                )
-        self._check_end(index, time)
-
-    def _check_end(self, decoded: int, last_time: float) -> None:
-        """OpenCV ends a damaged file like a whole one; only the counts tell.
-
-        The count may be an estimate from the duration, and the duration one from the count:
-        both have to say that something is missing.
-        """
-        if self.length is None:
-            return
-        enough = (1 - _COUNT_TOLERANCE) * self.length - 1
-        duration = last_time * decoded / max(1, decoded - 1)
-        if decoded < enough and duration * self.fps < enough:
-            raise PartialFailure(
-                f"{self.path} breaks off: {counted(decoded, 'frame')} could be decoded, but it "
-                f"should have {self.length}; the file is damaged or cut short"
-            )
+    if text.startswith("file://"):
+        raise DataError(f"{text}: write it as a path, {text.removeprefix('file://')}")
+    if _ADDRESS.match(text):
+        raise DataError(
+            f"{text}: {_ONLY_FILES}, no addresses; save the stream into a file first, for example "
+            f"by `ffmpeg -i {text} -t 60 -c copy clip.mkv`"
+        )
+    path = user_path(text, "clip")
+    if text == "-" or (text.isdecimal() and not path.exists()):
+        what = "standard input" if text == "-" else "cameras"
+        raise DataError(f"{text}: no such file or folder; {_ONLY_FILES}, no {what}")
+    return path
 
 
 def open_clip(path: Path, fps: float | None = None) -> Clip:
@@ -203,35 +91,18 @@ def open_clip(path: Path, fps: float | None = None) -> Clip:
         )
     if not path.exists():
         raise DataError(f"{path}: no such video file or folder of images")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DataError(f"{path} is a single image; give its folder to track through all images")
-    with _capture(path) as capture:
-        said, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    rate = said if FPS_RANGE[0] <= said <= FPS_RANGE[1] else DEFAULT_FPS
-    return VideoFile(path, rate, int(count) if count > 0 else None)
-
-
-@contextlib.contextmanager
-def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
-    """The opened file, closed at the end."""
+    if kind := special_kind(path):
+        raise DataError(f"{path} is a {kind}; {_ONLY_FILES}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the video file is empty (0 bytes); copy it again")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise DataError(
-                f"{path}: not a video that OpenCV can open, or damaged; "
-                + _CONVERT.format(name=path.name)
-            )
-        yield capture
-    finally:
-        capture.release()
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise DataError(f"{path} is a single image; give its folder to track through all images")
+    if has_pyav():
+        return open_video(path)
+    logger.warning(NO_PYAV.format(what=path))
+    return open_video_opencv(path)
 
 
 def _hint_below(folder: Path) -> str:
     below = sorted(child for child in folder.iterdir() if child.is_dir() and has_image(child))
     return f"; there are some in {below[0]}" if below else ""
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"

@@ -11,7 +11,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lib.test.video import Estimate, Step
+from lib.test.clip import Estimate, Step
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import atomic_path

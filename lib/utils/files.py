@@ -3,11 +3,41 @@
 import contextlib
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lib.utils.errors import SeqTrackError
+
+_SPECIAL = (
+    (stat.S_ISFIFO, "named pipe"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+    (stat.S_ISSOCK, "socket"),
+)
+
+
+def special_kind(path: Path) -> str | None:
+    """What lies at `path`, in words, if it is neither an ordinary file nor a folder nor nothing.
+
+    A symbolic link is what it leads to.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None
+    return next((name for test, name in _SPECIAL if test(mode)), None)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to write over what is no ordinary file: a new file would take its place.
+
+    Raises:
+        SeqTrackError: a pipe, a device or a socket lies at `path`.
+    """
+    if kind := special_kind(path):
+        raise SeqTrackError(f"{path} is a {kind} and is never replaced; name an ordinary file")
 
 
 @contextlib.contextmanager
@@ -18,9 +48,11 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     one, never half of one. The temporary file is removed when the block fails.
 
     Raises:
+        SeqTrackError: what lies at `path` is a pipe, a device or a socket.
         OSError: the folder cannot be written.
     """
     path = Path(path)
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)

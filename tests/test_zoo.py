@@ -268,6 +268,30 @@ def test_arguments_without_use(
 
 
 @pytest.mark.parametrize(
+    ("made_of", "why"),
+    [
+        pytest.param({"stack": "mini.yaml", "sequences": 2}, "mini.yaml, sequences: 2", id="both"),
+        pytest.param({"stack": "vot2021/shortterm", "sequences": 60}, "vot2021", id="another year"),
+        pytest.param({"stack": "vot2020/shortterm", "sequences": 59}, "sequences: 59", id="part"),
+        pytest.param({"sequences": 2}, "sequences: 2", id="no stack"),
+        pytest.param({"stack": "vot2020/shortterm", "sequences": 60}, "", id="the challenge"),
+        pytest.param({}, "", id="typed by hand"),
+    ],
+)
+def test_an_eao_of_other_data_is_no_number_of_the_challenge(
+    trees: Trees, capsys: pytest.CaptureFixture[str], made_of: dict, why: str
+) -> None:
+    file = trees.save / "external/vot20/seqtrack/scores.json"
+    write_text(file, json.dumps({"seqtrack_b256": {"eao": 0.91, **made_of}}))
+    assert trees.zoo() == 0
+    shown = capsys.readouterr().out
+    cell = cells(shown)["SeqTrack-B256"]["VOT2020-bbox EAO"]
+    assert cell == ("-" if why else "91.0")
+    (line,) = re.findall(r"^SeqTrack-B256, VOT2020-bbox EAO: (.*)$", shown, re.MULTILINE)
+    assert why in line and ("this column is about vot2020/shortterm" in line) == bool(why)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         pytest.param("{", r"scores\.json:1: cannot be read as JSON", id="no JSON"),

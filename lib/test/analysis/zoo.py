@@ -6,7 +6,8 @@ too, or is read from `external/vot20/seqtrack/scores.json`:
 
     {"seqtrack_b256": {"eao": 0.291}, "seqtrack_b256_ar": {"eao": 0.52}}
 
-where a tracker is called as in the workspace, `_ar` with Alpha-Refine.
+where a tracker is called as in the workspace, `_ar` with Alpha-Refine. `vot.py score` also writes
+what the EAO is of there: only the challenge's own stack on all its sequences is taken.
 """
 
 import json
@@ -14,6 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lib.config.paths import Paths
 from lib.datasets.catalog import find_row, open_dataset
@@ -25,18 +27,21 @@ from lib.test.analysis.published import (
     MODELS,
     Column,
     Origin,
-    Scores,
     read_scores,
     scores_file,
 )
 from lib.test.analysis.zoo_commands import Remedies
 from lib.test.evaluation.results import RUN_FILE
+from lib.test.vot.stacks import STACKS
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
 
 HERE, DOWNLOADED = "here", "raw results"
 _TRACKER = "seqtrack"
 _VOT_FILE = Path("external/vot20/seqtrack/scores.json")
+_VOT_STACK = STACKS["vot2020/shortterm"]
 _VOT_TRACKERS = {"vot2020_bbox": "{}", "vot2020_mask": "{}_ar"}
+
+Votes = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -209,15 +214,27 @@ def _server_cell(column: Column, config: str, paths: Paths, remedies: Remedies) 
     return Cell(note=note, remedy=remedies.submit(config, column.key, tracked))
 
 
-def _vot_cell(column: Column, config: str, votes: Scores, file: Path, remedies: Remedies) -> Cell:
+def _vot_cell(column: Column, config: str, votes: Votes, file: Path, remedies: Remedies) -> Cell:
     tracker = _VOT_TRACKERS[column.key].format(config)
-    if tracker in votes:
+    reason = _other_data(votes[tracker]) if tracker in votes else "no EAO"
+    if not reason:
         return Cell(100 * votes[tracker]["eao"], f"from {_VOT_FILE}")
-    return Cell(note="no EAO", remedy=remedies.vote(tracker, config, column.key, file))
+    return Cell(note=reason, remedy=remedies.vote(tracker, config, column.key, file))
 
 
-def _read_vot(path: Path) -> Scores:
-    """EAO by tracker, as fractions; nothing where there is no file."""
+def _other_data(row: Mapping[str, Any]) -> str:
+    """Why an EAO is none of the challenge's; empty if it is, or if a person typed it alone."""
+    stack, count = row.get("stack", _VOT_STACK.name), row.get("sequences", _VOT_STACK.sequences)
+    if (stack, count) == (_VOT_STACK.name, _VOT_STACK.sequences):
+        return ""
+    return (
+        f"the EAO in {_VOT_FILE} is of stack {stack}, sequences: {count}; this column is about "
+        f"{_VOT_STACK.name}, sequences: {_VOT_STACK.sequences}"
+    )
+
+
+def _read_vot(path: Path) -> Votes:
+    """Rows of the file by tracker, `eao` a fraction; nothing where there is no file."""
     if not path.is_file():
         return {}
     form = 'expected {"seqtrack_b256": {"eao": 0.291}, …}'

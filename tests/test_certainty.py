@@ -53,6 +53,18 @@ ANY_SCORES = [
 
 
 @pytest.mark.parametrize(("one", "other"), ANY_SCORES)
+def test_every_headline_score_has_its_own_curve(one: DatasetScore, other: DatasetScore) -> None:
+    """A score without one would be weighed by the curve of another."""
+    for row in (one.total, other.total):
+        curves, percentages = row.curves(), row.percentages()
+        assert list(curves) == list(percentages)
+        for name, curve in curves.items():
+            value = percentages[name] / 100
+            near = np.abs(curve - value).min() < 1e-9
+            assert near or curve.mean() == pytest.approx(value, abs=0.01), name
+
+
+@pytest.mark.parametrize(("one", "other"), ANY_SCORES)
 def test_weighted_sequences_make_the_total(one: DatasetScore, other: DatasetScore) -> None:
     for metric in metric_names(one):
         values, weights = sequence_values(one, metric)
@@ -84,7 +96,7 @@ def test_conventions_that_drop_lost_sequences_drop_them_here_too() -> None:
     """LaSOT's toolkit leaves a curve that is 0 throughout out of its mean."""
     kept = score([8, 4], "lasot", "lasot_matlab_port")
     lost = score([8, 4], "lasot", "lasot_matlab_port").sequences["s1"]
-    zero = type(lost)(lost.success * 0, lost.precision * 0, lost.norm_precision * 0, 0.0)
+    zero = type(lost)(lost.success * 0, lost.precision * 0, lost.norm_precision * 0)
     rows = {**kept.sequences, "lost": zero}
     total = mean_score([*rows.values()], "lasot_matlab_port")
     with_lost = DatasetScore("lasot", "lasot_matlab_port", total, rows)

@@ -1,15 +1,21 @@
 """Bootstrap intervals and the paired test: known answers, coverage, and odd samples."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from lib.test.analysis import statistics
 from lib.test.analysis.statistics import (
     Interval,
-    bootstrap_mean,
     bootstrap_pooled,
     paired_bootstrap,
 )
+
+
+def bootstrap_mean(values: np.ndarray, **drawing: Any) -> Interval:
+    """The interval of a plain mean, as a score in which every sequence weighs the same."""
+    return bootstrap_pooled(values, np.ones(len(values)), **drawing)
 
 
 def scores(count: int, seed: int = 0) -> np.ndarray:
@@ -52,7 +58,6 @@ def test_drawing_in_parts_draws_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         pytest.param([], id="none"),
         pytest.param([70.0], id="one"),
-        pytest.param([70.0, np.nan], id="one and a sequence without a score"),
     ],
 )
 def test_too_few_sequences_have_no_interval(values: list[float]) -> None:
@@ -64,11 +69,6 @@ def test_too_few_sequences_have_no_interval(values: list[float]) -> None:
 def test_equal_scores_have_no_width() -> None:
     assert bootstrap_mean(np.full(5, 60.0)) == Interval(60.0, 60.0)
     assert bootstrap_mean(np.full(5, 60.0)).known
-
-
-def test_nan_is_no_part_of_the_sample() -> None:
-    values = scores(20)
-    assert bootstrap_mean(np.append(values, np.nan)) == bootstrap_mean(values)
 
 
 def test_pooling_weighs_sequences_by_their_frames() -> None:

@@ -7,7 +7,6 @@ import numpy as np
 
 from lib.test.analysis.metrics import (
     DatasetScore,
-    OpeScore,
     OverlapScore,
     Score,
     drops_lost,
@@ -92,15 +91,7 @@ def sequence_values(score: DatasetScore, metric: str) -> tuple[np.ndarray, np.nd
 def _weights(rows: Sequence[Score], metric: str, convention: str) -> np.ndarray:
     weights = np.array([row.frames if isinstance(row, OverlapScore) else 1.0 for row in rows])
     if drops_lost(convention):
-        lost = np.array([is_lost(_curve(row, metric)) for row in rows])
+        lost = np.array([is_lost(row.curves()[metric]) for row in rows])
         # Where all are lost, the toolkit's mean is that of all.
         weights[lost] = 1.0 if lost.all() else 0.0
     return weights
-
-
-def _curve(row: Score, metric: str) -> np.ndarray:
-    """The curve of which `metric` is a point or the mean."""
-    if isinstance(row, OpeScore):
-        curves = {"Precision": row.precision, "NormPrecision": row.norm_precision}
-        return curves.get(metric, row.success)
-    return row.success

@@ -40,13 +40,11 @@ class OpeScore:
         success: (21,) share of overlaps above 0, 0.05 … 1.
         precision: (51,) share of centre errors up to 0, 1 … 50 pixels.
         norm_precision: (51,) share of normalised errors up to 0, 0.01 … 0.5.
-        mean_overlap: mean IoU of the valid frames; NaN without any.
     """
 
     success: np.ndarray
     precision: np.ndarray
     norm_precision: np.ndarray
-    mean_overlap: float
 
     @property
     def auc(self) -> float:
@@ -73,11 +71,6 @@ class OpeScore:
         """Share of frames whose normalised error is at most 0.2."""
         return float(self.norm_precision[_AT_20])
 
-    @property
-    def norm_precision_auc(self) -> float:
-        """Mean of the normalised-precision curve; not what papers report."""
-        return float(self.norm_precision.mean())
-
     def percentages(self) -> dict[str, float]:
         """The headline scores in percent."""
         return {
@@ -86,6 +79,14 @@ class OpeScore:
             "OP75": 100 * self.op75,
             "Precision": 100 * self.precision20,
             "NormPrecision": 100 * self.norm_precision20,
+        }
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """The curve of which each headline score is a point or the mean."""
+        return {
+            **dict.fromkeys(("AUC", "OP50", "OP75"), self.success),
+            "Precision": self.precision,
+            "NormPrecision": self.norm_precision,
         }
 
 
@@ -111,6 +112,10 @@ class OverlapScore:
         """The headline scores in percent."""
         return {"AO": 100 * self.ao, "SR50": 100 * self.sr50, "SR75": 100 * self.sr75}
 
+    def curves(self) -> dict[str, np.ndarray]:
+        """The curve of which each headline score is a point or the mean."""
+        return dict.fromkeys(("AO", "SR50", "SR75"), self.success)
+
 
 Score = OpeScore | OverlapScore
 
@@ -132,11 +137,6 @@ class DatasetScore:
     total: Score
     sequences: Mapping[str, Score]
     runs: Mapping[int, Score] = field(default_factory=dict)
-
-    def sequence_means(self) -> dict[str, float]:
-        """Mean over sequences of each headline score in percent (for GOT-10k not the total)."""
-        rows = [score.percentages() for score in self.sequences.values()]
-        return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
 def score_sequence(tracked: TrackedSequence, kind: str, convention: str | None = None) -> Score:
@@ -212,12 +212,10 @@ def score_dataset(
 
 
 def _ope_score(errors: FrameErrors) -> OpeScore:
-    valid = errors.overlap[errors.valid]
     return OpeScore(
         success=_share(errors.overlap[:, None] > OVERLAP_THRESHOLDS, errors.counted),
         precision=_share(errors.center[:, None] <= CENTER_THRESHOLDS, errors.counted),
         norm_precision=_share(errors.normalised[:, None] <= NORMALISED_THRESHOLDS, errors.counted),
-        mean_overlap=float(valid.mean()) if len(valid) else float("nan"),
     )
 
 
@@ -243,7 +241,6 @@ def _mean_ope(scores: Sequence[OpeScore], drop_lost: bool) -> OpeScore:
         success=_mean_curve([score.success for score in scores], drop_lost),
         precision=_mean_curve([score.precision for score in scores], drop_lost),
         norm_precision=_mean_curve([score.norm_precision for score in scores], drop_lost),
-        mean_overlap=float(np.mean([score.mean_overlap for score in scores])),
     )
 
 

@@ -56,31 +56,6 @@ class PairedTest:
     sequences: int
 
 
-def bootstrap_mean(
-    values: np.ndarray, *, samples: int = SAMPLES, level: float = LEVEL, seed: int = SEED
-) -> Interval:
-    """Interval of the mean over sequences.
-
-    Args:
-        values: (S,) a score per sequence; NaN ones are no part of the sample.
-        samples: how often S sequences are drawn.
-        level: share of the drawn means inside the interval.
-        seed: of the draws.
-
-    Raises:
-        ValueError: not (S,), or samples or level are out of range.
-
-    Example:
-        >>> scores = np.array([60.0, 62.0, 58.0, 61.0, 59.0, 63.0])
-        >>> interval = bootstrap_mean(scores)
-        >>> 58 < interval.low < scores.mean() < interval.high < 63
-        True
-    """
-    values = _vector(values)
-    known = values[np.isfinite(values)]
-    return bootstrap_pooled(known, np.ones(len(known)), samples=samples, level=level, seed=seed)
-
-
 def bootstrap_pooled(
     sums: np.ndarray,
     counts: np.ndarray,
@@ -100,6 +75,12 @@ def bootstrap_pooled(
 
     Raises:
         ValueError: not both (S,), or samples or level are out of range.
+
+    Example:
+        >>> scores = np.array([60.0, 62.0, 58.0, 61.0, 59.0, 63.0])
+        >>> interval = bootstrap_pooled(scores, np.ones(6))
+        >>> 58 < interval.low < scores.mean() < interval.high < 63
+        True
     """
     sums, counts = _vector(sums), _vector(counts, like=sums)
     kept = counts > 0

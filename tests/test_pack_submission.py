@@ -1,6 +1,7 @@
 """Submissions: what the servers take is packed, anything else is named; raw results stay as is."""
 
 import hashlib
+import json
 import zipfile
 from pathlib import Path
 
@@ -132,6 +133,31 @@ def test_several_runs_are_repetitions(trees: Trees) -> None:
     assert found[f"{first}_003.txt"] == moved.replace("\t", ",") != found[f"{first}_001.txt"]
     assert found[f"{first}_time.txt"].splitlines()[0] == "0.10000000,0.10000000,0.10000000"
     assert trees.pack("got10k", "--runid", "0", "1", "2", "3") == 2
+
+
+def test_runs_that_were_not_made_alike_are_not_joined(
+    trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [trees.track("got10k", f"any_00{number}") for number in (1, 2)]
+    for folder, window in zip(folders, (True, False), strict=True):
+        record = {"dataset": "got10k_test", "settings": {"TEST.WINDOW": window}}
+        write_text(folder.root / "run.json", json.dumps(record))
+    assert trees.pack("got10k", "--runid", "1", "2") == 1
+    error = capsys.readouterr().err
+    path = folders[1].root / "run.json"
+    assert f"wrong: {path}: not made as the first run: TEST.WINDOW (True and False)\n" in error
+    assert "--overwrite" in error
+    assert trees.pack("got10k", "--runid", "2") == 0, "alone it is as good as any"
+
+
+def test_untrained_weights_are_not_submitted(
+    trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trees.track("got10k")
+    record = {"dataset": "got10k_test", "settings": {"TEST.WINDOW": 1}, "checkpoint_sha256": None}
+    write_text(folder.root / "run.json", json.dumps(record))
+    assert trees.pack("got10k") == 1
+    assert "tracked with untrained weights" in capsys.readouterr().err
 
 
 def test_decimals_are_kept(trees: Trees, tmp_path: Path) -> None:

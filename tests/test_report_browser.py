@@ -32,6 +32,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("report"))
     world.track("good")
     world.track("default", tracker="other", lost=LOST, confidence=False)
+    record = world.results("default", "other") / "run.json"
+    record.write_text(json.dumps({"max_frames": 25}), encoding="utf-8")
     # On the first sequence the second tracker is the better one after all.
     boxes = read_boxes(world.data / CALM / "groundtruth.txt")
     boxes[15:, 0] += 6
@@ -163,6 +165,37 @@ def test_a_sequence_its_cursor_and_the_boxes_at_a_frame(opened: Opened, world: W
     assert opened.page.input_value("#frame") == "15", "people count from 1"
     values = opened.page.locator('#values [data-tracker="1"]').inner_text()
     assert "other/default" in values and "0.00" in values, "it is lost here"
+
+
+SPANS = """() => {
+  const seen = [];
+  for (const one of document.querySelectorAll("#differences *, #notes *")) {
+    if (one.children.length || !one.textContent.trim() || one.closest(".gone")) continue;
+    const range = document.createRange();
+    range.selectNodeContents(one);
+    const { left, right } = range.getBoundingClientRect();
+    seen.push([one.textContent, left, right]);
+  }
+  return seen;
+}"""
+
+
+def test_the_answer_stands_where_a_phone_shows_it(browser: Any, world: World) -> None:
+    """The table scrolls sideways there; its heading, the verdict and the cautions do not."""
+    one = Opened(browser, world.root / "whole.html", viewport={"width": 390, "height": 844})
+    spans = {text: (left, right) for text, left, right in one.page.evaluate(SPANS)}
+    caution = "other/default: only the first 25 frames of each sequence were tracked."
+    for wanted in ("paired bootstrap over the sequences", "Could be chance, on 2 sequences."):
+        left, right = spans[wanted]
+        assert left >= 0 and right <= 390, wanted
+    assert spans[caution][0] >= 0 and spans[caution][1] <= 390
+    assert one.page.evaluate("document.documentElement.scrollWidth") == 390
+    one.page.evaluate("document.querySelector('#differences .scroll').scrollLeft = 1000")
+    moved = {text: left for text, left, _ in one.page.evaluate(SPANS)}
+    assert moved["Could be chance, on 2 sequences."] == pytest.approx(
+        spans["Could be chance, on 2 sequences."][0], abs=1
+    ), "it stays when the table is scrolled"
+    one.close()
 
 
 def test_no_request_leaves_the_file(opened: Opened) -> None:

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import re
 import subprocess
 import sys
@@ -136,6 +137,23 @@ def test_malformed_attributes_end_in_one_line(world: World, capsys) -> None:
     (world.data / "attributes.csv").write_text(f"sequence,FM\n{CALM},yes\n", encoding="utf-8")
     assert report(world) == 2
     assert "attributes.csv:2:" in one_line(capsys)
+
+
+def test_a_folder_of_results_is_listed_once(
+    tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each sequence: a benchmark has hundreds, and a folder may be on a server."""
+    world = World(tmp_path, tuple(f"clip{i}" for i in range(6)))
+    for tracker in ("seqtrack", "other"):
+        folder = world.track("good" if tracker == "seqtrack" else "default", tracker)
+        for name in world.names:
+            (folder / f"{name}.txt").rename(folder / f"{name}_001.txt")
+    listed: list[str] = []
+    real = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(str(path)) or real(path))
+    assert report(world) == 0
+    # Once to score it, once for the page.
+    assert listed.count(str(folder)) == 2
 
 
 def test_plots_for_papers(world: World, capsys) -> None:

@@ -81,6 +81,42 @@ def test_hint_names_what_may_have_been_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("file", "shown"),
+    [
+        pytest.param("clip1.csv", "clip1.csv", id="another suffix"),
+        pytest.param("results_clip1.txt", "results_clip1.txt", id="a prefix"),
+        pytest.param("CLIP1_bbox.txt", "CLIP1_bbox.txt", id="an ending"),
+        pytest.param("clip1/boxes.txt", "clip1/", id="a folder of something else"),
+        pytest.param("clip12.txt", "", id="the file of another sequence"),
+        pytest.param("clip1_2.csv", "", id="another sequence spelled otherwise"),
+        pytest.param("clip1_time.csv", "", id="times are no boxes"),
+    ],
+)
+def test_a_missing_file_under_another_suffix_or_prefix(
+    tmp_path: Path, file: str, shown: str
+) -> None:
+    files = ResultFiles(touch(tmp_path, file), ["clip1", "clip12", "clip1-2"])
+    assert files.hint("clip1") == (f"; there is {shown}" if shown else "")
+
+
+@pytest.mark.parametrize(
+    ("names", "seen"),
+    [
+        pytest.param(["a.csv", "b.csv", "c.csv"], "there are a.csv, b.csv and 1 more", id="csv"),
+        pytest.param(["tracker_a.txt"], "there is tracker_a.txt", id="prefix"),
+        pytest.param(["raw/a.txt", "run.json"], "there is raw/", id="a folder further down"),
+        pytest.param(["run.json", "a_time.txt"], "nothing like results is there", id="nothing"),
+    ],
+)
+def test_what_lies_there_is_said(tmp_path: Path, names: list[str], seen: str) -> None:
+    with pytest.raises(ResultsError, match=rf"and so on there and in otb/; {seen}$"):
+        results_below(touch(tmp_path, *names), dataset("a", "b", "c"))
+    inner = touch(tmp_path / "top" / "otb", *names).parent
+    with pytest.raises(ResultsError, match=rf"; {seen}$"):
+        results_below(inner, dataset("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
     ("file", "where"),
     [
         pytest.param("Bolt.txt", "", id="the folder itself"),

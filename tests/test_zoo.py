@@ -41,8 +41,12 @@ class Trees:
             moved = boxes_text(FRAMES - 1, separator="\t", first=1 + shift)
             write_text(folder / f"{name}.txt", rows[0] + moved)
         if ours:
-            write_text(folder / "run.json", "{}")
+            self.record(folder)
         return folder
+
+    def record(self, folder: Path, **made_of: object) -> None:
+        """What made the results, as far as a test cares."""
+        write_text(folder / "run.json", json.dumps(made_of))
 
     def zoo(self, *arguments: str) -> int:
         common = ["--zoo", "--data_dir", str(self.data), "--save_dir", str(self.save)]
@@ -161,6 +165,48 @@ def test_several_runs_are_averaged(trees: Trees, capsys: pytest.CaptureFixture[s
     )
 
 
+def test_runs_that_were_not_made_alike_are_not_averaged(
+    trees: Trees, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for runid, window in ((1, True), (2, False)):
+        folder = trees.track(f"seqtrack_b256_{runid:03d}")
+        trees.record(folder, settings={"TEST.WINDOW": window})
+    assert trees.zoo() == 1
+    shown = capsys.readouterr().out
+    assert cells(shown)["SeqTrack-B256"]["TNL2K AUC"] == "-"
+    lines = iter(shown.splitlines())
+    reason = next(line for line in lines if line.startswith("SeqTrack-B256, TNL2K AUC: "))
+    assert "seqtrack_b256_002 was not made as seqtrack_b256_001: TEST.WINDOW (True and" in reason
+    remedy = next(lines).strip()
+    check_commands(remedy.partition("; then")[0])
+    assert "--runid 2" in remedy
+
+
+@pytest.mark.parametrize(
+    ("made_of", "why"),
+    [
+        pytest.param({"max_frames": 30}, "only the first 30 frames", id="cut"),
+        pytest.param(
+            {"settings": {"TEST.WINDOW": True}, "checkpoint_sha256": None},
+            "untrained weights",
+            id="untrained",
+        ),
+    ],
+)
+def test_cut_and_untrained_runs_are_no_numbers_of_the_zoo(
+    trees: Trees, capsys: pytest.CaptureFixture[str], made_of: dict, why: str
+) -> None:
+    trees.record(trees.track("seqtrack_b256"), **made_of)
+    assert trees.zoo() == 1
+    shown = capsys.readouterr().out
+    assert cells(shown)["SeqTrack-B256"]["TNL2K AUC"] == "-"
+    lines = iter(shown.splitlines())
+    assert why in next(line for line in lines if line.startswith("SeqTrack-B256, TNL2K AUC: "))
+    remedy = next(lines).strip()
+    check_commands(remedy)
+    assert "--overwrite" in remedy
+
+
 @pytest.mark.parametrize("where", ["the same tree", "another tree", "a save folder"])
 def test_downloaded_results_beside_ours(
     trees: Trees, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
@@ -254,6 +300,7 @@ def test_formats_and_file(
         pytest.param(["--config", "seqtrack_b256"], "leave --config", id="a configuration"),
         pytest.param(["--dataset", "lasot"], "leave --config, --dataset", id="a data set"),
         pytest.param(["--convention", "pytracking"], "own protocols", id="a convention"),
+        pytest.param(["--mixed-runs"], "leave --protocol", id="mixed runs"),
         pytest.param(["--results", "a=none"], "none is no folder", id="no tree"),
         pytest.param(["--results", "a=lib"], "no raw results there", id="tree of something else"),
         pytest.param(["--results", "a=.", "b=."], "one too many", id="two trees"),

@@ -13,6 +13,7 @@ from lib.commands.contenders import (
     add_result_arguments,
     check_rules,
     chosen_results,
+    compare_as_asked,
     contenders_on,
     open_all,
 )
@@ -21,7 +22,7 @@ from lib.commands.zoo import show_zoo
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.sequence import Dataset
 from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES, Comparison, Contender, compare
+from lib.test.analysis.compare import MAX_LINES, Comparison, Contender
 from lib.test.analysis.export import as_tree, to_csv, to_json
 from lib.test.analysis.findings import Findings, work_out
 from lib.test.analysis.published import published_scores
@@ -125,7 +126,7 @@ def _score(
         except NoAttributesError as error:
             lacking.append(str(error))
     contenders = contenders_on(chosen, dataset, typed, args, paths)
-    comparison = compare(dataset, contenders, args.protocol, args.convention, args.skip_missing)
+    comparison = compare_as_asked(dataset, contenders, args)
     published = _published(dataset, contenders) if args.reference else None
     return work_out(comparison, attributes, published), lacking
 

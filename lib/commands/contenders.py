@@ -11,7 +11,7 @@ from lib.commands.entry import add_roots, add_run_ids
 from lib.config.paths import Paths
 from lib.datasets.catalog import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.test.analysis.compare import Contender
+from lib.test.analysis.compare import Comparison, Contender, compare, list_findings
 from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
 from lib.test.analysis.result_files import results_below
 from lib.utils.errors import ConfigError, ResultsError, did_you_mean
@@ -78,6 +78,12 @@ def add_result_arguments(p: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out, for all trackers, sequences that lack a result file of one (exit code 0)",
     )
+    add(
+        "--mixed-runs",
+        action="store_true",
+        help="average the runs of --runid though they differ in weights, settings or frames",
+    )
+    add("--strict", action="store_true", help="refuse results that are otherwise warned of")
     add_roots(p)
 
 
@@ -135,6 +141,21 @@ def open_all(names: Sequence[str], paths: Paths) -> dict[str, Dataset]:
                 )
         datasets[typed] = dataset
     return datasets
+
+
+def compare_as_asked(
+    dataset: Dataset, contenders: Sequence[Contender], args: argparse.Namespace
+) -> Comparison:
+    """Score them by the rules of `add_result_arguments`.
+
+    Raises:
+        SeqTrackError: as `compare`; with `--strict`, for every warning.
+    """
+    rules = (args.protocol, args.convention, args.skip_missing, args.mixed_runs)
+    comparison = compare(dataset, contenders, *rules)
+    if args.strict and comparison.warnings:
+        raise ResultsError(list_findings("{} warnings, refused by --strict", comparison.warnings))
+    return comparison
 
 
 def contenders_on(

@@ -10,6 +10,7 @@ from lib.commands.contenders import (
     add_result_arguments,
     check_rules,
     chosen_results,
+    compare_as_asked,
     contenders_on,
     open_all,
 )
@@ -17,7 +18,7 @@ from lib.commands.entry import parser, say
 from lib.config.paths import resolve_paths
 from lib.datasets.sequence import Dataset
 from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES, compare
+from lib.test.analysis.compare import MAX_LINES
 from lib.test.analysis.export import documents
 from lib.test.analysis.findings import work_out
 from lib.test.analysis.report import format_table
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parts = []
     for typed, dataset in open_all(args.dataset, paths).items():
         contenders = contenders_on(chosen, dataset, typed, args, paths)
-        comparison = compare(dataset, contenders, args.protocol, args.convention, args.skip_missing)
+        comparison = compare_as_asked(dataset, contenders, args)
         parts.append(Part(dataset, contenders, comparison, _attributes(dataset)))
     built = build_report(
         args.title or _title(parts), parts, page.parent, args.max_mb, args.link_frames, say

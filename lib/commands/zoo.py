@@ -79,10 +79,11 @@ def _elsewhere(args: argparse.Namespace) -> Path | None:
             "--zoo takes the eight published configurations and the data sets of its columns; "
             "leave --config, --dataset and --runid out"
         )
-    if args.protocol or args.convention or args.skip_missing or args.attributes:
+    others = ("protocol", "convention", "skip_missing", "mixed_runs", "strict", "attributes")
+    if any(getattr(args, name) for name in others):
         raise ConfigError(
             "--zoo scores whole data sets by their own protocols; leave --protocol, "
-            "--convention, --skip-missing and --attributes out"
+            "--convention, --skip-missing, --mixed-runs, --strict and --attributes out"
         )
     if not args.results:
         return None

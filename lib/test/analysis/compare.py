@@ -1,7 +1,7 @@
 """Raw results of several trackers on one data set, read, checked and scored side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.datasets.sequence import Dataset
@@ -12,6 +12,7 @@ from lib.test.analysis.conventions import (
     convention_named,
     default_convention,
 )
+from lib.test.analysis.first_rows import OddFirstRow, first_rows_caution, odd_first_row
 from lib.test.analysis.frames import TrackedSequence, join
 from lib.test.analysis.metrics import (
     DatasetScore,
@@ -21,8 +22,9 @@ from lib.test.analysis.metrics import (
     score_sequence,
 )
 from lib.test.analysis.result_files import ResultFiles
+from lib.test.analysis.run_records import run_cautions
 from lib.test.evaluation.results import read_results
-from lib.utils.errors import DataError, ResultsError, SeqTrackError
+from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted
 
 MAX_LINES = 10
 SERVER_SCORED = ("got10k_test", "trackingnet")
@@ -70,8 +72,12 @@ class Comparison:
         scores: by the tracker's label.
         left_out: sequences that lack a result of some tracker, or ground truth beyond the first
             box; scored for none.
-        warnings: one line per tracker whose sequences have unequal numbers of results, then one
-            per result file that was scored though its length is wrong, those too short first.
+        warnings: one line for every caution, one per tracker whose sequences have unequal numbers
+            of results, then one per result file that was scored though its length is wrong, those
+            too short first.
+        cautions: by label, what a score must not be quoted without: cut videos, untrained weights,
+            runs that were not made alike, boxes that look like another form.
+        short: by label, sequences with fewer results than frames.
     """
 
     dataset: str
@@ -80,6 +86,59 @@ class Comparison:
     scores: Mapping[str, DatasetScore]
     left_out: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    cautions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    short: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def notes(self, label: str) -> tuple[str, ...]:
+        """What stands below the scores of a tracker, wherever they are shown."""
+        short = self.short.get(label, ())
+        if not short:
+            return self.cautions.get(label, ())
+        more = f" and {len(short) - MAX_LINES} more" if len(short) > MAX_LINES else ""
+        names = f"{', '.join(short[:MAX_LINES])}{more}"
+        fewer = f"{counted(len(short), 'sequence')} with fewer results than frames: {names}"
+        return (*self.cautions.get(label, ()), fewer)
+
+
+@dataclass
+class _Found:
+    """What scoring the files of a comparison gives.
+
+    Attributes:
+        scores: of the runs, by label and sequence.
+        lengths: for every file of a wrong length, whether it is too long, and a line about it.
+        short: by label, sequences with fewer results than frames.
+        odd_rows: by label, first rows that are not the given box.
+        problems: lines about what cannot be scored, each once.
+        unknown: sequences of which only the first box is known, with a line about each.
+    """
+
+    scores: dict[str, dict[str, list[Score]]]
+    lengths: list[tuple[bool, str]] = field(default_factory=list)
+    short: dict[str, list[str]] = field(default_factory=dict)
+    odd_rows: dict[str, list[OddFirstRow]] = field(default_factory=dict)
+    problems: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def note_rows(self, label: str, tracked: TrackedSequence, chosen: Convention) -> None:
+        """Remember a number of rows that is not that of the frames."""
+        found, rows = len(tracked.predicted), len(tracked.ground_truth)
+        if found == rows or not isinstance(chosen, OpeConvention):
+            return
+        short = self.short.setdefault(label, [])
+        # Of several runs, more than one may be.
+        if found < rows and tracked.name not in short:
+            short.append(tracked.name)
+        fate = "the surplus is cut off" if found > rows else chosen.short_results
+        line = f"{tracked.source}: {found} rows for {rows} frames; {fate}"
+        self.lengths.append((found > rows, line))
+
+    def length_lines(self) -> list[str]:
+        """A line for every file of a wrong length, those too short first.
+
+        A cut surplus changes no score: a list that is cut must not end before what does.
+        """
+        return [line for _, line in sorted(self.lengths, key=lambda one: one[0])]
 
 
 def compare(
@@ -88,6 +147,7 @@ def compare(
     kind: str | None = None,
     convention: str | None = None,
     skip_missing: bool = False,
+    mixed_runs: bool = False,
 ) -> Comparison:
     """Score every contender on every sequence of `dataset`.
 
@@ -97,10 +157,12 @@ def compare(
         kind: protocol; the data set's own by default.
         convention: the kind's own by default.
         skip_missing: leave out, for all, sequences that lack the result file of some contender.
+        mixed_runs: average runs that were not made alike.
 
     Raises:
         DataError: the ground truth is private or cannot be scored.
-        ResultsError: result files are missing or refused; one line for each.
+        ResultsError: result files are missing or refused, one line for each; or the runs of a
+            contender were not made alike.
     """
     kind = kind or dataset.protocol
     if kind in SERVER_SCORED:
@@ -109,14 +171,25 @@ def compare(
             "submit the raw results to the benchmark's evaluation server"
         )
     convention = convention or default_convention(kind)
+    cautions = {one.label: run_cautions(one.folders, mixed_runs) for one in contenders}
     files = {one.label: _files_of(one, dataset) for one in contenders}
     names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
-    scores, warnings, unknown = _score_all(dataset, names, files, kind, convention)
+    found = _score_all(dataset, names, files, kind, convention)
+    for label, rows in found.odd_rows.items():
+        cautions[label] += (first_rows_caution(rows, len(found.scores[label])),)
+    warnings = (
+        *(f"{dataset.name}: {label}: {text}" for label in cautions for text in cautions[label]),
+        *_uneven_runs(dataset.name, files, names),
+        *found.length_lines(),
+    )
     totals = {
-        one.label: _combine(scores[one.label], kind, convention, one.runids) for one in contenders
+        one.label: _combine(found.scores[one.label], kind, convention, one.runids)
+        for one in contenders
     }
-    warnings = (*_uneven_runs(dataset.name, files, names), *warnings)
-    return Comparison(dataset.name, kind, convention, totals, left_out + unknown, warnings)
+    left_out += tuple(found.unknown)
+    return Comparison(
+        dataset.name, kind, convention, totals, left_out, warnings, cautions, found.short
+    )
 
 
 def load_scorable(dataset: Dataset, name: str) -> Video:
@@ -135,19 +208,16 @@ def load_scorable(dataset: Dataset, name: str) -> Video:
     return video
 
 
-def read_tracked(
-    video: Video, folder: Path, convention: Convention, names: Sequence[str] = ()
-) -> TrackedSequence:
-    """Join a sequence with the result file for it in `folder`, the first of several repetitions.
-
-    `names` are those of all sequences: none of their files is a repetition of another's.
+def read_tracked(video: Video, files: ResultFiles, convention: Convention) -> TrackedSequence:
+    """Join a sequence with its result file among `files`, the first of several repetitions.
 
     Raises:
         ResultsError: the file is missing or malformed.
         DataError: the size of the frames is needed and cannot be read.
     """
-    found = ResultFiles(folder, names).of(video.name)
-    return read_tracked_file(video, found[0] if found else folder / f"{video.name}.txt", convention)
+    found = files.of(video.name)
+    path = found[0] if found else files.folder / f"{video.name}.txt"
+    return read_tracked_file(video, path, convention)
 
 
 def read_tracked_file(video: Video, path: Path, convention: Convention) -> TrackedSequence:
@@ -201,7 +271,15 @@ def _common_sequences(
         )
     names = [name for name in dataset.sequence_names if name not in lacking]
     if not names:
-        raise ResultsError(f"{dataset.name}: no sequence has results of every tracker")
+        seen = [
+            f"{folder}: {ResultFiles(folder).seen()}"
+            for one in contenders
+            for folder in one.folders
+            if not any(files[one.label].values())
+        ]
+        raise ResultsError(
+            "; ".join([f"{dataset.name}: no sequence has results of every tracker", *seen])
+        )
     return names, tuple(name for name in dataset.sequence_names if name in lacking)
 
 
@@ -221,42 +299,40 @@ def _missing_files(one: Contender, dataset: Dataset) -> list[str]:
 
 def _score_all(
     dataset: Dataset, names: Sequence[str], files: FoundFiles, kind: str, convention: str
-) -> tuple[dict[str, dict[str, list[Score]]], tuple[str, ...], tuple[str, ...]]:
-    """Scores of the runs by label and sequence, warnings, and sequences with one known box only.
+) -> _Found:
+    """Scores of all runs on all sequences, and what was noticed.
 
-    All that is wrong is reported at once.
+    Raises:
+        ResultsError: all that is wrong, at once.
     """
     chosen = convention_named(convention)
-    scores: dict[str, dict[str, list[Score]]] = {label: {} for label in files}
-    warnings: list[tuple[bool, str]] = []
-    problems: dict[str, None] = {}
-    unknown: dict[str, str] = {}
+    found = _Found({label: {} for label in files})
     for name in names:
         try:
             video = load_scorable(dataset, name)
         except NothingToScoreError as error:
-            unknown[name] = str(error)
+            found.unknown[name] = str(error)
             continue
         except SeqTrackError as error:
-            problems[str(error)] = None
+            found.problems[str(error)] = None
             continue
         for label, path in [(one, path) for one in files for path in files[one][name]]:
             try:
                 tracked = read_tracked_file(video, path, chosen)
                 score = score_sequence(tracked, kind, convention)
             except SeqTrackError as error:
-                problems[str(error)] = None
-            else:
-                scores[label].setdefault(name, []).append(score)
-                warnings += _length_warning(tracked, chosen)
-    if len(unknown) == len(names):
-        problems = dict.fromkeys(unknown.values())
-    if problems:
+                found.problems[str(error)] = None
+                continue
+            found.scores[label].setdefault(name, []).append(score)
+            found.note_rows(label, tracked, chosen)
+            if odd := odd_first_row(tracked):
+                found.odd_rows.setdefault(label, []).append(odd)
+    if len(found.unknown) == len(names):
+        found.problems = dict.fromkeys(found.unknown.values())
+    if found.problems:
         title = f"{dataset.name}: {{}} files cannot be scored"
-        raise ResultsError(list_findings(title, list(problems)))
-    # A cut surplus changes no score: lists that are cut must not end before what does.
-    first_short = sorted(warnings, key=lambda one: one[0])
-    return scores, tuple(text for _, text in first_short), tuple(unknown)
+        raise ResultsError(list_findings(title, list(found.problems)))
+    return found
 
 
 def _combine(
@@ -291,12 +367,3 @@ def _uneven_runs(dataset: str, files: FoundFiles, names: Sequence[str]) -> list[
                 "the last one stands for the runs without one"
             )
     return lines
-
-
-def _length_warning(tracked: TrackedSequence, convention: Convention) -> list[tuple[bool, str]]:
-    """Whether a result file is too long, and a line about it, if its length is wrong."""
-    found, rows = len(tracked.predicted), len(tracked.ground_truth)
-    if found == rows or not isinstance(convention, OpeConvention):
-        return []
-    fate = "the surplus is cut off" if found > rows else convention.short_results
-    return [(found > rows, f"{tracked.source}: {found} rows for {rows} frames; {fate}")]

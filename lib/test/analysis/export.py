@@ -30,15 +30,21 @@ def documents(findings: Findings, top: int = 3) -> dict[str, str]:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """One line per tracker and sequence; the sequence `(all)` is the data set's score."""
+    """One line per tracker and sequence; the sequence `(all)` is the data set's score.
+
+    The column `notes` says there what the score must not be quoted without, and of a sequence
+    whether it has fewer results than frames.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     metrics = metric_names(next(iter(comparison.scores.values())))
-    writer.writerow(["dataset", "tracker", "sequence", *metrics])
+    writer.writerow(["dataset", "tracker", "sequence", *metrics, "notes"])
     for label, score in comparison.scores.items():
+        notes = dict.fromkeys(comparison.short.get(label, ()), "fewer results than frames")
+        notes[ALL_SEQUENCES] = "; ".join(comparison.notes(label))
         for name, one in {ALL_SEQUENCES: score.total, **score.sequences}.items():
             values = [_stored(value) for value in one.percentages().values()]
-            writer.writerow([comparison.dataset, label, name, *values])
+            writer.writerow([comparison.dataset, label, name, *values, notes.get(name, "")])
     return stream.getvalue()
 
 
@@ -64,6 +70,8 @@ def _tracker(findings: Findings, label: str) -> dict[str, Any]:
         "protocol": comparison.kind,
         "convention": comparison.convention,
         "left_out": list(comparison.left_out),
+        "cautions": list(comparison.cautions.get(label, ())),
+        "short": list(comparison.short.get(label, ())),
         "intervals": {metric: _ends(one) for metric, one in findings.intervals[label].items()},
     }
     if score.runs:

@@ -52,7 +52,7 @@ def score_table(comparison: Comparison) -> Table:
     )
     best = best_cells(rows) if len(rows) > 1 else frozenset()
     metrics = metric_names(next(iter(comparison.scores.values())))
-    return Table(_title(comparison), ("tracker", *metrics), rows, best)
+    return Table(_title(comparison), ("tracker", *metrics), rows, best, _notes(comparison))
 
 
 def interval_table(findings: Findings) -> Table:
@@ -158,6 +158,7 @@ def published_table(findings: Findings) -> Table:
         f"{comparison.dataset}: {metric} beside the published number{note}",
         ("tracker", "here", "published", "delta"),
         tuple(rows),
+        notes=_notes(comparison),
     )
 
 
@@ -168,6 +169,10 @@ def _title(comparison: Comparison) -> str:
         f"{comparison.dataset}: {counted(count, 'sequence')}{left_out}, protocol "
         f"{comparison.kind}, convention {comparison.convention}, percent"
     )
+
+
+def _notes(comparison: Comparison) -> tuple[tuple[str, str], ...]:
+    return tuple((label, note) for label in comparison.scores for note in comparison.notes(label))
 
 
 def _shown(value: float) -> str:

@@ -13,10 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 from lib.datasets.sequence import Dataset
+from lib.test.evaluation.results import RUN_FILE
 from lib.utils.errors import ResultsError, did_you_mean
 
 # Put before the sequences' own names by PyTracking and its relatives.
 _PREFIXES = ("uav_", "nfs_")
+# How many files a message names.
+_SHOWN = 2
 # What trackers write beside the boxes.
 _BESIDE = ("_time", "_confidence", "_score", "_scores", "_all_boxes", "_all_scores")
 
@@ -59,8 +62,23 @@ class ResultFiles:
 
     def hint(self, sequence: str) -> str:
         """Which file may have been meant for the missing `sequence`; empty if none is like it."""
+        word = re.compile(rf"(?<![^\W_]){re.escape(sequence)}(?![^\W_])", re.IGNORECASE)
+        others = self._keys - {spelling_key(sequence)}
+        for name in filter(_may_be_boxes, self._listing):
+            # Its name between other words or before another suffix, but no other sequence's.
+            if word.search(name) and spelling_key(Path(name).stem) not in others:
+                return f"; there is {self._shown(name)}"
         stems = [path.stem for paths in self._by_key.values() for path in paths]
         return did_you_mean(sequence, [stem for stem in stems if not stem.endswith(_BESIDE)])
+
+    def seen(self) -> str:
+        """What lies in the folder, for a message that no results were found there."""
+        names = [self._shown(name) for name in self._listing if _may_be_boxes(name)]
+        if not names:
+            return "nothing like results is there"
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        verb = "is" if len(names) == 1 else "are"
+        return f"there {verb} {', '.join(names[:_SHOWN])}{more}"
 
     def _repetitions(self, folder: Path, sequence: str) -> list[Path]:
         """`<sequence>_001.txt` and so on in `folder`, in order."""
@@ -87,6 +105,13 @@ class ResultFiles:
             return self._repetitions(found[0], found[0].name)
         return found
 
+    def _shown(self, name: str) -> str:
+        return f"{name}/" if (self.folder / name).is_dir() else name
+
+    @cached_property
+    def _keys(self) -> frozenset[str]:
+        return frozenset(map(spelling_key, self._names))
+
     @cached_property
     def _listing(self) -> list[str]:
         return sorted(os.listdir(self.folder)) if self.folder.is_dir() else []
@@ -101,6 +126,11 @@ class ResultFiles:
             if stem not in self._names and (path.suffix == ".txt" or path.is_dir()):
                 found.setdefault(spelling_key(stem), []).append(path)
         return found
+
+
+def _may_be_boxes(name: str) -> bool:
+    """Whether a file or folder is none of those that trackers write beside the boxes."""
+    return not (name.startswith(".") or name == RUN_FILE or Path(name).stem.endswith(_BESIDE))
 
 
 def results_below(folder: Path, dataset: Dataset, other_names: Sequence[str] = ()) -> Path:
@@ -128,7 +158,8 @@ def results_below(folder: Path, dataset: Dataset, other_names: Sequence[str] = (
         if any(files.of(name) for name in dataset.sequence_names):
             return candidate
     first = dataset.sequence_names[0]
+    seen = ResultFiles(inner[-1] if inner else folder).seen()
     raise ResultsError(
         f"{folder}: no results on {dataset.name}; looked for {first}.txt, {first}/{first}_001.txt "
-        f"and so on there and in {dataset.results_folder}/"
+        f"and so on there and in {dataset.results_folder}/; {seen}"
     )

@@ -33,12 +33,19 @@ class Table:
         header: of the columns; the first names the rows and is aligned to the left.
         rows: cells, as many as the header in each.
         best: (row, column) of cells to mark; None where nothing is compared.
+        notes: (name of a row, what its numbers must not be quoted without).
     """
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: frozenset[tuple[int, int]] | None = None
+    notes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def footers(self) -> list[str]:
+        """The notes as lines below the table."""
+        return [f"note: {row}: {note}" for row, note in self.notes]
 
     def marked(self, row: int, column: int) -> bool:
         """Whether a cell is among the best."""
@@ -82,7 +89,7 @@ def as_text(table: Table) -> str:
         for line in lines
     ]
     title = f"{table.title}, * best" if table.best else table.title
-    return "\n".join([title, *aligned]) + "\n"
+    return "\n".join([title, *aligned, *table.footers]) + "\n"
 
 
 def as_markdown(table: Table) -> str:
@@ -93,11 +100,15 @@ def as_markdown(table: Table) -> str:
     ]
     rule = ["---", *["---:"] * (len(table.header) - 1)]
     lines = ["| " + " | ".join(_piped(row)) + " |" for row in (table.header, rule, *rows)]
-    return "\n".join([table.title, "", *lines]) + "\n"
+    footers = ["", *(f"- {footer}" for footer in table.footers)] if table.notes else []
+    return "\n".join([table.title, "", *lines, *footers]) + "\n"
 
 
 def as_latex(table: Table) -> str:
-    """A `tabular` that needs no package, the title as a comment; the best cells are bold."""
+    """A `tabular` that needs no package, the title as a comment; the best cells are bold.
+
+    Notes are small print below.
+    """
     rows = [[_latex(name) for name in table.header]]
     rows += [
         [rf"\textbf{{{_latex(cell)}}}" if table.marked(r, c) else _latex(cell)
@@ -116,15 +127,23 @@ def as_latex(table: Table) -> str:
             *lines[1:],
             r"\hline",
             r"\end{tabular}",
+            *(rf"{{\par\footnotesize {_latex(footer)}\par}}" for footer in table.footers),
         ]
     ) + "\n"  # fmt: skip
 
 
 def as_csv(table: Table) -> str:
-    """Comma separated values with a header line, without the title."""
+    """Comma separated values with a header line, without the title; notes are a last column."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([table.header, *table.rows])
+    rows = [table.header, *table.rows]
+    if table.notes:
+        of_row = {
+            name: "; ".join(note for row, note in table.notes if row == name)
+            for name, *_ in table.rows
+        }
+        rows = [(*table.header, "notes"), *((*row, of_row[row[0]]) for row in table.rows)]
+    writer.writerows(rows)
     return stream.getvalue()
 
 

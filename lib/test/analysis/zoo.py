@@ -30,6 +30,7 @@ from lib.test.analysis.published import (
     read_scores,
     scores_file,
 )
+from lib.test.analysis.run_records import MixedRunsError
 from lib.test.analysis.zoo_commands import Remedies
 from lib.test.evaluation.results import RUN_FILE
 from lib.test.vot.stacks import STACKS
@@ -42,6 +43,10 @@ _VOT_STACK = STACKS["vot2020/shortterm"]
 _VOT_TRACKERS = {"vot2020_bbox": "{}", "vot2020_mask": "{}_ar"}
 
 Votes = Mapping[str, Mapping[str, Any]]
+
+
+class UnsoundError(ResultsError):
+    """Results that can be scored, and are no numbers of the model zoo."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def _scored_cell(
     if not isinstance(dataset, Dataset):
         return Cell(note=f"no ground truth: {dataset}", remedy=remedies.check(column.key)), None
     try:
-        comparison = compare(dataset, contenders)
+        comparison = _sound_comparison(dataset, contenders)
     except SeqTrackError as error:
         reason = str(error).splitlines()[0].rstrip(":")
         if len(contenders) > 1:
@@ -187,8 +192,11 @@ def _scored_cell(
                 if cell.value is not None:
                     note = f"{cell.note}; {HERE} and {DOWNLOADED} not compared: {reason}"
                     return replace(cell, note=note), None
-        if sources.here:
-            remedy = remedies.track(config, column.key, _run_numbers(config, sources.here))
+        if isinstance(error, MixedRunsError):
+            remedy = remedies.separate(config, column.key, _run_numbers(config, sources.here))
+        elif sources.here:
+            anew = isinstance(error, UnsoundError)
+            remedy = remedies.track(config, column.key, _run_numbers(config, sources.here), anew)
         else:
             remedy = remedies.fetch(config, column.key)
         return Cell(note=reason, remedy=remedy, failed=True), None
@@ -198,6 +206,20 @@ def _scored_cell(
     if comparison.warnings:
         note += f"; {len(comparison.warnings)} files of the wrong length"
     return Cell(value, note), comparison if len(contenders) > 1 else None
+
+
+def _sound_comparison(dataset: Dataset, contenders: Sequence[Contender]) -> Comparison:
+    """The comparison, of results that may stand in the table.
+
+    Raises:
+        UnsoundError: they were made of cut videos, without weights, and the like.
+        SeqTrackError: as `compare`.
+    """
+    comparison = compare(dataset, contenders)
+    for one in contenders:
+        for caution in comparison.cautions[one.label]:
+            raise UnsoundError(f"{one.folder}: {caution}")
+    return comparison
 
 
 def _run_numbers(config: str, folders: Sequence[Path]) -> list[int]:

@@ -27,12 +27,24 @@ class Remedies:
     data_dir: str | None = None
     save_dir: str | None = None
 
-    def track(self, config: str, data_set: str, runids: Sequence[int] = ()) -> str:
-        """Make raw results, which goes on where it stopped before; a command for each run."""
+    def track(
+        self, config: str, data_set: str, runids: Sequence[int] = (), anew: bool = False
+    ) -> str:
+        """Make raw results, a command for each run; goes on where it stopped, unless `anew`."""
         command = f"python tracking/test.py --config {config} --dataset {data_set}"
+        command += " --overwrite" if anew else ""
         runs = [f" --runid {runid}" for runid in runids] or [""]
         return self._weights(config) + " && ".join(
             command + run + self._options(data=True) for run in runs
+        )
+
+    def separate(self, config: str, data_set: str, runids: Sequence[int]) -> str:
+        """Choose one of several runs that were not made alike, or make them alike."""
+        command = f"python tracking/analysis_results.py --config {config} --dataset {data_set}"
+        options = self._options(data=True)
+        return (
+            f"{command} --runid {runids[-1]}{options}; then keep the runs that belong together and "
+            "move the others out of the tree"
         )
 
     def fetch(self, config: str, data_set: str) -> str:

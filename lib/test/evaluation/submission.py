@@ -18,6 +18,7 @@ import numpy as np
 from lib.datasets.annotations import read_text, split_lines
 from lib.datasets.plain_numbers import plain_table
 from lib.test.analysis.result_files import ResultFiles
+from lib.test.analysis.run_records import Record, differences, is_untrained
 from lib.test.evaluation.results import RUN_FILE, ResultsFolder, read_results, read_run_record
 from lib.utils.errors import DataError, ResultsError
 from lib.utils.files import atomic_path
@@ -96,7 +97,8 @@ class Submission:
         problems: what else is wrong, a line each that names the file.
         finished: files of boxes that are readable and as many as the frames, of sequences with a
             problem all the same: tracking goes on without them, as they look done.
-        other_run: whether a record says that the results are of another data set or of cut videos.
+        other_run: whether a record says that the results are of another data set, of cut videos,
+            of untrained weights, or that the runs were not made alike.
         extras: files and folders that do not belong to the results, left out of the zip.
         frames: number of boxes.
     """
@@ -137,11 +139,9 @@ def check_submission(
         names: all sequences of the test set.
         facts: what is known of them.
     """
-    found = Submission()
+    found = Submission(problems=_record_problems(server, folders))
+    found.other_run = bool(found.problems)
     for folder in folders:
-        record_problems = _record_problems(server, folder)
-        found.other_run |= bool(record_problems)
-        found.problems += record_problems
         found.problems += [
             f"{folder.boxes_file(name)}: the boxes of {name!r} and times or confidences of "
             f"{other!r} would be the same file"
@@ -274,15 +274,26 @@ def _same_box(ours: np.ndarray, given: np.ndarray) -> bool:
     return any(bool((np.abs(ours - form) <= _BOX_TOLERANCE).all()) for form in forms)
 
 
-def _record_problems(server: Server, folder: ResultsFolder) -> list[str]:
-    """What the record of a run says against submitting it; results without one are taken."""
-    path = folder.root / RUN_FILE
-    if not path.is_file():
-        return []
-    try:
-        record = read_run_record(path)
-    except ResultsError as error:
-        return [str(error)]
+def _record_problems(server: Server, folders: Sequence[ResultsFolder]) -> list[str]:
+    """What the records of the runs say against submitting them; results without one are taken."""
+    problems = []
+    records: list[Record | None] = []
+    for path in (folder.root / RUN_FILE for folder in folders):
+        try:
+            record = read_run_record(path) if path.is_file() else None
+        except ResultsError as error:
+            problems.append(str(error))
+            continue
+        problems += _unfit(server, path, record) if record is not None else []
+        found = differences(records[0], record) if records else []
+        if found:
+            problems.append(f"{path}: not made as the first run: {', '.join(found)}")
+        records.append(record)
+    return problems
+
+
+def _unfit(server: Server, path: Path, record: Record) -> list[str]:
+    """What the record of one run says against submitting it."""
     problems = []
     if record.get("dataset", server.data_set) != server.data_set:
         problems.append(f"{path}: results on {record['dataset']!r}, not on {server.data_set!r}")
@@ -291,6 +302,8 @@ def _record_problems(server: Server, folder: ResultsFolder) -> list[str]:
             f"{path}: only the first {record['max_frames']} frames of each sequence were tracked; "
             "track them again without --max-frames"
         )
+    if is_untrained(record):
+        problems.append(f"{path}: tracked with untrained weights, so its boxes mean nothing")
     return problems
 
 

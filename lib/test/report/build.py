@@ -13,6 +13,7 @@ from lib.datasets.sequence import Sequence as Video
 from lib.test.analysis.attributes import Attributes
 from lib.test.analysis.compare import Comparison, Contender, load_scorable
 from lib.test.analysis.conventions import convention_named
+from lib.test.analysis.result_files import ResultFiles
 from lib.test.evaluation.results import RUN_FILE, read_run_record
 from lib.test.report.page import build_page
 from lib.test.report.pictures import Sample, embedded_sample, linked_frames
@@ -153,21 +154,20 @@ def default_megabytes(sequences: int) -> float:
 def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_Clip]]:
     """The figures of a data set, and those of the frames of its sequences."""
     tree = dataset_tree(part.comparison, part.attributes)
-    clips = [_clip(part, f"{prefix}-{i}", row) for i, row in enumerate(tree["sequences"])]
+    names = part.dataset.sequence_names
+    files = [ResultFiles(one.folder, names) for one in part.contenders]
+    clips = [_clip(part, files, f"{prefix}-{i}", row) for i, row in enumerate(tree["sequences"])]
     tree["confidenceTop"] = _confidence_tops(clips, len(part.contenders))
     tree["sources"] = [_source(one) for one in part.contenders]
     return tree, clips
 
 
-def _clip(part: Part, block: str, row: dict[str, Any]) -> _Clip:
-    """Read one sequence; its place and length go into `row`."""
+def _clip(part: Part, files: Sequence[ResultFiles], block: str, row: dict[str, Any]) -> _Clip:
+    """Read one sequence from the `files` of each tracker; its place and length go into `row`."""
     name = row["name"]
     convention = convention_named(part.comparison.convention)
-    video, names = load_scorable(part.dataset, name), part.dataset.sequence_names
-    tracks = [
-        read_track(video, one.folder, part.comparison.kind, convention, names)
-        for one in part.contenders
-    ]
+    video = load_scorable(part.dataset, name)
+    tracks = [read_track(video, one, part.comparison.kind, convention) for one in files]
     lowest = [lowest_segment(track.overlap) for track in tracks]
     widest = widest_segment([track.overlap for track in tracks])
     width, height = video.resolution

@@ -2,7 +2,6 @@
 
 import base64
 import zlib
-from collections.abc import Sequence as List
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lib.datasets.sequence import Sequence
 from lib.test.analysis.compare import read_tracked
 from lib.test.analysis.conventions import Convention, OpeConvention
 from lib.test.analysis.frames import TrackedSequence, fit_length
+from lib.test.analysis.result_files import ResultFiles
 from lib.test.evaluation.results import ResultsFolder
 from lib.utils.errors import ResultsError
 
@@ -39,20 +39,18 @@ class Track:
     confidence: np.ndarray | None = None
 
 
-def read_track(
-    video: Sequence, folder: Path, kind: str, convention: Convention, names: List[str] = ()
-) -> Track:
-    """Read what a tracker left about `video` in `folder`; `names` are those of all sequences.
+def read_track(video: Sequence, files: ResultFiles, kind: str, convention: Convention) -> Track:
+    """Read what a tracker left about `video` among its result files.
 
     Raises:
         ResultsError: the boxes are missing or malformed, or refused by the convention.
         DataError: the ground truth is.
     """
-    tracked = read_tracked(video, folder, convention, names)
+    tracked = read_tracked(video, files, convention)
     rows = len(tracked.ground_truth)
     boxes = fit_length(np.asarray(tracked.predicted, dtype=np.float64), rows)
     boxes[len(tracked.predicted) :] = np.nan
-    path = ResultsFolder(folder).confidence_file(video.name)
+    path = ResultsFolder(files.folder).confidence_file(video.name)
     confidence = read_confidences(path, rows) if path.is_file() else None
     return Track(boxes, frame_overlaps(tracked, kind, convention), confidence)
 

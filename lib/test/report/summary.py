@@ -40,6 +40,7 @@ def dataset_tree(comparison: Comparison, attributes: Attributes | None = None) -
         "convention": comparison.convention,
         "leftOut": list(comparison.left_out),
         "warnings": list(comparison.warnings),
+        "notes": [list(comparison.notes(label)) for label in comparison.scores],
         "trackers": list(comparison.scores),
         "metrics": metrics,
         "runs": [max(1, len(score.runs)) for score in scores],

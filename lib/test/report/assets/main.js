@@ -59,6 +59,7 @@ function nextTheme() {
 function drawFigures() {
   drawSwitches();
   drawSummary();
+  drawNotes();
   drawDifferences();
   drawCurves();
   drawAttributes();

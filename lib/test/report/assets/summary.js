@@ -18,6 +18,12 @@ function drawSummary() {
       spans.some((one) => known(one.low)) ? el("td", {}, forest(totals[place][0], scale, colour(place))) : null)))));
 }
 
+// What the scores must not be quoted without.
+function drawNotes() {
+  byId("notes").replaceChildren(...shownTrackers().flatMap((place) => dataset().notes[place].map((text) =>
+    el("p", { class: "caution", "data-tracker": place }, badge(place), el("span", {}, `${trackers()[place]}: ${text}.`)))));
+}
+
 const rounded = (value) => (known(value) ? Number(value.toFixed(1)) : -Infinity);
 
 function scoreCell(total, isBest) {
@@ -54,16 +60,17 @@ function drawDifferences() {
   const scale = forestScale(pairs, true);
   box.replaceChildren(el("div", { class: "card scroll" }, el("table", {},
     el("caption", {}, "Is the difference real? ", el("span", { class: "note" }, "paired bootstrap over the sequences")),
-    el("thead", {}, el("tr", {}, ...["Pair", `Difference in ${metric}`, "95 % interval", "", "p", ""].map((text, i) =>
-      el("th", { scope: "col", class: i === 5 ? "verdict" : null }, text)))),
-    el("tbody", {}, ...pairs.map((pair) => el("tr", {},
-      el("th", { scope: "row" }, el("span", { class: "who" }, badge(pair.first), el("span", { "aria-hidden": "true" }, "−"), badge(pair.second),
-        el("span", { class: "gone" }, `${trackers()[pair.first]} less ${trackers()[pair.second]}`))),
-      el("td", {}, el("b", {}, signed(pair.value))),
-      el("td", {}, known(pair.low) ? `${signed(pair.low)} to ${signed(pair.high)}` : "–"),
-      el("td", {}, forest(pair, scale, "var(--ink)", true)),
-      el("td", {}, known(pair.p) ? (pair.p < 0.001 ? "< 0.001" : shown(pair.p, 3)) : "–"),
-      el("td", { class: "verdict" }, verdict(pair))))))));
+    el("thead", {}, el("tr", {}, ...["Pair", `Difference in ${metric}`, "95 % interval", "", "p"].map((text) =>
+      el("th", { scope: "col" }, text)))),
+    ...pairs.map((pair) => el("tbody", {},
+      el("tr", {},
+        el("th", { scope: "row" }, el("span", { class: "who" }, badge(pair.first), el("span", { "aria-hidden": "true" }, "−"), badge(pair.second),
+          el("span", { class: "gone" }, `${trackers()[pair.first]} less ${trackers()[pair.second]}`))),
+        el("td", {}, el("b", {}, signed(pair.value))),
+        el("td", {}, known(pair.low) ? `${signed(pair.low)} to ${signed(pair.high)}` : "–"),
+        el("td", {}, forest(pair, scale, "var(--ink)", true)),
+        el("td", {}, known(pair.p) ? (pair.p < 0.001 ? "< 0.001" : shown(pair.p, 3)) : "–")),
+      el("tr", { class: "verdict" }, el("td", { colspan: 5 }, el("span", {}, verdict(pair)))))))));
 }
 
 function verdict(pair) {

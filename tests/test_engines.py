@@ -1,16 +1,19 @@
 """lib/models/engine*.py: every engine says what the published method says."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import Block
 
 from lib.models.cuda_graph import Recorded
 from lib.models.engine import Distinct, Template, build_engine
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.models.packed import PackedLinear, _packed
-from lib.models.seqtrack import build_seqtrack
+from lib.models.seqtrack import build_seqtrack, build_tokenizer
+from lib.models.vit import LayerNorm
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError
@@ -146,6 +149,116 @@ def test_the_network_itself_says_the_same():
         )  # fmt: skip
     assert torch.equal(own.tokens, said.tokens)
     torch.testing.assert_close(own.distributions, said.distributions, rtol=1e-4, atol=1e-7)
+
+
+@pytest.fixture
+def may_export(tmp_path, monkeypatch):
+    """Exported networks go to a folder of the test."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path / "onnx"))
+
+
+@pytest.mark.parametrize("name", ENGINE_NAMES)
+def test_pixels_are_normalised_as_the_configuration_says(may_export, name):
+    """A network trained with another mean and deviation is tracked with these."""
+    given = {"MEAN": (0.5, 0.4, 0.3), "STD": (0.5, 0.25, 0.125)}
+    cfg = tiny_config(DATA=given)
+    network = network_of(cfg)
+    seen = answer(build_engine(name, network, cfg), cfg, (0, 1))
+    usual = answer(build_engine(name, network, tiny_config()), cfg, (0, 1))
+    assert not torch.equal(seen.confidence, usual.confidence)
+    images = (torch.from_numpy(crops(3, 32, 1)[:2]), torch.from_numpy(crops(1, 64, 2)))
+    templates, search = (
+        ((one.float() / 255 - torch.tensor(given["MEAN"])) / torch.tensor(given["STD"]))
+        .movedim(-1, -3) for one in images
+    )  # fmt: skip
+    tokenizer = build_tokenizer(cfg)
+    with torch.inference_mode():
+        own = network.generate(templates[None], search, tokenizer, tokenizer.window())
+    assert torch.equal(own.tokens, seen.tokens)
+    torch.testing.assert_close(own.confidence, seen.confidence, rtol=1e-4, atol=1e-7)
+
+
+def test_many_templates_are_taken_in_at_once():
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
+    engine = build_engine("torch", network_of(cfg), cfg)
+    pictures, boxes = crops(3, 32, 1), [(0.1 * i, 0.2, 0.3, 0.4) for i in range(3)]
+    for i, made in enumerate(engine.templates(pictures, boxes)):
+        alone = engine.template(pictures[i], boxes[i])
+        assert made.looks_like(alone)
+        for part in ("tokens", "keys", "covered"):
+            own, other = (getattr(one.kept.template, part) for one in (made, alone))
+            torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-5)
+            assert own.untyped_storage().nbytes() == own.numel() * own.element_size(), (
+                "one that is kept keeps the others"
+            )
+
+
+def with_block(**options):
+    """A network whose second block is another one of timm's, and its configuration."""
+    cfg = tiny_config()
+    network = network_of(cfg)
+    width = network.encoder.body.width
+    network.encoder.body.blocks[1] = Block(
+        width, 4, qkv_bias=True, norm_layer=LayerNorm, **options
+    ).eval()
+    return network, cfg
+
+
+@pytest.mark.parametrize("name", ENGINE_NAMES)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        pytest.param({"init_values": 0.1}, "ls1", id="LayerScale"),
+        pytest.param({"qk_norm": True}, "attn.q_norm", id="norm of queries and keys"),
+        pytest.param({"act_layer": torch.nn.SiLU}, "mlp.act.*SiLU", id="activation"),
+        pytest.param(
+            {"act_layer": functools.partial(torch.nn.GELU, approximate="tanh")},
+            "approximate='tanh'",
+            id="another GELU",
+        ),
+        pytest.param({"scale_mlp_norm": True}, "mlp.norm", id="norm inside the MLP"),
+    ],
+)
+def test_blocks_that_an_engine_would_compute_otherwise_are_refused(
+    may_export, name, options, words
+):
+    """The trained network would be one, the tracked one another, without a word."""
+    network, cfg = with_block(**options)
+    with pytest.raises(ConfigError, match=words):
+        build_engine(name, network, cfg)
+
+
+def test_blocks_with_more_weights_are_refused():
+    network, cfg = with_block()
+    network.encoder.body.blocks[1].attn.gate = torch.nn.Parameter(torch.ones(1))
+    with pytest.raises(ConfigError, match=r"attn\.gate"):
+        build_engine("torch", network, cfg)
+    network.encoder.body.blocks[1] = torch.nn.Sequential()
+    with pytest.raises(ConfigError, match="Sequential"):
+        build_engine("torch", network, cfg)
+
+
+def test_what_does_nothing_while_tracking_is_allowed():
+    network, cfg = with_block(proj_drop=0.1, drop_path=0.1)
+    check_same(*(answer(build_engine(name, network, cfg), cfg, (0, 1))
+                 for name in ("torch", "reference")))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["torch", "onnx"])
+@pytest.mark.parametrize(
+    ("place", "layer"),
+    [
+        pytest.param(2, torch.nn.SiLU(), id="activation"),
+        pytest.param(0, torch.nn.Conv2d(24, 24, 3, padding=1, groups=2), id="groups"),
+    ],
+)
+def test_layers_of_a_stem_that_an_engine_does_not_know_are_refused(may_export, name, place, layer):
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
+    network = network_of(cfg)
+    network.encoder.body.patch_embed.layers[1][place] = layer
+    with pytest.raises(ConfigError, match=type(layer).__name__):
+        build_engine(name, network, cfg)
 
 
 def test_targets_of_all_kinds_go_together():

@@ -97,7 +97,7 @@ def test_the_files_need_no_network():
     """What is exported runs from the files alone, with any number of threads."""
     cfg = tiny_config(MODEL=ALL_EXTRAS)
     network = network_of(cfg)
-    alone = OnnxEngine(export(network, cfg), cfg.test.num_templates, threads=2)
+    alone = OnnxEngine(export(network, cfg), threads=2)
     check_same(
         answer(alone, cfg, (0, 1)), answer(build_engine("reference", network, cfg), cfg, (0, 1))
     )

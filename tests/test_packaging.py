@@ -68,6 +68,27 @@ def test_unpacked_wheel_finds_its_configurations(wheel: Path, tmp_path: Path) ->
     assert set(done.stdout.split()) == {p.stem for p in EXPERIMENTS}
 
 
+def test_unpacked_wheel_has_every_engine(wheel: Path, tmp_path: Path) -> None:
+    """The reference engine was a file of the repository only."""
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = (
+        "import sys; sys.path[0] = sys.argv[1]\n"
+        "from lib.config.loader import load_config\n"
+        "from lib.models.engine import build_engine\n"
+        "from lib.models.seqtrack import build_seqtrack\n"
+        "cfg = load_config('seqtrack_tiny')\n"
+        "for name in ('torch', 'reference'):\n"
+        "    engine = build_engine(name, build_seqtrack(cfg), cfg)\n"
+        "    print(engine.name, sys.modules[type(engine).__module__].__file__)"
+    )
+    done = call(sys.executable, "-c", code, str(site), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert set(found) == {"torch", "reference"}
+    assert all(Path(file).is_relative_to(site) for file in found.values())
+
+
 def test_wheel_says_what_it_is(wheel: Path) -> None:
     archive = zipfile.ZipFile(wheel)
     info = f"seqtrack-{__version__}.dist-info"

@@ -10,7 +10,7 @@ from lib.models.seqtrack import build_seqtrack
 from lib.test.tracker.seqtrack import (
     SeqTrackTracker,
     TrackerSettings,
-    _take_template,
+    _take_templates,
     start_target,
     track_step,
 )
@@ -78,10 +78,10 @@ def test_an_update_that_shows_nothing_new_costs_nothing(network):
     frames, boxes = draw_sequence(2)
     tracker = tracker_for(network, count=3)
     state = start_target(frames[0], boxes[0], tracker.settings, tracker.engine)
-    once = _take_template(state, frames[0], tracker.settings, tracker.engine)
+    (once,) = _take_templates([state], frames[:1], tracker.settings, tracker.engine)
     assert once.templates == state.templates[:1] * 3
     moved = replace(state, box=(30.0, 30.0, 18.0, 14.0))
-    twice = _take_template(moved, frames[0], tracker.settings, tracker.engine)
+    (twice,) = _take_templates([moved], frames[:1], tracker.settings, tracker.engine)
     assert twice.templates[0] is twice.templates[1] is not twice.templates[2]
 
 

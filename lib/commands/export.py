@@ -88,7 +88,7 @@ def compare(
     from lib.test.side_by_side import SideBySide
     from lib.test.tracker.seqtrack import SeqTrackTracker
 
-    exported = OnnxEngine(place, cfg.test.num_templates)
+    exported = OnnxEngine(place)
     both = SideBySide(build_engine("torch", network, cfg), exported, cfg.test.search_size)
     tracker = SeqTrackTracker(both, cfg, dataset.update_key)
     left = frames

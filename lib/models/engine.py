@@ -7,14 +7,11 @@ the same tokens in fp32; they differ in speed only.
 
     engine = build_engine("torch", network, cfg)
     template = engine.template(crop, box)                  # once per template, (S_z, S_z, 3) uint8
-    said = engine.generate([(template, template)], search)  # (1, S_x, S_x, 3) uint8
+    said = engine.generate([(template, template)], [crop])  # a search crop, (S_x, S_x, 3) uint8
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,12 +21,11 @@ from torch import Tensor
 from lib.config.schema import Config
 from lib.models.engine_names import check_engine
 from lib.models.seqtrack import SeqTrack
-from lib.utils.errors import SeqTrackError
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """One template of one target. Made by `Engine.template`, never changed.
+    """One template of one target. Made by an engine, never changed.
 
     The same object at several places of a target's templates is the same template several
     times; engines compute it once.
@@ -82,22 +78,31 @@ class Engine(Protocol):
     name: str
     keep_distributions: bool
 
-    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
-        """Take in a new template.
+    def templates(
+        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
+    ) -> list[Template]:
+        """Take in one or more new templates, of any targets, at once.
 
         Args:
-            crop: `(S_z, S_z, 3)` uint8 RGB.
-            box: the target in it, xywh normalised to the crop.
+            crops: N of them, `(S_z, S_z, 3)` uint8 RGB each.
+            boxes: N boxes of the targets in them, xywh normalised to the crop.
         """
         ...
 
-    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
+        """Take in one new template; see `templates`."""
+        (template,) = self.templates([crop], [box])
+        return template
+
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
         """Read out the boxes of B targets.
 
         Args:
             templates: the T templates of each of the B targets, oldest first; T is the same for
                 all, the number of different ones need not be.
-            search: `(B, S_x, S_x, 3)` uint8 RGB search crops.
+            search: B search crops, `(S_x, S_x, 3)` uint8 RGB each, or all in one array.
         """
         ...
 
@@ -130,10 +135,16 @@ class Distinct:
         places = tuple(ids.index(id(one)) for one in templates)
         return cls(tuple(found), places, tuple(places.count(i) for i in range(len(found))))
 
+    @classmethod
+    def apart(cls, templates: Sequence[Template]) -> "Distinct":
+        """All T templates as different ones, whether they are or not; the answer is the same."""
+        return cls(tuple(templates), tuple(range(len(templates))), (1,) * len(templates))
+
 
 def in_groups(
     templates: Sequence[Sequence[Template]],
     answer: Callable[[list[int], list[Distinct]], Sequence[Tensor]],
+    one_group: bool = False,
 ) -> list[Tensor]:
     """Answer for all targets that have as many different templates at once.
 
@@ -141,11 +152,15 @@ def in_groups(
         templates: the T templates of each of the B targets.
         answer: given the numbers of some targets and their templates; returns tensors `(N, …)`
             with a row for each of them.
+        one_group: answer for all targets at once. Unless all templates of every target are
+            equal, all T are computed as if they were different.
 
     Returns:
         the same tensors for all targets, `(B, …)`, in their order.
     """
     distinct = [Distinct.of(row) for row in templates]
+    if one_group and any(len(one.templates) > 1 for one in distinct):
+        distinct = [Distinct.apart(row) for row in templates]
     groups: dict[int, list[int]] = {}
     for index, one in enumerate(distinct):
         groups.setdefault(len(one.templates), []).append(index)
@@ -177,18 +192,6 @@ def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp
         from lib.models.engine_onnx import build_onnx_engine
 
         return build_onnx_engine(network, cfg, precision)
-    return _reference_module().ReferenceEngine(network, cfg)
+    from lib.models.reference import ReferenceEngine
 
-
-def _reference_module() -> ModuleType:
-    """`benchmarks/reference_engine.py`, which is not part of the installed package."""
-    path = Path(__file__).parents[2] / "benchmarks" / "reference_engine.py"
-    spec = importlib.util.spec_from_file_location("reference_engine", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise SeqTrackError(
-            f"the reference engine is part of the repository only, and {path} is not there; "
-            "run this in a checkout, or choose another engine"
-        )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return ReferenceEngine(network, cfg)

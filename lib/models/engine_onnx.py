@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lib import __version__
 from lib.config.schema import Config
-from lib.models.engine import Distinct, Readout, Template, in_groups
+from lib.models.engine import Distinct, Engine, Readout, Template, in_groups
 from lib.models.export import VERSION, block_products, step_model, template_model
 from lib.models.onnx_graph import import_onnx
 from lib.models.seqtrack import SeqTrack
@@ -42,6 +42,7 @@ def fingerprint(network: SeqTrack, cfg: Config) -> str:
         "version": VERSION,
         "model": cfg.model.model_dump(mode="json"),
         "sizes": [cfg.data.search.size, cfg.data.template.size, cfg.data.seq_format],
+        "pixels": [cfg.data.mean, cfg.data.std],
         "read out": [cfg.test.window, cfg.test.decoding],
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
@@ -76,7 +77,7 @@ def export(
         # Somebody else may have written them meanwhile.
         for part in _PARTS:
             if not (place / f"{part}.onnx").is_file():
-                model = template_model(network) if part == "template" else step_model(network, cfg)
+                model = (template_model if part == "template" else step_model)(network, cfg)
                 _save(model, place / f"{part}.onnx", precision)
     return place
 
@@ -174,7 +175,8 @@ def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -
     """The engine for a network, which is exported if that was not done yet.
 
     Raises:
-        ConfigError: the network is on another device than the CPU.
+        ConfigError: the network is on another device than the CPU, or has a layer that cannot be
+            exported.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     device = network.pos_embed.device
@@ -185,46 +187,51 @@ def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -
         )
     # First: the one who lacks it should not wait for an export.
     import_runtime()
-    return OnnxEngine(export(network, cfg, precision), cfg.test.num_templates)
+    return OnnxEngine(export(network, cfg, precision))
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """See the module and `lib.models.engine.Engine`.
 
     Args:
         folder: with the two files that `export` wrote.
-        templates: T, templates of a target.
         threads: of the runtime; as many as PyTorch uses by default.
     """
 
     name = "onnx"
 
-    def __init__(self, folder: Path, templates: int, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
         self.keep_distributions = False
-        self.templates = templates
         threads = torch.get_num_threads() if threads is None else threads
         self._template, self._step = (
             open_session(folder / f"{part}.onnx", threads) for part in _PARTS
         )
         self._wanted = [one.name for one in self._step.get_inputs()]
 
-    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
-        """See `Engine.template`."""
-        x, y, w, h = (float(value) for value in box)
-        placed = np.array([x, y, w, h], np.float32)
-        # Of networks that do not hear the box, the graph has no such input.
-        feeds = {"pixels": np.ascontiguousarray(crop), "box": placed}
-        wanted = {one.name: feeds[one.name] for one in self._template.get_inputs()}
+    def templates(
+        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
+    ) -> list[Template]:
+        """See `Engine.templates`; the graph takes one at a time."""
         names = [one.name for one in self._template.get_outputs()]
-        kept = dict(zip(names, self._template.run(None, wanted), strict=True))
-        return Template(crop, (x, y, w, h), kept)
+        made = []
+        for crop, (x, y, w, h) in zip(crops, boxes, strict=True):
+            placed = np.array([x, y, w, h], np.float32)
+            # Of networks that do not hear the box, the graph has no such input.
+            feeds = {"pixels": np.ascontiguousarray(crop), "box": placed}
+            wanted = {one.name: feeds[one.name] for one in self._template.get_inputs()}
+            kept = dict(zip(names, self._template.run(None, wanted), strict=True))
+            made.append(Template(crop, (float(x), float(y), float(w), float(h)), kept))
+        return made
 
-    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
         """See `Engine.generate`; targets with as many different templates go together."""
 
         def answer(indices: list[int], distinct: list[Distinct]) -> list[Tensor]:
             feeds = self._feeds(distinct)
-            feeds["pixels"] = search if len(indices) == len(search) else search[indices]
+            whole = isinstance(search, np.ndarray) and len(indices) == len(search)
+            feeds["pixels"] = search if whole else np.stack([search[i] for i in indices])
             said = self._step.run(None, {name: feeds[name] for name in self._wanted})
             return [torch.from_numpy(part) for part in said]
 

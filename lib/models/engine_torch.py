@@ -2,7 +2,9 @@
 
 What makes it quick is in `lib.models.fast_encoder` and `lib.models.fast_decoder`; here targets
 are put together to batches, and taken apart again. On CUDA a whole step, from the bytes of the
-crops to tokens and boxes, is recorded once per shape and then started with one launch.
+crops to tokens and boxes, is recorded once per shape and then started with one launch. There are
+few shapes: `rounded_batch` makes the sizes few, and a call is one batch in which either every
+target has one template or all have T.
 """
 
 import functools
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor
 
 from lib.config.schema import Config
-from lib.models.cuda_graph import Recorded, rounded_batch
-from lib.models.engine import Distinct, Readout, Template, in_groups
+from lib.models.cuda_graph import GraphRecorder, Record, Recorded, rounded_batch
+from lib.models.engine import Distinct, Engine, Readout, Template, in_groups
 from lib.models.fast_decoder import FastDecoder
 from lib.models.fast_encoder import FastEncoder, KeptTemplate
-from lib.models.pixels import Normaliser
+from lib.models.pixels import Normaliser, Staging, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer, opening
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -54,7 +56,7 @@ class _Prepared:
         )
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """See the module and `lib.models.engine.Engine`.
 
     Args:
@@ -62,14 +64,25 @@ class TorchEngine:
             wanted; whoever does not need the network any more may drop it.
         cfg: the configuration it was built from.
         precision: of the matrix products in the encoder's blocks.
+        record: records a step so that it can be run again; None takes CUDA graphs on a CUDA
+            device and records nothing on others.
+
+    Raises:
+        ConfigError: the network has a layer that this engine does not know.
     """
 
     name = "torch"
 
-    def __init__(self, network: SeqTrack, cfg: Config, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        network: SeqTrack,
+        cfg: Config,
+        precision: str = "fp32",
+        record: Record | None = None,
+    ) -> None:
         self.keep_distributions = False
         self.device = network.pos_embed.device
-        self.normalise = Normaliser(self.device)
+        self.normalise = Normaliser(self.device, cfg.data.mean, cfg.data.std)
         self.tokenizer = build_tokenizer(cfg)
         self.expectation = cfg.test.decoding == "expectation"
         window = self.tokenizer.window(self.device) if cfg.test.window else None
@@ -82,67 +95,81 @@ class TorchEngine:
         wide = network.encoder.body.width != network.hidden_dim
         self.bottleneck = network.bottleneck if wide else None
         self.start_size, self.centre_hint = network.start_size, network.centre_hint
+        if record is None and self.device.type == "cuda":
+            record = GraphRecorder(self.device)
+        self.recorded = record is not None
         self._steps = [functools.partial(self._step, wanted) for wanted in (False, True)]
-        if self.device.type == "cuda":
-            self._steps = [Recorded(step, self.device) for step in self._steps]
+        if record is not None:
+            self._steps = [Recorded(step, record, self.device) for step in self._steps]
+        self.staging = Staging(pinned=self.device.type == "cuda")
         self._last: dict[int, _Prepared] = {}
 
     @torch.inference_mode()
-    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
-        """See `Engine.template`."""
-        x, y, w, h = (float(value) for value in box)
-        image = self.normalise(torch.from_numpy(crop).to(self.device))
-        placed = torch.tensor([x, y, w, h], dtype=torch.float32, device=self.device)
-        kept = Kept(self.encoder.embed_template(image, placed), placed)
-        return Template(crop, (x, y, w, h), kept)
+    def templates(
+        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
+    ) -> list[Template]:
+        """See `Engine.templates`."""
+        # Memory of its own: nobody waits for these copies before the next ones.
+        images = self.normalise(upload(np.stack(crops), self.device))
+        placed = upload(np.array(boxes, np.float32), self.device)
+        made = []
+        for i, kept in enumerate(self.encoder.embed_templates(images, placed)):
+            x, y, w, h = (float(value) for value in boxes[i])
+            made.append(Template(crops[i], (x, y, w, h), Kept(kept, placed[i])))
+        return made
 
     @torch.inference_mode()
-    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
         """See `Engine.generate`; targets with as many different templates go together."""
 
         def answer(indices: list[int], distinct: list[Distinct]) -> tuple[Tensor, ...]:
-            more = self._size(len(indices)) - len(indices)
-            inputs = self.prepare(distinct + distinct[:1] * more)
-            rows = indices + indices[:1] * more
-            pixels = torch.from_numpy(search if len(rows) == len(search) == 1 else search[rows])
-            if self.device.type == "cuda":
-                pixels = pixels.pin_memory()
+            rows = rounded_batch(len(indices)) if self.recorded else len(indices)
+            inputs = self.prepare(distinct + distinct[:1] * (rows - len(indices)))
+            pixels = self._pixels(search, indices, rows)
             said = self._steps[self.keep_distributions](pixels, *inputs)
-            # To the CPU now: a recorded step writes its next answer to the same place.
+            # To the CPU now: a recorded step writes its next answer to the same place, and the
+            # memory that `pixels` lies in is filled again.
             return tuple(part.cpu()[: len(indices)] for part in said)
 
-        return self._unpack(*in_groups(templates, answer))
+        return self._unpack(*in_groups(templates, answer, one_group=self.recorded))
 
-    def _size(self, targets: int) -> int:
-        """How many targets a step is run for; recorded steps come in few sizes."""
-        return rounded_batch(targets) if self.device.type == "cuda" else targets
+    def _pixels(
+        self, search: Sequence[np.ndarray] | np.ndarray, indices: list[int], rows: int
+    ) -> Tensor:
+        """Some of the search crops, `(rows, S_x, S_x, 3)` uint8, in the CPU's memory."""
+        if not self.recorded and isinstance(search, np.ndarray) and len(indices) == len(search):
+            return torch.from_numpy(search)
+        return self.staging([search[i] for i in indices], rows)
 
     def prepare(self, distinct: Sequence[Distinct]) -> tuple[Tensor | None, ...]:
         """Put the templates of B targets with equally many different ones together.
 
         Returns:
             boxes in the first templates `(B, 4)`, then what `encode` takes after the search
-            region.
+            region. The same templates get the same tensors, which never change.
         """
         count = len(distinct[0].templates)
         last = self._last.get(count)
         if last is not None and last.is_of(distinct):
             return last.tensors
-        kept = [[one.kept for one in row.templates] for row in distinct]
-        tokens = torch.stack([torch.cat([k.template.tokens for k in row]) for row in kept])
-        first = torch.stack([row[0].box for row in kept])
+        kept: list[Kept] = [one.kept for row in distinct for one in row.templates]
+        shape = (len(distinct), count)
+        tokens = torch.stack([k.template.tokens for k in kept]).unflatten(0, shape).flatten(1, 2)
+        first = torch.stack([k.box for k in kept[::count]])
         copies = [row.copies for row in distinct]
         bias = self.encoder.key_bias(copies, self.device)
         keys = covered = places = None
         if self.encoder.correlation is not None:
-            share = torch.tensor(copies, dtype=torch.float32, device=self.device)
+            share = upload(np.array(copies, np.float32), self.device)
             share = share / share.sum(dim=1, keepdim=True)
-            keys = torch.stack([torch.stack([k.template.keys for k in row]) for row in kept])
+            keys = torch.stack([k.template.keys for k in kept]).unflatten(0, shape)
             keys = (keys * share[:, :, None, None]).sum(dim=1)
-            covered = torch.stack([torch.stack([k.template.covered for k in row]) for row in kept])
+            covered = torch.stack([k.template.covered for k in kept]).unflatten(0, shape)
             covered = (covered * share).sum(dim=1)
         if self.feature_type != "x":
-            places = torch.tensor([row.places for row in distinct], device=self.device)
+            places = upload(np.array([row.places for row in distinct]), self.device)
         prepared = _Prepared(tuple(distinct), (first, tokens, bias, keys, covered, places))
         self._last = {**self._last, count: prepared}
         return prepared.tensors

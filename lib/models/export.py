@@ -19,25 +19,26 @@ from lib.models.correlation import Correlation
 from lib.models.export_decoder import say_words
 from lib.models.onnx_graph import Graph, Value
 from lib.models.seqtrack import SeqTrack, build_tokenizer
-from lib.models.stem import ConvStem
-from lib.models.vit import VisionTransformer
+from lib.models.stem import STRIDE, ConvStem
+from lib.models.vit import VisionTransformer, check_block
 
 # Of the graphs: raise it when they change, so that older files are not used any more.
 VERSION = 1
 
 
-def template_model(network: SeqTrack) -> Any:
+def template_model(network: SeqTrack, cfg: Config) -> Any:
     """What `Engine.template` computes, as an ONNX model.
 
     Raises:
         MissingExtraError: the package onnx is not installed.
+        ConfigError: the network has a layer that cannot be exported.
     """
     body = network.encoder.body
-    side = body.template_cells * 8
+    side = body.template_cells * STRIDE
     graph = Graph()
     pixels = graph.input("pixels", "uint8", [side, side, 3])
     box = graph.input("box", "float", [4])
-    x = graph.normalise(pixels.unsqueeze(0))
+    x = graph.normalise(pixels.unsqueeze(0), cfg.data.mean, cfg.data.std)
     keys = covered = None
     if body.correlation is None:
         tokens = _patches(graph, body, x)
@@ -71,6 +72,7 @@ def step_model(network: SeqTrack, cfg: Config) -> Any:
 
     Raises:
         MissingExtraError: the package onnx is not installed.
+        ConfigError: the network has a layer that cannot be exported.
     """
     body = network.encoder.body
     graph = Graph()
@@ -79,7 +81,8 @@ def step_model(network: SeqTrack, cfg: Config) -> Any:
     shape = ["batch", "distinct", body.template_tokens, body.width]
     templates = graph.input("templates", "float", shape)
     copies = graph.input("log_copies", "float", ["batch", "distinct"])
-    search = _search_tokens(graph, body, graph.normalise(pixels))
+    images = graph.normalise(pixels, cfg.data.mean, cfg.data.std)
+    search = _search_tokens(graph, body, images)
     tokens = graph.concat([search, templates.reshape(0, -1, body.width)], axis=1)
     search_only = network.feature_type == "x"
     features = _blocks(graph, body, tokens, _key_bias(graph, body, copies), search_only)
@@ -175,6 +178,7 @@ def _block(
     graph: Graph, block: Block, name: str, x: Value, bias: Value, first: int | None
 ) -> Value:
     """One block, for the first tokens only where `first` says how many."""
+    check_block(block)
     width, heads = block.attn.proj.weight.shape[0], block.attn.num_heads
     weight, shift = block.attn.qkv.weight, block.attn.qkv.bias
     y = graph.layer_norm(x, block.norm1)

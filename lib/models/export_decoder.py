@@ -4,7 +4,7 @@ import torch
 
 from lib.config.schema import Config
 from lib.models.decoder import Attention
-from lib.models.fast_decoder import STEPS, FastDecoder, _Layer
+from lib.models.fast_decoder import STEPS, FastDecoder, FastLayer
 from lib.models.onnx_graph import Graph, Value
 from lib.models.seqtrack import SeqTrack
 from lib.models.tokens import BoxTokenizer
@@ -75,7 +75,9 @@ def _attend(
     return graph.linear(((q @ keys).softmax() @ values).reshape(0, width), last.out_proj)
 
 
-def _self_attention(graph: Graph, layer: _Layer, x: Value, step: int, past: list[Value]) -> Value:
+def _self_attention(
+    graph: Graph, layer: FastLayer, x: Value, step: int, past: list[Value]
+) -> Value:
     own = layer.layer.self_attn
     q, k, v = graph.project(x, layer.qkv, layer.qkv_bias[step]).split(3)
     if step == 0:
@@ -90,9 +92,15 @@ def _self_attention(graph: Graph, layer: _Layer, x: Value, step: int, past: list
 
 
 def _layer(
-    graph: Graph, layer: _Layer, x: Value, step: int, past: list[Value], keys: Value, values: Value
+    graph: Graph,
+    layer: FastLayer,
+    x: Value,
+    step: int,
+    past: list[Value],
+    keys: Value,
+    values: Value,
 ) -> Value:
-    """As `lib.models.fast_decoder._Layer`."""
+    """As `lib.models.fast_decoder.FastLayer`."""
     its = layer.layer
 
     def cross(y: Value) -> Value:

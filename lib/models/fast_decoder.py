@@ -19,7 +19,7 @@ from lib.models.vit import MLP
 STEPS = 4
 
 
-class _Layer:
+class FastLayer:
     """One decoder layer, one word at a time; words are `(B, D)`."""
 
     def __init__(self, layer: DecoderLayer, positions: Tensor) -> None:
@@ -85,7 +85,7 @@ class FastDecoder:
         self.norm, self.layers = decoder.body.norm, []
         self.words = decoder.embedding(torch.arange(tokenizer.vocabulary_size, device=_at(network)))
         positions = decoder.embedding.position_embeddings.weight.detach()
-        self.layers = [_Layer(layer, positions) for layer in decoder.body.layers]
+        self.layers = [FastLayer(layer, positions) for layer in decoder.body.layers]
         self.heads = decoder.body.layers[0].multihead_attn.heads
         self.keys_values, self.keys_values_bias = _memory_projection(decoder, network.pos_embed)
 

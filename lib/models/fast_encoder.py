@@ -10,10 +10,10 @@
 All of it is exact; the order of sums differs.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor
@@ -21,9 +21,10 @@ from torch.nn import functional as F
 
 from lib.models.fast_stem import FastCorrelation, FastStem
 from lib.models.packed import PackedLinear
+from lib.models.pixels import upload
 from lib.models.stem import STRIDE, ConvStem
 from lib.models.template_box import covered_share
-from lib.models.vit import VisionTransformer
+from lib.models.vit import VisionTransformer, check_block
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,13 @@ class FastBlock:
         rows: tokens it usually gets.
         dtype: precision of the matrix products; norms and sums stay in float32.
         first: when given, only that many first tokens are computed, from all of them.
+
+    Raises:
+        ConfigError: the block has a layer that would be left out here.
     """
 
     def __init__(self, block: Block, rows: int, dtype: torch.dtype, first: int | None) -> None:
+        check_block(block)
         self.norm1, self.norm2 = block.norm1, block.norm2
         self.heads, self.first, self.dtype = block.attn.num_heads, first, dtype
         kept = rows if first is None else first
@@ -96,6 +101,9 @@ class FastEncoder:
         body: the network's transformer, in evaluation mode.
         search_only: whether the search tokens are all that is read.
         dtype: precision of the matrix products inside the blocks.
+
+    Raises:
+        ConfigError: the transformer has a layer that would be left out here.
     """
 
     def __init__(self, body: VisionTransformer, search_only: bool, dtype: torch.dtype) -> None:
@@ -115,25 +123,25 @@ class FastEncoder:
             for i, block in enumerate(body.blocks)
         ]
 
-    def embed_template(self, image: Tensor, box: Tensor) -> KeptTemplate:
-        """What to remember of one template.
+    def embed_templates(self, images: Tensor, boxes: Tensor) -> list[KeptTemplate]:
+        """What to remember of N templates, each in memory of its own.
 
         Args:
-            image: `(3, S_z, S_z)` normalised.
-            box: `(4,)` xywh normalised to it.
+            images: `(N, 3, S_z, S_z)` normalised.
+            boxes: `(N, 4)` xywh normalised to them.
         """
-        keys = covered = None
+        keys = covered = [None] * len(images)
         if self.correlation is None:
-            tokens = self.patch_embed(image[None])
+            tokens = self.patch_embed(images)
         else:
-            features = self.patch_embed.features(image[None])
+            features = self.patch_embed.features(images)
             tokens = self.patch_embed.tokens(features)
-            share = None if self.template_box is None else covered_share(box, self.cells)
-            keys, covered = self.correlation.template_keys(features, share)
+            share = None if self.template_box is None else covered_share(boxes, self.cells)
+            keys, covered = map(_apart, self.correlation.template_keys(features, share))
         tokens = tokens + self.template_positions
         if self.template_box is not None:
-            tokens = tokens + self.template_box(box[None, None])
-        return KeptTemplate(tokens[0], keys, covered)
+            tokens = tokens + self.template_box(boxes[:, None])
+        return list(map(KeptTemplate, _apart(tokens), keys, covered))
 
     def embed_search(
         self, search: Tensor, keys: Tensor | None = None, covered: Tensor | None = None
@@ -181,6 +189,12 @@ class FastEncoder:
         """
         if all(count == 1 for row in copies for count in row):
             return None
-        logs = torch.tensor([[math.log(count) for count in row] for row in copies])
-        logs = logs.repeat_interleave(self.template_tokens, dim=1)
-        return F.pad(logs, (self.search_tokens, 0))[:, None, None].to(device, self.dtype)
+        logs = np.log(np.array(copies, np.float64)).astype(np.float32)
+        logs = np.repeat(logs, self.template_tokens, axis=1)
+        logs = np.pad(logs, ((0, 0), (self.search_tokens, 0)))
+        return upload(logs, device)[:, None, None].to(self.dtype)
+
+
+def _apart(rows: Tensor) -> list[Tensor]:
+    """The rows of a batch; one that is kept does not keep the memory of the others."""
+    return [row.clone() for row in rows] if len(rows) > 1 else [rows[0]]

@@ -12,19 +12,24 @@ from lib.models.correlation import REACH, Correlation
 from lib.models.packed import PackedConv
 from lib.models.stem import STRIDE, ConvStem
 
+# Activations that may follow a convolution.
+_ACTIVATIONS = {nn.ReLU: "relu", nn.GELU: "gelu"}
+
 
 def _folded(layers: nn.Sequential, side: int) -> list[PackedConv]:
-    """The convolutions of a sequence of them, batch norms and activations."""
+    """The convolutions of a sequence of them, batch norms and activations.
+
+    Raises:
+        ConfigError: the sequence has something else, or has it in another order.
+    """
     found, parts = [], list(layers)
-    for i, part in enumerate(parts):
-        if not isinstance(part, nn.Conv2d):
-            continue
-        following = parts[i + 1 : i + 3]
-        norm = next((x for x in following[:1] if isinstance(x, nn.BatchNorm2d)), None)
-        then = following[1:] if norm is not None else following[:1]
-        after = {nn.ReLU: "relu", nn.GELU: "gelu"}.get(type(then[0]) if then else None, "none")
-        found.append(PackedConv(part, norm, after, side))
-        side //= part.stride[0]
+    while parts:
+        conv = parts.pop(0)
+        norm = parts.pop(0) if parts and type(parts[0]) is nn.BatchNorm2d else None
+        known = parts and type(parts[0]) in _ACTIVATIONS
+        after = _ACTIVATIONS[type(parts.pop(0))] if known else "none"
+        found.append(PackedConv(conv, norm, after, side))
+        side //= conv.stride[0]
     return found
 
 
@@ -78,19 +83,19 @@ class FastCorrelation:
         return F.normalize(self.match(features + second(first(features))).flatten(2), dim=1)
 
     def template_keys(self, features: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What is kept of one template.
+        """What is kept of N templates.
 
         Args:
-            features: `(1, F, G, G)`.
-            share: `(G * G,)` share of each cell that the box covers, or None.
+            features: `(N, F, G, G)`.
+            share: `(N, G * G)` share of each cell that the box covers, or None.
 
         Returns:
-            `(F, G * G)` keys, and how many cells the target covers, `()`.
+            `(N, F, G * G)` keys, and how many cells the target covers, `(N,)`.
         """
-        keys = self._match(features)[0]
+        keys = self._match(features)
         if share is None:
-            return keys, keys.new_tensor(float(self.cells))
-        return keys * share, share.sum()
+            return keys, keys.new_full((len(keys),), float(self.cells))
+        return keys * share[:, None], share.sum(dim=1)
 
     def __call__(self, keys: Tensor, covered: Tensor, search: Tensor) -> Tensor:
         """Correlate and mix.

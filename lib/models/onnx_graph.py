@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.models.pixels import IMAGE_MEAN, IMAGE_STD
+from lib.models.packed import check_convolution, unknown_layer
 from lib.utils.errors import MissingExtraError
 
 OPSET = 20
@@ -224,7 +224,11 @@ class Graph:
         return self.op("LayerNormalization", x, layer.weight, layer.bias, epsilon=layer.eps)
 
     def sequential(self, x: Value, layers: nn.Module) -> Value:
-        """Convolutions, batch norms, ReLUs and GELUs, one after the other."""
+        """Convolutions, batch norms, ReLUs and GELUs, one after the other.
+
+        Raises:
+            ConfigError: there is another layer.
+        """
         if isinstance(layers, nn.Sequential):
             for layer in layers:
                 x = self.sequential(x, layer)
@@ -235,19 +239,22 @@ class Graph:
             numbers = (layers.weight, layers.bias, layers.running_mean, layers.running_var)
             return self.op("BatchNormalization", x, *numbers, epsilon=layers.eps)
         kinds = {nn.ReLU: "Relu", nn.GELU: "Gelu", nn.Identity: "Identity"}
+        if type(layers) not in kinds:
+            raise unknown_layer(layers)
         return self.op(kinds[type(layers)], x)
 
     def convolution(self, x: Value, layer: nn.Conv2d) -> Value:
         """A convolution of images `(B, F, H, W)`."""
+        check_convolution(layer)
         rest = () if layer.bias is None else (layer.bias,)
         pads = [*layer.padding, *layer.padding]
         return self.op("Conv", x, layer.weight, *rest, strides=list(layer.stride), pads=pads)
 
-    def normalise(self, pixels: Value) -> Value:
+    def normalise(self, pixels: Value, mean: Sequence[float], std: Sequence[float]) -> Value:
         """As `lib.models.pixels.normalise`, `(B, H, W, 3)` uint8 to `(B, 3, H, W)`."""
         images = pixels.transpose(0, 3, 1, 2).cast("float") / 255.0
-        mean, std = (torch.tensor(x).reshape(3, 1, 1) for x in (IMAGE_MEAN, IMAGE_STD))
-        return (images - mean) / std
+        centre, scale = (torch.tensor(x).reshape(3, 1, 1) for x in (mean, std))
+        return (images - centre) / scale
 
     def unit(self, x: Value, axis: int) -> Value:
         """As `torch.nn.functional.normalize`."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.utils.errors import ConfigError
+
 # Below this many multiplications the call costs more than what the order of weights saves.
 _WORTH_PACKING = 1 << 24
 
@@ -62,6 +64,25 @@ def _packed(weight: Tensor, rows: int) -> Tensor | None:
     return packed
 
 
+def unknown_layer(layer: nn.Module) -> ConfigError:
+    """The error for a layer of a stem or a correlation that engines cannot compute."""
+    return ConfigError(
+        f"the stem or the correlation has the layer {layer}, which the engines do not know; they "
+        "know convolutions without groups and dilation, each followed by batch norm, ReLU or GELU"
+    )
+
+
+def check_convolution(layer: nn.Module) -> None:
+    """Refuse what is not a plain convolution: engines would compute another one.
+
+    Raises:
+        ConfigError: naming the layer.
+    """
+    plain = type(layer) is nn.Conv2d and layer.groups == 1 and layer.dilation == (1, 1)
+    if not plain or isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+        raise unknown_layer(layer)
+
+
 class PackedConv:
     """A convolution with the batch norm and the activation that follow it, in evaluation mode.
 
@@ -72,9 +93,13 @@ class PackedConv:
         norm: what follows it, or None.
         after: `none`, `relu` or `gelu`.
         side: of the pictures that usually come.
+
+    Raises:
+        ConfigError: `conv` is something else.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d | None, after: str, side: int) -> None:
+        check_convolution(conv)
         self.stride, self.padding, self.after = list(conv.stride), list(conv.padding), after
         weight = conv.weight.detach()
         bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach()

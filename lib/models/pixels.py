@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,3 +49,44 @@ class Normaliser:
     def __call__(self, pixels: Tensor) -> Tensor:
         """See `normalise`."""
         return (pixels.movedim(-1, -3).float() / 255.0 - self.mean) / self.std
+
+
+def upload(values: np.ndarray, device: torch.device) -> Tensor:
+    """An array as a tensor on a device; the CPU does not wait for a GPU to copy it."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        # PyTorch gives this memory to nobody else until the copy is done.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+class Staging:
+    """Memory of the CPU that the crops of a step are put together in, the same in every step.
+
+    A GPU copies from it while the CPU goes on, so whoever fills it again has waited for the
+    result of the step before.
+
+    Args:
+        pinned: whether a GPU is going to copy from it.
+    """
+
+    def __init__(self, pinned: bool) -> None:
+        self.pinned = pinned
+        self.buffer = torch.empty(0, dtype=torch.uint8)
+
+    def __call__(self, crops: Sequence[np.ndarray], rows: int) -> Tensor:
+        """The crops as one tensor.
+
+        Args:
+            crops: n of them, `(S, S, 3)` uint8 each.
+            rows: at least n; what the rows after the first n hold does not matter.
+
+        Returns:
+            `(rows, S, S, 3)` uint8, which the next call overwrites.
+        """
+        shape = crops[0].shape
+        if self.buffer.shape[1:] != shape or len(self.buffer) < rows:
+            self.buffer = torch.empty((rows, *shape), dtype=torch.uint8, pin_memory=self.pinned)
+        filled = self.buffer[:rows]
+        np.stack(crops, out=filled[: len(crops)].numpy())
+        return filled

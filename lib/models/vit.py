@@ -12,7 +12,7 @@ import itertools
 import math
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers import DropPath, PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,9 +22,58 @@ from lib.models.correlation import Correlation
 from lib.models.positions import grid_table
 from lib.models.stem import STRIDE, ConvStem
 from lib.models.template_box import TemplateBox, covered_share
+from lib.utils.errors import ConfigError
 
 # The epsilon of MAE's encoder.
 LayerNorm = functools.partial(nn.LayerNorm, eps=1e-6)
+
+
+# What a block consists of: modules by name, exactly of these types, with exactly these weights.
+_BLOCK_LAYERS = {
+    "norm1": nn.LayerNorm,
+    "attn.qkv": nn.Linear,
+    "attn.proj": nn.Linear,
+    "norm2": nn.LayerNorm,
+    "mlp.fc1": nn.Linear,
+    "mlp.act": nn.GELU,
+    "mlp.fc2": nn.Linear,
+}
+# They do nothing in evaluation mode.
+_NOTHING = (nn.Identity, nn.Dropout, DropPath)
+
+
+def check_block(block: nn.Module) -> None:
+    """Refuse a block that is more or something else than those of `VisionTransformer`.
+
+    Engines write a block out as attention and a multilayer perceptron. They would leave out a
+    layer that they do not know (LayerScale, norms of queries and keys), and track with another
+    network than the one that was trained.
+
+    Raises:
+        ConfigError: naming the layer.
+    """
+    if type(block) is not Block:
+        raise _unknown(
+            f"a block of the encoder is a {type(block).__name__}, not a {Block.__name__}"
+        )
+    known = {f"{name}.{part}" for name in _BLOCK_LAYERS for part in ("weight", "bias")}
+    for name, module in block.named_modules():
+        if next(module.children(), None) is not None or isinstance(module, _NOTHING):
+            continue
+        if type(module) is not _BLOCK_LAYERS.get(name):
+            raise _unknown(f"a block of the encoder has the layer {name} ({module})")
+        if isinstance(module, nn.GELU) and module.approximate != "none":
+            raise _unknown(f"a block of the encoder has the activation {module}")
+    own = itertools.chain(block.named_parameters(), block.named_buffers())
+    for name in (name for name, _ in own if name not in known):
+        raise _unknown(f"a block of the encoder has the weight {name}")
+
+
+def _unknown(what: str) -> ConfigError:
+    return ConfigError(
+        f"{what}, which the engines would leave out; teach lib/models/fast_encoder.py, export.py "
+        "and reference.py to compute it, or build the encoder without it"
+    )
 
 
 class VisionTransformer(nn.Module):

@@ -9,7 +9,7 @@ from lib.models.engine import Engine, Readout, Template
 from lib.test.benchmark.equal import Agreement, box_distance
 
 
-class SideBySide:
+class SideBySide(Engine):
     """An engine that answers as `lead` and notes where `other` differs; see `Engine`.
 
     Args:
@@ -26,12 +26,18 @@ class SideBySide:
         self.agreement = Agreement()
         self.distances: list[float] = []
 
-    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
-        """See `Engine.template`; both keep their own."""
-        own, its = self.lead.template(crop, box), self.other.template(crop, box)
-        return Template(crop, own.box, (own, its))
+    def templates(
+        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
+    ) -> list[Template]:
+        """See `Engine.templates`; both keep their own."""
+        pairs = zip(
+            self.lead.templates(crops, boxes), self.other.templates(crops, boxes), strict=True
+        )
+        return [Template(own.crop, own.box, (own, its)) for own, its in pairs]
 
-    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
         """See `Engine.generate`; what `lead` says."""
         pairs: list[list[tuple[Template, Template]]]
         pairs = [[one.kept for one in row] for row in templates]

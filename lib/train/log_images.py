@@ -61,13 +61,10 @@ def ask(
         mean: of the channels.
         std: standard deviation of the channels.
     """
-    features = network.encode(
-        normalise(templates, mean, std), normalise(search, mean, std), template_boxes
-    )
-    memory = network.memory(features)
+    images = normalise(templates, mean, std), normalise(search, mean, std)
     last = network.decoder.body.layers[-1].multihead_attn
     with watched(last) as maps:
-        said = network.generate_from_memory(memory, tokenizer, template_boxes=template_boxes)
+        said = network.generate(*images, tokenizer, template_boxes=template_boxes)
     boxes = tokenizer.decode(said.tokens).cpu().numpy()
     boxes[:, :2] -= boxes[:, 2:] / 2
     if network.feature_type == "token":

@@ -42,10 +42,11 @@ class Beside:
         self.twins = {}
         reference.keep_distributions = True
 
-    def template(self, crop, box):
-        made = self.reference.template(crop, box)
-        # The template is kept with its twin, so that its identity stays its own.
-        self.twins[id(made)] = (made, self.other.template(crop, box))
+    def templates(self, crops, boxes):
+        made = self.reference.templates(crops, boxes)
+        for one, other in zip(made, self.other.templates(crops, boxes), strict=True):
+            # The template is kept with its twin, so that its identity stays its own.
+            self.twins[id(one)] = (one, other)
         return made
 
     def generate(self, templates, search):

@@ -83,7 +83,8 @@ def test_engines(file):
 def template_of(engine, image):
     """A template from an image that is normalised already."""
     box = torch.zeros(4)
-    kept = Kept(engine.encoder.embed_template(image, box), box)
+    (embedded,) = engine.encoder.embed_templates(image[None], box[None])
+    kept = Kept(embedded, box)
     return Template(np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0), kept)
 
 

@@ -12,7 +12,6 @@ import torch
 from lib.models.engine import Distinct, Readout, build_engine
 from lib.models.engine_torch import TorchEngine
 from lib.models.fast_decoder import STEPS
-from lib.models.pixels import normalise
 from lib.models.seqtrack import opening
 from lib.test.benchmark.timing import WARM_UPS, Times, timed
 from lib.test.benchmark.track import REFERENCE, TrackBenchmark
@@ -69,14 +68,16 @@ def stage_rows(bench: TrackBenchmark, folder: Path, rounds: int) -> list[dict[st
     return rows
 
 
-def _look(clock: StageClock, bench: TrackBenchmark, path: Path) -> tuple[Any, Any, torch.Tensor]:
+def _look(
+    clock: StageClock, bench: TrackBenchmark, engine: Any, path: Path
+) -> tuple[Any, Any, torch.Tensor]:
     """Read, crop and upload; the image, the crop and the normalised search region."""
     settings = bench.settings
     image = clock("read", lambda: read_rgb(path))
     factor, size = settings.search_factor, settings.search_size
     crop = clock("crop", lambda: crop_square(image, bench.scene.boxes[0], factor, size))
     pixels = torch.from_numpy(crop.pixels)[None]
-    return image, crop, clock("upload", lambda: normalise(pixels.to(bench.device)))
+    return image, crop, clock("upload", lambda: engine.normalise(pixels.to(bench.device)))
 
 
 def _finish(
@@ -90,7 +91,7 @@ def _finish(
         means = engine.tokenizer.expected(distributions) if engine.expectation else tokens
         boxes = engine.tokenizer.decode(means).cpu()
         read = Readout(tokens.cpu(), confidence.cpu().double(), boxes)
-        advance(state, image, crop, read, 0, bench.settings, engine)
+        advance(state, image, crop, read, 0, bench.settings)
 
     state = bench.scene.state(bench.settings, engine)
     clock("post", post)
@@ -100,7 +101,7 @@ def _torch_frame(
     clock: StageClock, bench: TrackBenchmark, engine: TorchEngine, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
-    seen = _look(clock, bench, path)
+    seen = _look(clock, bench, engine, path)
     first, *inputs = engine.prepare([Distinct.of(row)])
     memory = clock("encode", lambda: engine.encode(seen[2], *inputs))
     begin = opening(engine.start_size, engine.centre_hint, memory, first[:, None])
@@ -122,7 +123,7 @@ def _reference_frame(
     clock: StageClock, bench: TrackBenchmark, engine: Any, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
-    seen = _look(clock, bench, path)
+    seen = _look(clock, bench, engine, path)
     images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
     memory = clock("encode", lambda: engine.remember(images, seen[2], boxes))
     begin = opening(engine.network.start_size, engine.network.centre_hint, memory, boxes)

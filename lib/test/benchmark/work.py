@@ -54,8 +54,8 @@ def embedding_macs(network: SeqTrack, cfg: Config, templates: int, cached: bool)
     total = _counted(lambda: body.embed(z, x, torch.zeros(1, templates, 4, **like)))
     if cached:
         encoder = FastEncoder(body, search_only=False, dtype=torch.float32)
-        box = torch.zeros(4, **like)
-        total -= templates * _counted(lambda: encoder.embed_template(z[0, 0], box))
+        box = torch.zeros(1, 4, **like)
+        total -= templates * _counted(lambda: encoder.embed_templates(z[0, :1], box))
     return Macs(total)
 
 

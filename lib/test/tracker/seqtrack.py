@@ -133,15 +133,24 @@ class Prediction:
     resize_factor: float
 
 
-def _cut_template(
-    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, engine: Engine
-) -> Template:
-    """The template around an xywh box of a frame."""
+def _cut_templates(
+    images: Sequence[np.ndarray],
+    boxes: Sequence[Box],
+    settings: TrackerSettings,
+    engine: Engine,
+) -> list[Template]:
+    """A template around the xywh box of each frame, all taken in at once."""
     size = settings.template_size
-    crop = crop_square(image, box, settings.template_factor, size)
-    # By S - 1, as the boxes of training samples are.
-    w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
-    return engine.template(crop.pixels, (0.5 - w / 2, 0.5 - h / 2, w, h))
+    crops = [
+        crop_square(image, box, settings.template_factor, size)
+        for image, box in zip(images, boxes, strict=True)
+    ]
+    placed = []
+    for crop in crops:
+        # By S - 1, as the boxes of training samples are.
+        w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
+        placed.append((0.5 - w / 2, 0.5 - h / 2, w, h))
+    return engine.templates([crop.pixels for crop in crops], placed)
 
 
 def start_target(
@@ -160,7 +169,7 @@ def start_target(
             "with w and h above zero are needed"
         )
     x, y, w, h = (float(value) for value in box)
-    template = _cut_template(image, box, settings, engine)
+    (template,) = _cut_templates([image], [(x, y, w, h)], settings, engine)
     return TargetState((x, y, w, h), (template,) * settings.num_templates, first_size=(w, h))
 
 
@@ -188,12 +197,19 @@ def track_step(
         crop_square(image, state.box, settings.search_factor, settings.search_size)
         for image, state in zip(images, states, strict=True)
     ]
-    said = engine.generate([s.templates for s in states], np.stack([c.pixels for c in crops]))
+    said = engine.generate([s.templates for s in states], [c.pixels for c in crops])
     _check_finite(said)
-    return [
-        advance(state, image, crop, said, i, settings, engine)
+    predictions = [
+        advance(state, image, crop, said, i, settings)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
     ]
+    due = [i for i, prediction in enumerate(predictions) if prediction.updated]
+    if due:
+        news = [predictions[i].state for i in due]
+        news = _take_templates(news, [images[i] for i in due], settings, engine)
+        for i, new in zip(due, news, strict=True):
+            predictions[i] = replace(predictions[i], state=new)
+    return predictions
 
 
 def _check_finite(said: Readout) -> None:
@@ -210,12 +226,11 @@ def advance(
     said: Readout,
     index: int,
     settings: TrackerSettings,
-    engine: Engine,
 ) -> Prediction:
     """One target's new state from what was read out for it, number `index` of `said`.
 
-    The box goes from [0, 1] of the crop to image pixels from the crop's corner, then to image
-    pixels, and is clipped.
+    Where `Prediction.updated` is set, the state still lacks the new template. The box goes from
+    [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
     confidence = said.confidence[index]
     # In float32, as the reference: the last digit decides between two rows of a result file.
@@ -239,11 +254,8 @@ def advance(
         settings.update_interval,
         settings.update_threshold,
     )
-    new = replace(state, box=box, frame=frame, usual_score=usual)
-    if updated:
-        new = _take_template(new, image, settings, engine)
     return Prediction(
-        state=new,
+        state=replace(state, box=box, frame=frame, usual_score=usual),
         tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence.tolist()),
         score=score,
@@ -252,14 +264,20 @@ def advance(
     )
 
 
-def _take_template(
-    state: TargetState, image: np.ndarray, settings: TrackerSettings, engine: Engine
-) -> TargetState:
-    """The state with a template cut around its box in place of the oldest."""
-    new = _cut_template(image, state.box, settings, engine)
-    # The same template once more is less work than another one: engines go by identity.
-    same = next((old for old in state.templates if old.looks_like(new)), new)
-    return replace(state, templates=replace_oldest(state.templates, same))
+def _take_templates(
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+    settings: TrackerSettings,
+    engine: Engine,
+) -> list[TargetState]:
+    """The states with a template cut around each box in place of the oldest."""
+    made = _cut_templates(images, [state.box for state in states], settings, engine)
+    taken = []
+    for state, new in zip(states, made, strict=True):
+        # The same template once more is less work than another one: engines go by identity.
+        same = next((old for old in state.templates if old.looks_like(new)), new)
+        taken.append(replace(state, templates=replace_oldest(state.templates, same)))
+    return taken
 
 
 class SeqTrackTracker(Tracker):

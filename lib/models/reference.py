@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from lib.config.schema import Config
 from lib.models.decoder import Attention, DecoderLayer
-from lib.models.engine import Readout, Template
-from lib.models.pixels import normalise
+from lib.models.engine import Engine, Readout, Template
+from lib.models.pixels import Normaliser, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer, opening
+from lib.models.vit import check_block
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -66,26 +67,42 @@ def decoder_layer(layer: DecoderLayer, x: Tensor, where: Tensor, memory: Tensor,
     return x
 
 
-class ReferenceEngine:
-    """See the module and `lib.models.engine.Engine`."""
+class ReferenceEngine(Engine):
+    """See the module and `lib.models.engine.Engine`.
+
+    Raises:
+        ConfigError: the network has a layer that is not written out here.
+    """
 
     name = "reference"
 
     def __init__(self, network: SeqTrack, cfg: Config) -> None:
+        for block in network.encoder.body.blocks:
+            check_block(block)
         self.network, self.keep_distributions = network, False
         self.device = network.pos_embed.device
+        self.normalise = Normaliser(self.device, cfg.data.mean, cfg.data.std)
         self.tokenizer = build_tokenizer(cfg)
         self.window = self.tokenizer.window(self.device) if cfg.test.window else None
         self.expectation = cfg.test.decoding == "expectation"
 
-    def template(self, crop: np.ndarray, box: Sequence[float]) -> Template:
-        """Nothing is computed yet; the normalised image and the box are kept."""
-        x, y, w, h = (float(value) for value in box)
-        image = normalise(torch.from_numpy(crop).to(self.device))
-        return Template(crop, (x, y, w, h), (image, torch.tensor([x, y, w, h]).to(image)))
+    def templates(
+        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
+    ) -> list[Template]:
+        """Nothing is computed yet; the normalised images and the boxes are kept."""
+        made = []
+        for crop, (x, y, w, h) in zip(crops, boxes, strict=True):
+            kept = (
+                self.normalise(upload(crop, self.device)),
+                upload(np.array([x, y, w, h], np.float32), self.device),
+            )
+            made.append(Template(crop, (float(x), float(y), float(w), float(h)), kept))
+        return made
 
     @torch.inference_mode()
-    def generate(self, templates: Sequence[Sequence[Template]], search: np.ndarray) -> Readout:
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
         """One target after the other."""
         answers = [self.read_out(row, one) for row, one in zip(templates, search, strict=True)]
         columns = [torch.cat(column).cpu() for column in zip(*answers, strict=True)]
@@ -124,7 +141,7 @@ class ReferenceEngine:
     def read_out(self, row: Sequence[Template], search: np.ndarray) -> tuple[Tensor, ...]:
         """Tokens, confidences, box and distributions of one target, `(1, 4)`, … each."""
         images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
-        pixels = normalise(torch.from_numpy(search).to(self.device))
+        pixels = self.normalise(upload(search, self.device))
         memory = self.remember(images, pixels[None], boxes)
         begin = opening(self.network.start_size, self.network.centre_hint, memory, boxes)
         words = torch.tensor([[self.tokenizer.start]], device=self.device)

@@ -73,7 +73,7 @@ def test_other_types_are_other_recordings():
 
 def test_what_did_not_change_is_not_copied_again():
     """Templates stay the same tensor for many steps; the pixels' memory is filled anew."""
-    double = Recorded(doubled, FakeRecorder(), CPU, rewritten=1)
+    double = Recorded(doubled, FakeRecorder(), CPU)
     pixels, added = rows(1, 2), rows(10, 20)
     double(pixels, added)
     pixels.fill_(3)

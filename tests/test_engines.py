@@ -8,17 +8,21 @@ import pytest
 import torch
 from timm.models.vision_transformer import Block
 
+from lib.config.loader import load_config
+from lib.config.paths import repository_root
 from lib.models.cuda_graph import Recorded
 from lib.models.engine import Distinct, Template, build_engine
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.models.packed import PackedLinear, _packed
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.vit import LayerNorm
-from lib.test.tracker.build import build_tracker
+from lib.test.benchmark.equal import Agreement, box_distance
+from lib.test.tracker.build import build_tracker, load_network
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError
 from tests.tiny import draw_sequence, tiny_config
 
+SHIPPED = repository_root() / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
 ALL_EXTRAS = {
     "TEMPLATE_BOX": True,
     "CORRELATION": True,
@@ -346,6 +350,66 @@ def test_results_in_other_precisions_are_other_results():
     plain = TrackerSpec("seqtrack", "x", tiny_config())
     assert dataclasses.replace(plain, engine="reference").settings == plain.settings
     assert dataclasses.replace(plain, precision="bf16").settings != plain.settings
+
+
+def squares(count, side, seed):
+    """Crops `(side, side, 3)` of one bright square each, somewhere about the middle."""
+    rng = np.random.default_rng(seed)
+    found = rng.integers(0, 90, (count, side, side, 3), dtype=np.uint8)
+    for crop in found:
+        w, h = rng.integers(side // 6, side // 3, 2)
+        x, y = rng.integers(side // 4, side // 2, 2)
+        crop[y : y + h, x : x + w] = rng.integers(120, 256, 3)
+    return found
+
+
+def say_on(device, cfg, precision, count):
+    """What the usual engine says of `count` targets on a device, with the weights in the
+    repository: all with equal templates, all with different ones, and some of each."""
+    network = load_network(cfg, SHIPPED, device)
+    engine = build_engine("torch", network, cfg, precision)
+    engine.keep_distributions = True
+    pictures = squares(2 * count, cfg.test.template_size, 1)
+    made = engine.templates(pictures, [(0.25, 0.25, 0.5, 0.4)] * len(pictures))
+    equal = [made[i : i + 1] * 2 for i in range(count)]
+    different = [made[2 * i : 2 * i + 2] for i in range(count)]
+    mixed = [(equal, different)[i % 2][i] for i in range(count)]
+    search = squares(count, cfg.test.search_size, 2)
+    # The last one once more: recorded by then.
+    return [engine.generate(row, search) for row in (equal, different, mixed, mixed)]
+
+
+def check_device(device, precision, count):
+    cfg = load_config("seqtrack_tiny", ["TEST.NUM_TEMPLATES=2"])
+    expected = say_on("cpu", cfg, "fp32", count)
+    agreement = Agreement()
+    for own, other in zip(expected, say_on(device, cfg, precision, count), strict=True):
+        agreement.add(device, own, other)
+        first, its = (said.distributions[:, 0].double() for said in (own, other))
+        # Words are read on from words: after another one the rest answers another question.
+        same = (own.tokens == other.tokens).all(dim=1)
+        apart = box_distance(own.boxes[same], other.boxes[same], 1)
+        if precision == "fp32":
+            assert not agreement.wrong
+            torch.testing.assert_close(first, its, rtol=1e-2, atol=1e-5)
+            assert (apart < 1e-4).all()
+        else:
+            assert 0 < (first - its).abs().max() < 0.02
+            assert same.double().mean() >= 0.5 and (apart < 5e-3).all()
+
+
+def test_the_cpu_in_bf16_is_close_to_itself():
+    """The yardstick of the test below, which needs a GPU, is one that can be met."""
+    check_device("cpu", "bf16", 33)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 33, 128])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_says_what_the_cpu_says(monkeypatch, precision, count):
+    # As `build_tracker` does.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    check_device("cuda", precision, count)
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from lib.config.paths import resolve_paths
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import EXIT_OK, DataError, counted
 from lib.utils.files import user_path
-from lib.utils.image_io import IMAGE_SUFFIXES, write_rgb
+from lib.utils.image_io import WRITTEN_SUFFIXES, write_rgb
 
 if TYPE_CHECKING:
     from lib.models.tokens import BoxTokenizer
@@ -132,7 +132,7 @@ def _with_boxes(crop: np.ndarray, boxes: Sequence[tuple[np.ndarray, Colour]]) ->
 
 def _picture_path(wanted: str | None, default: Path) -> Path:
     path = user_path(wanted, "--out") if wanted else default
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        known = ", ".join(sorted(IMAGE_SUFFIXES))
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        known = ", ".join(sorted(WRITTEN_SUFFIXES))
         raise DataError(f"--out {wanted}: no picture is called so; it ends in one of {known}")
     return path

@@ -19,8 +19,8 @@ import numpy as np
 
 from lib.datasets.archive_directory import ENTRY, FolderFiles, list_archive
 from lib.datasets.ground_truth import is_image
+from lib.datasets.sequence import EncodedFrames
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_rgb
 
 # The local header before the data of a file in an archive.
 _HEADER = 30
@@ -108,7 +108,7 @@ class ZipMember:
 
 
 @dataclass(frozen=True, eq=False)
-class ZipImages:
+class ZipImages(EncodedFrames):
     """Images of one folder of an archive, in order; see `FrameSource`. Small when pickled."""
 
     archive: Path
@@ -120,14 +120,14 @@ class ZipImages:
         """Number of frames."""
         return len(self.names)
 
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if it cannot be decoded."""
-        path = self.describe(index)
+    def read_bytes(self, index: int) -> bytes:
+        """The image file of frame `index`; DataError if it cannot be read."""
         try:
-            data = self._member(index).read_bytes()
+            return self._member(index).read_bytes()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-        return decode_rgb(data, path)
+            raise DataError(
+                f"{self.describe(index)}: cannot be read ({error.strerror or error})"
+            ) from None
 
     def describe(self, index: int) -> str:
         """Path of frame `index`, as if the archive were a folder."""

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from lib.utils.image_io import decode_shrunk
+from lib.utils.image_io import GreyRangeSource, decode_shrunk
 
 
 class UnusableSampleError(Exception):
@@ -19,14 +19,16 @@ class EncodedImage:
     Attributes:
         data: its bytes.
         name: for messages.
+        grey_range: as in `decode_rgb`: that of the clip.
     """
 
     data: bytes
     name: str
+    grey_range: GreyRangeSource | None = None
 
     def decode(self, shrink: int) -> tuple[np.ndarray, int]:
         """The image, and by how much it is shrunk; see `decode_shrunk`."""
-        return decode_shrunk(self.data, self.name, shrink)
+        return decode_shrunk(self.data, self.name, shrink, self.grey_range)
 
 
 class Sighting(NamedTuple):

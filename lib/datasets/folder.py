@@ -1,5 +1,6 @@
 """Any folder of sequences as a data set: the layout is detected for each sequence by itself."""
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from lib.datasets.ground_truth import (
     read_ground_truth,
     read_names,
 )
-from lib.datasets.sequence import Dataset, ImageFiles, Sequence
+from lib.datasets.sequence import Dataset, Sequence, folder_frames
 from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError
 from lib.utils.files import user_path
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -168,19 +171,20 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
         raise DataError(f"{folder}: {problem}; looked for {_LOOKED_FOR}")
     annotation = folder / layout.annotation
     images = folder / layout.images
-    names = list_images(images)
+    names = list_images(images, logger.warning)
+    frames = folder_frames(images, names)
     boxes, visible = _read_boxes(annotation, layout)
     check_frame_count(
-        len(names), len(boxes), annotation, images, first_box_only=True, gap=first_gap(names)
+        len(frames), len(boxes), annotation, images, first_box_only=True, gap=first_gap(names)
     )
     cover = None
-    if len(boxes) == len(names):
+    if len(boxes) == len(frames):
         absence, covered = layout.flag_files(folder)
         visible = read_absence(absence, len(boxes)) if absence else visible
         cover = None if covered is None else read_cover(covered, len(boxes))
     return Sequence(
         name=name,
-        frames=ImageFiles(images, names),
+        frames=frames,
         ground_truth=boxes,
         visible=visible,
         cover=cover,

@@ -4,14 +4,15 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lib.datasets.annotations import TextFile, read_boxes, read_flags, read_text, split_lines
 from lib.utils.errors import DataError
-from lib.utils.image_io import IMAGE_SUFFIXES
+from lib.utils.image_io import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
 _NAN_HINT = (
@@ -42,17 +43,60 @@ def has_image(folder: Path) -> bool:
         return False
 
 
-def list_images(folder: Path) -> tuple[str, ...]:
+def list_images(folder: Path, warn: Callable[[str], object] | None = None) -> tuple[str, ...]:
     """Names of the images in `folder`, in numeric order.
 
+    Args:
+        folder: of frames.
+        warn: is told in a line which pictures are not read.
+
     Raises:
-        DataError: the folder is missing or holds no image.
+        DataError: the folder is missing or holds no image, or a frame twice.
     """
     try:
         names = os.listdir(folder)
     except OSError as error:
         raise DataError(f"{folder}: no folder of frames here ({error.strerror})") from None
-    return order_images(names, folder)
+    try:
+        images = order_images(names, folder)
+    except DataError as error:
+        raise DataError(f"{error}{_images_below(folder)}") from None
+    stems: dict[str, str] = {}
+    for name in images:
+        other = stems.setdefault(os.path.splitext(name)[0], name)
+        if other != name:
+            raise DataError(
+                f"{folder}: {other} and {name} are one frame twice; keep the files of one kind"
+            )
+    if warn is not None and (unread := unread_pictures(names)):
+        warn(f"{folder}: {unread}")
+    return images
+
+
+def unread_pictures(names: Iterable[str]) -> str:
+    """Which files of a folder are pictures that cannot be read, in words; empty if none.
+
+    Example:
+        >>> unread_pictures(["1.heic", "2.HEIC", "3.dng", "4.jpg", "notes.txt"])
+        '2 .heic and 1 .dng are not read; convert them, to PNG for example'
+    """
+    suffixes = (os.path.splitext(name)[1].lower() for name in names if not name.startswith("."))
+    found = Counter(suffix for suffix in suffixes if suffix in UNREAD_SUFFIXES)
+    if not found:
+        return ""
+    kinds = " and ".join(f"{number} {suffix}" for suffix, number in found.most_common())
+    return f"{kinds} are not read; convert them, to PNG for example"
+
+
+def _images_below(folder: Path) -> str:
+    """A folder in `folder` that has images, for the message that there are none here."""
+    try:
+        with os.scandir(folder) as entries:
+            below = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return ""
+    found = next((name for name in below if has_image(folder / name)), None)
+    return f"; there are some in {found}/, which is no layout: rename it to img" if found else ""
 
 
 def order_images(names: Iterable[str], folder: object) -> tuple[str, ...]:
@@ -61,9 +105,14 @@ def order_images(names: Iterable[str], folder: object) -> tuple[str, ...]:
     Raises:
         DataError: not one of them is.
     """
+    names = list(names)
     images = [name for name in names if is_image(name)]
     if not images:
-        raise DataError(f"{folder}: no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})")
+        unread = unread_pictures(names)
+        raise DataError(
+            f"{folder}: no images (looked for {', '.join(sorted(IMAGE_SUFFIXES))})"
+            + (f"; {unread}" if unread else "")
+        )
     return tuple(sorted(images, key=natural_key))
 
 

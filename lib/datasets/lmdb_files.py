@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.ground_truth import is_image
-from lib.datasets.sequence import NumberedFrames
+from lib.datasets.sequence import EncodedFrames, NumberedFrames
 from lib.datasets.training_set import IndexedSet, StoredFrames
 from lib.utils.errors import DataError, MissingExtraError
 from lib.utils.files import atomic_path, atomic_write_text
-from lib.utils.image_io import decode_rgb
 
 logger = logging.getLogger(__name__)
 
@@ -120,12 +119,8 @@ def _stamp(folder: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-class LmdbFrames(NumberedFrames):
+class LmdbFrames(NumberedFrames, EncodedFrames):
     """Frames of one sequence in an LMDB, whose keys are their names; see `FrameSource`."""
-
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if it is not there or damaged."""
-        return decode_rgb(self.read_bytes(index), self.describe(index))
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; DataError if it is not there."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from lib.datasets.sequence import EncodedFrames
 from lib.datasets.training_index import DAMAGE, map_arrays
 from lib.datasets.training_set import TrainingSequence
 from lib.utils.errors import DataError
-from lib.utils.image_io import decode_rgb
 
 FORMAT = "seqtrack-pack-1"
 ABOUT, INDEX = "pack.json", "pack.index"
@@ -96,7 +96,7 @@ class Shards:
 
 
 @dataclass(frozen=True, eq=False)
-class PackedFrames:
+class PackedFrames(EncodedFrames):
     """Frames of one sequence in a pack; see `FrameSource`.
 
     Attributes:
@@ -112,10 +112,6 @@ class PackedFrames:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.places)
-
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if it is damaged or was left out."""
-        return decode_rgb(self.read_bytes(index), self.describe(index))
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`.

@@ -25,7 +25,7 @@ from lib.datasets.training_index import save_arrays
 from lib.datasets.training_set import IndexedSet
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path, atomic_write_text, remove_temporaries
-from lib.utils.image_io import decode_rgb
+from lib.utils.image_io import decode_rgb, grey_range_of
 
 # A file in an archive begins with this many bytes and its name.
 _HEADER = 30
@@ -211,7 +211,9 @@ class Packing:
             data = frames.read_bytes(member.frame)
             if self.crop is None or not data:
                 return member.name, data
-            image = decode_rgb(data, path)
+            image = decode_rgb(data, path, lambda: frames.grey_range)
+            # In a pack of parts the first frame, whose range counts, is not there as it was.
+            scaled = grey_range_of(data, path) is not None
         except DataError as error:
             self.missing.append(str(error))
             return member.name, b""
@@ -219,11 +221,11 @@ class Packing:
         box = self.source.load(member.sequence).boxes[member.frame]
         region = region_of(box, width, height, self.crop)
         whole = Region(0, 0, width, height, width, height)
-        if region != whole:
+        if scaled or region != whole:
             pixels = cv2.cvtColor(cut(image, region), cv2.COLOR_RGB2BGR)
             settings = [cv2.IMWRITE_JPEG_QUALITY, self.crop.quality]
             coded = cv2.imencode(".jpg", pixels, settings)[1].tobytes()
-            if len(coded) < len(data):
+            if scaled or len(coded) < len(data):
                 return f"{member.name}@{region.text}.jpg", coded
         # The file as it is holds more, loses nothing, and is no larger.
         return f"{member.name}@{whole.text}.jpg", data

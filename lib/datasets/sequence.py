@@ -1,5 +1,7 @@
 """What a data set gives: sequences of frames with their ground truth, loaded one at a time."""
 
+import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +11,17 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lib.utils.errors import DataError, did_you_mean
-from lib.utils.image_io import read_file, read_rgb
+from lib.utils.grey_range import GreyRange
+from lib.utils.image_io import (
+    TIFF_SUFFIXES,
+    PageReader,
+    count_pictures,
+    decode_rgb,
+    grey_range_of,
+    read_file,
+)
+
+logger = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -29,8 +41,58 @@ class FrameSource(Protocol):
         ...
 
 
+class ClipFrames(ABC):
+    """Frames whose grey of more than 8 bits (thermal cameras) has one range.
+
+    It is that of the first frame, in whatever order and process they are read.
+    """
+
+    @abstractmethod
+    def describe(self, index: int) -> str:
+        """What to call frame `index` in a message."""
+
+    @abstractmethod
+    def _first_range(self) -> GreyRange | None:
+        """The range of the first frame; None where it has colours, or 8 bits."""
+
+    @cached_property
+    def grey_range(self) -> GreyRange | None:
+        """The range of the clip's grey; None where its first frame has colours, or 8 bits."""
+        return self._first_range()
+
+
+def announce_range(frames: FrameSource) -> None:
+    """Say in a line how grey of more than 8 bits is scaled, if the frames have any.
+
+    Raises:
+        DataError: the first frame cannot be read.
+    """
+    if isinstance(frames, ClipFrames) and frames.grey_range is not None:
+        logger.warning(
+            "%s: grey of more than 8 bits; values of %s become 0 to 255 in the whole clip (the "
+            "range of its first frame, a little widened)",
+            frames.describe(0),
+            frames.grey_range,
+        )
+
+
+class EncodedFrames(ClipFrames):
+    """Frames that are image files, wherever these lie; see `FrameSource`."""
+
+    @abstractmethod
+    def read_bytes(self, index: int) -> bytes:
+        """The image file of frame `index`; DataError if it cannot be read."""
+
+    def read(self, index: int) -> np.ndarray:
+        """Frame `index` as (H, W, 3) uint8 RGB; DataError if the file cannot be decoded."""
+        return decode_rgb(self.read_bytes(index), self.describe(index), lambda: self.grey_range)
+
+    def _first_range(self) -> GreyRange | None:
+        return grey_range_of(self.read_bytes(0), self.describe(0))
+
+
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(EncodedFrames):
     """Image files of one folder, in order. Only names are kept: it stays small when pickled."""
 
     folder: Path
@@ -39,10 +101,6 @@ class ImageFiles:
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.names)
-
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if the file cannot be decoded."""
-        return read_rgb(self.folder / self.names[index])
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; DataError if it cannot be read."""
@@ -78,12 +136,8 @@ class NumberedFrames:
         return self.pattern % (self.first + index)
 
 
-class NumberedFiles(NumberedFrames):
+class NumberedFiles(NumberedFrames, EncodedFrames):
     """Image files of one folder, named by consecutive numbers; see `FrameSource`."""
-
-    def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if there is no such image."""
-        return read_rgb(self.folder / self.name(index))
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; DataError if it cannot be read."""
@@ -92,6 +146,54 @@ class NumberedFiles(NumberedFrames):
     def describe(self, index: int) -> str:
         """Path of frame `index`."""
         return str(self.folder / self.name(index))
+
+
+class StackPages(ClipFrames):
+    """The pages of a TIFF stack; see `FrameSource`."""
+
+    def __init__(self, path: Path) -> None:
+        self._pages = PageReader(path)
+
+    def __len__(self) -> int:
+        """Number of pages."""
+        return len(self._pages)
+
+    def read(self, index: int) -> np.ndarray:
+        """Page `index` as (H, W, 3) uint8 RGB; DataError if it cannot be decoded."""
+        return self._pages.read(index, lambda: self.grey_range)
+
+    def describe(self, index: int) -> str:
+        """The file and the number of the page, from 1."""
+        return self._pages.describe(index)
+
+    def _first_range(self) -> GreyRange | None:
+        return self._pages.grey_range(0)
+
+
+def folder_frames(folder: Path, names: tuple[str, ...]) -> "ImageFiles | StackPages":
+    """Images of a folder, or the pages of the only one.
+
+    Raises:
+        DataError: the only one is damaged, or an animation.
+    """
+    first = folder / names[0]
+    tiff = first.suffix.lower() in TIFF_SUFFIXES
+    pictures = count_pictures(first) if tiff or len(names) == 1 else 1
+    if pictures > 1 and len(names) == 1:
+        if tiff:
+            return StackPages(first)
+        raise DataError(
+            f"{first}: an animation of {pictures} pictures; unpack it into a file for each"
+        )
+    if pictures > 1:
+        logger.warning(
+            "%s has %d pages; of every file in %s the first page is a frame, and the others are "
+            "not read",
+            first.name,
+            pictures,
+            folder,
+        )
+    return ImageFiles(folder, names)
 
 
 @dataclass(frozen=True)

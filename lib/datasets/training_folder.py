@@ -1,5 +1,6 @@
 """A user's own folder of videos as a training set, in the layouts that `folder.py` knows."""
 
+import contextlib
 import logging
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.annotations import read_boxes, read_regions
-from lib.datasets.folder import Layout, find_sequences
+from lib.datasets.folder import FolderSequence, Layout, find_sequences
 from lib.datasets.ground_truth import (
     check_frame_count,
     empty_where_nan,
@@ -18,7 +19,9 @@ from lib.datasets.ground_truth import (
     list_images,
 )
 from lib.datasets.listing import Listing, Record, fingerprint
+from lib.datasets.sequence import ImageFiles, StackPages, announce_range, folder_frames
 from lib.datasets.training_text import visibility
+from lib.utils.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +52,18 @@ def list_folder_videos(path: str) -> Listing:
             # A folder's time changes with the images in it.
             files += [folder / layout.images, folder / layout.annotation, *absence]
             files += [] if cover is None else [cover]
+    first = next(one for one in sequences.values() if one.layout)
+    _announce_range(first)
     return Listing(base, fingerprint("folder", base, map(str, files)), tasks)
+
+
+def _announce_range(sequence: FolderSequence) -> None:
+    """Say, by one clip for all, how grey of more than 8 bits is scaled."""
+    folder, layout = sequence
+    # What is broken is said when it is read.
+    with contextlib.suppress(DataError):
+        images = folder / layout.images if layout else folder
+        announce_range(ImageFiles(images, list_images(images)))
 
 
 def numbered_pattern(names: Sequence[str]) -> tuple[str, int]:
@@ -76,7 +90,12 @@ def _read_video(base: Path, name: str, folder: Path, layout: Layout) -> Iterator
         boxes, _ = empty_where_nan(read_regions(annotation))
     else:
         boxes = read_boxes(annotation)
-    names = list_images(images)
+    names = list_images(images, logger.warning)
+    frames = folder_frames(images, names)
+    if isinstance(frames, StackPages):
+        raise DataError(
+            f"{images / names[0]}: {len(frames)} pages in one file; unpack them to train on them"
+        )
     check_frame_count(
         len(names), len(boxes), annotation, images, first_box_only=False, gap=first_gap(names)
     )

@@ -11,10 +11,16 @@ from lib.datasets.ground_truth import list_images
 from lib.datasets.sequence import FrameSource, ImageFiles, NumberedFiles
 from lib.datasets.training_index import TrainingIndex
 from lib.utils.errors import DataError
+from lib.utils.grey_range import GreyRange
 
 
 class StoredFrames(FrameSource, Protocol):
     """Frames whose files can be had as they are."""
+
+    @property
+    def grey_range(self) -> GreyRange | None:
+        """The range of the clip's grey of more than 8 bits; None where it has none."""
+        ...
 
     def read_bytes(self, index: int) -> bytes:
         """The image file of frame `index`; raises DataError naming it."""

@@ -10,18 +10,20 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.datasets.ground_truth import has_image, list_images
-from lib.datasets.sequence import FrameSource, ImageFiles
+from lib.datasets.ground_truth import has_image, list_images, unread_pictures
+from lib.datasets.sequence import FrameSource, StackPages, announce_range, folder_frames
 from lib.test.clip import DEFAULT_FPS, Clip, Frame, picture_size
 from lib.test.video_file import NO_PYAV, has_pyav, open_video
 from lib.test.video_opencv import open_video_opencv
 from lib.utils.errors import DataError
 from lib.utils.files import special_kind, user_path
-from lib.utils.image_io import IMAGE_SUFFIXES
+from lib.utils.image_io import IMAGE_SUFFIXES, TIFF_SUFFIXES, count_pictures
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# Animations that video decoders read, with the times in them.
+_FILMS = (".gif", ".png")
 _ONLY_FILES = "only video files and folders of images are read"
 
 
@@ -41,6 +43,7 @@ class FrameClip:
     def frames(self) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
         first: tuple[int, ...] | None = None
+        announce_range(self.source)
         for index in range(self.length):
             image = self.source.read(index)
             first = image.shape if first is None else first
@@ -85,10 +88,11 @@ def open_clip(path: Path, fps: float | None = None) -> Clip:
     """
     if path.is_dir():
         if not has_image(path):
-            raise DataError(f"{path}: no images in this folder{_hint_below(path)}")
-        return FrameClip(
-            path.resolve().name, ImageFiles(path, list_images(path)), fps or DEFAULT_FPS
-        )
+            unread = unread_pictures(child.name for child in path.iterdir())
+            hint = f"; {unread}" if unread else _hint_below(path)
+            raise DataError(f"{path}: no images in this folder{hint}")
+        frames = folder_frames(path, list_images(path, logger.warning))
+        return FrameClip(path.resolve().name, frames, fps or DEFAULT_FPS)
     if not path.exists():
         raise DataError(f"{path}: no such video file or folder of images")
     if kind := special_kind(path):
@@ -96,7 +100,18 @@ def open_clip(path: Path, fps: float | None = None) -> Clip:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the video file is empty (0 bytes); copy it again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise DataError(f"{path} is a single image; give its folder to track through all images")
+        pictures = count_pictures(path)
+        if pictures == 1:
+            raise DataError(
+                f"{path} is a single image; give its folder to track through all images"
+            )
+        if path.suffix.lower() in TIFF_SUFFIXES:
+            return FrameClip(path.name, StackPages(path), fps or DEFAULT_FPS)
+        if path.suffix.lower() not in _FILMS:
+            raise DataError(
+                f"{path}: an animation of {pictures} pictures, of a kind that is not read; unpack "
+                "it into a file for each, and give their folder"
+            )
     if has_pyav():
         return open_video(path)
     logger.warning(NO_PYAV.format(what=path))

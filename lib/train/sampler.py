@@ -87,7 +87,8 @@ class VideoSource:
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
         if self._encoded:
-            return EncodedImage(frames.read_bytes(index), frames.describe(index))
+            data, name = frames.read_bytes(index), frames.describe(index)
+            return EncodedImage(data, name, lambda: frames.grey_range)
         return frames.read(index)
 
 

@@ -9,9 +9,25 @@ import numpy as np
 
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path
+from lib.utils.grey_range import GreyRange
+from lib.utils.tiff import is_tiff, page_offsets, single_page
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+# Read: what OpenCV decodes, by the suffixes that people give it.
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".gif"}
+)
+TIFF_SUFFIXES = (".tif", ".tiff")
+WRITTEN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
+# Pictures, too, but not read: OpenCV cannot decode them everywhere, or not rightly.
+UNREAD_SUFFIXES = frozenset(
+    {".avif", ".heic", ".heif", ".jxl", ".exr", ".hdr", ".tga", ".psd", ".svg", ".dng", ".cr2"}
+    | {".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2", ".raw", ".dcm", ".fit", ".fits", ".npy"}
+)
 
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+# TIFF, JPEG 2000 and portable grey maps: may hold more than 8 bits.
+_PERHAPS_DEEP = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51", b"P2", b"P5")
 _JPEG_START = b"\xff\xd8"
 _JPEG_END = b"\xff\xd9"
 _JPEG_SCAN = 0xDA
@@ -25,15 +41,20 @@ _FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 JPEG_SHRINKS = tuple(_FLAGS)
+# What gives the range of a clip; None where it has no grey of more than 8 bits.
+GreyRangeSource = Callable[[], GreyRange | None]
 # Colours that both decoders turn into the same pixels.
 _PLAIN_COLOURS = frozenset({"YCbCr", "Gray"})
 
 
 def read_rgb(path: Path | str) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8 RGB; grey, 16-bit and transparent ones are converted.
+    """Read an image as (H, W, 3) uint8 RGB; grey, palettes, CMYK and 16 bits are converted.
 
-    The camera's rotation tag (EXIF) is applied, as `cv2.imread` does. The bytes are read by
-    Python, because OpenCV cannot open every path (non-ASCII names on Windows).
+    The camera's rotation tag (EXIF) is applied, as `cv2.imread` does. Transparency is ignored: a
+    pixel has its own colour (in TIFF, that over black). Of colours of 16 bits the upper byte
+    counts; grey of more than 8 bits is scaled by its own range (`GreyRange`), and `decode_rgb`
+    takes one for a whole clip. Of several pages the first is read. The bytes are read by Python,
+    because OpenCV cannot open every path (non-ASCII names on Windows).
 
     Raises:
         DataError: the file is missing, empty, cut short, or not an image.
@@ -41,18 +62,25 @@ def read_rgb(path: Path | str) -> np.ndarray:
     return decode_rgb(read_file(path), str(path))
 
 
-def decode_rgb(data: bytes, name: str) -> np.ndarray:
-    """Decode the bytes of an image file as (H, W, 3) uint8 RGB; `name` is for messages.
+def decode_rgb(data: bytes, name: str, grey_range: GreyRangeSource | None = None) -> np.ndarray:
+    """Decode the bytes of an image file as (H, W, 3) uint8 RGB; see `read_rgb`.
 
     JPEG is decoded by simplejpeg (extra `fast`) where it is installed, to the same pixels.
+
+    Args:
+        data: the bytes of an image file.
+        name: for messages.
+        grey_range: gives the range of grey of more than 8 bits; called only for such a picture.
 
     Raises:
         DataError: they are none, cut short, or not an image.
     """
-    return decode_shrunk(data, name, 1)[0]
+    return decode_shrunk(data, name, 1, grey_range)[0]
 
 
-def decode_shrunk(data: bytes, name: str, shrink: int) -> tuple[np.ndarray, int]:
+def decode_shrunk(
+    data: bytes, name: str, shrink: int, grey_range: GreyRangeSource | None = None
+) -> tuple[np.ndarray, int]:
     """Decode a JPEG at a part of its size; all else, and what EXIF may turn, is decoded whole.
 
     A pixel is the mean, nearly, of `shrink` x `shrink` pixels: pixel (x, y) lies over the pixels
@@ -63,6 +91,7 @@ def decode_shrunk(data: bytes, name: str, shrink: int) -> tuple[np.ndarray, int]
         data: the bytes of an image file.
         name: for messages.
         shrink: one of `JPEG_SHRINKS`.
+        grey_range: as in `decode_rgb`.
 
     Returns:
         The image, `(ceil(H / shrink), ceil(W / shrink), 3)` uint8 RGB, and by how much it is
@@ -76,7 +105,77 @@ def decode_shrunk(data: bytes, name: str, shrink: int) -> tuple[np.ndarray, int]
         shrink = 1
     if is_jpeg and (image := _decoded_fast(data, shrink)) is not None:
         return image, shrink
+    if _may_be_deep(data):
+        return _deep_to_rgb(np.frombuffer(data, np.uint8), name, grey_range), 1
     return cv2.cvtColor(_decoded(data, name, _FLAGS[shrink]), cv2.COLOR_BGR2RGB), shrink
+
+
+def grey_range_of(data: bytes, name: str) -> GreyRange | None:
+    """The range of an image file's grey; None where it has colours, or 8 bits.
+
+    Raises:
+        DataError: as `decode_rgb`.
+    """
+    if not _may_be_deep(data):
+        return None
+    return _own_range(_deep_pixels(np.frombuffer(data, np.uint8), name))
+
+
+class PageReader:
+    """Pages of a TIFF file, each read on its own; small when pickled.
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: it cannot be read, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offsets = page_offsets(self._map(), str(path))
+
+    def __len__(self) -> int:
+        """Number of pages."""
+        return len(self._offsets)
+
+    def read(self, page: int, grey_range: GreyRangeSource | None = None) -> np.ndarray:
+        """A page, from 0, as (H, W, 3) uint8 RGB; the rest is as with `decode_rgb`."""
+        return _deep_to_rgb(self._page(page), self.describe(page), grey_range)
+
+    def grey_range(self, page: int) -> GreyRange | None:
+        """As `grey_range_of`."""
+        return _own_range(_deep_pixels(self._page(page), self.describe(page)))
+
+    def describe(self, page: int) -> str:
+        """What to call a page in messages."""
+        return f"{self.path} page {page + 1}"
+
+    def _page(self, page: int) -> np.ndarray:
+        return single_page(self._map(), self._offsets[page])
+
+    def _map(self) -> np.ndarray:
+        try:
+            # Copied where it is written to; the file stays as it is.
+            return np.memmap(self.path, np.uint8, "c")
+        except FileNotFoundError:
+            raise DataError(f"{self.path}: image not found") from None
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path}: cannot be read ({error})") from None
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures an image file holds: pages of a TIFF file, frames of an animation.
+
+    What cannot be read counts as one: reading it will say why.
+    """
+    try:
+        with open(path, "rb") as stream:
+            if is_tiff(stream.read(4)):
+                return max(1, len(PageReader(path)))
+        return max(1, cv2.imcount(str(path)))
+    except (OSError, DataError, cv2.error):
+        return 1
 
 
 def read_labels(path: Path | str) -> np.ndarray:
@@ -118,13 +217,61 @@ def _decoded(data: bytes, name: str, flags: int) -> np.ndarray:
             f"{name}: the JPEG file is cut short (no end marker in {len(data)} bytes); "
             "copy it again"
         )
+    return _decoded_by_opencv(np.frombuffer(data, np.uint8), name, flags)
+
+
+def _decoded_by_opencv(data: np.ndarray, name: str, flags: int) -> np.ndarray:
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(data, flags)
     except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in error.err:
+            raise DataError(
+                f"{name}: more pixels than OpenCV reads (2^20 each way, 2^30 in all); make the "
+                "picture smaller"
+            ) from None
         raise DataError(f"{name}: cannot be decoded ({error.err})") from None
     if image is None:
-        raise DataError(f"{name}: damaged or not an image ({len(data)} bytes)")
+        raise DataError(
+            f"{name}: damaged or not an image ({len(data)} bytes), or of a kind that OpenCV "
+            f"{cv2.__version__} does not decode"
+        )
     return image
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Whether the file may hold grey of more than 8 bits."""
+    if data.startswith(_PNG_START):
+        # Bits, and the kind of colours: grey is 0, or 4 with transparency.
+        return data[24:26] in (b"\x10\0", b"\x10\4")
+    return is_tiff(data) or data.startswith(_PERHAPS_DEEP)
+
+
+def _deep_pixels(data: np.ndarray, name: str) -> np.ndarray:
+    """A picture of such a file: grey as (H, W) of any type, colours as (H, W, 3) uint8 BGR."""
+    image = _decoded_by_opencv(data, name, cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR)
+    if image.ndim == 2 or image.dtype == np.uint8:
+        return image
+    if data[:8].tobytes() == _PNG_START:
+        return image[..., 0]  # grey with transparency
+    if image.dtype == np.uint16:
+        return _decoded_by_opencv(data, name, cv2.IMREAD_COLOR)
+    raise DataError(
+        f"{name}: colours of {image.dtype}, of which nobody says what is white; convert the "
+        "picture to 8 or 16 bits"
+    )
+
+
+def _own_range(pixels: np.ndarray) -> GreyRange | None:
+    return None if pixels.dtype == np.uint8 else GreyRange.of(pixels)
+
+
+def _deep_to_rgb(data: np.ndarray, name: str, grey_range: GreyRangeSource | None) -> np.ndarray:
+    pixels = _deep_pixels(data, name)
+    if pixels.dtype != np.uint8:
+        found = (grey_range and grey_range()) or GreyRange.of(pixels)
+        pixels = found.apply(pixels)
+    code = cv2.COLOR_GRAY2RGB if pixels.ndim == 2 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(pixels, code)
 
 
 def _decoded_fast(data: bytes, shrink: int = 1) -> np.ndarray | None:
@@ -176,8 +323,9 @@ def write_rgb(path: Path | str, image: np.ndarray) -> None:
         OSError: the folder cannot be written.
     """
     suffix = Path(path).suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise DataError(f"{path}: suffix {suffix!r} is none of {', '.join(sorted(IMAGE_SUFFIXES))}")
+    if suffix not in WRITTEN_SUFFIXES:
+        known = ", ".join(sorted(WRITTEN_SUFFIXES))
+        raise DataError(f"{path}: suffix {suffix!r} is none of {known}")
     try:
         done, data = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     except cv2.error:

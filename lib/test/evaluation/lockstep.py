@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from lib.datasets.sequence import Dataset
+from lib.datasets.sequence import Dataset, announce_range
 from lib.datasets.sequence import Sequence as Video
 from lib.test.evaluation.following import RunOptions, after_frame, failure
 from lib.test.evaluation.prefetch import FrameStream, Readers, reader_threads
@@ -123,6 +123,7 @@ class _Batch:
     def _open(self, name: str) -> _Opened:
         video = self.dataset.load(name)
         count = frames_to_run(video, self.options.max_frames)
+        announce_range(video.frames)
         return _Opened(video, count, video.frames.read(0))
 
     def _fill(self) -> Iterator[Outcome]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, announce_range
 from lib.test.evaluation.prefetch import Readers
 from lib.test.evaluation.results import SequenceResult
 from lib.test.tracker.base import Info, Tracker
@@ -102,6 +102,7 @@ def run_sequence(
         SeqTrackError: a frame cannot be read, or the tracker's answer is no box.
     """
     count = frames_to_run(sequence, max_frames)
+    announce_range(sequence.frames)
     stream = None if readers is None else readers.open(sequence.frames, 0, count)
     trace = Trace(sequence)
     try:

@@ -12,13 +12,13 @@ import numpy as np
 
 from lib.datasets.sequence import FrameSource
 from lib.utils.errors import DataError
-from lib.utils.image_io import IMAGE_SUFFIXES
 
 _QUALITY = 72
 # (longest side in pixels, how many pictures must fit for it to be chosen). Motion tells more than
 # detail: a large picture only where there are enough of them.
 _SIZES = ((640, 120), (480, 120), (400, 100), (320, 16), (256, 0))
 _PROBES = 3
+_SHOWN_BY_BROWSERS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
 # Characters around the address of a picture in the page: its frame, brackets, commas.
 _AROUND = 16
 
@@ -83,7 +83,7 @@ def linked_frames(frames: FrameSource, page_folder: Path) -> Sample | None:
     pictures = []
     for frame in range(len(frames)):
         path = Path(frames.describe(frame))
-        if path.suffix.lower() not in IMAGE_SUFFIXES or (frame == 0 and not path.is_file()):
+        if path.suffix.lower() not in _SHOWN_BY_BROWSERS or (frame == 0 and not path.is_file()):
             return None
         pictures.append(Picture(frame, _link(path, page_folder)))
     return Sample(tuple(pictures))

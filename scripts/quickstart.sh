@@ -2,19 +2,30 @@
 # Sets up .venv, trains a small SeqTrack on generated material, tracks held-out generated sequences
 # with it, and scores it beside two baselines. No downloads but the packages; run it again and it
 # goes on where it stopped.
+#
+#   bash scripts/quickstart.sh [-- ARGS]     ARGS go to the training, e.g. --set TRAIN.NUM_WORKER=8
+#
+# SEQTRACK_QUICKSTART names another folder than runs/quickstart. With SEQTRACK_NO_SETUP nothing is
+# installed: `python` is taken as it is.
 set -euo pipefail
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/_environment.sh"
-[ $# -eq 0 ] || fail 2 "unknown argument '$1'; quickstart.sh takes none"
+[ $# -eq 0 ] || [ "$1" = -- ] ||
+  fail 2 "unknown argument '$1'; arguments of the training go after --"
+[ $# -eq 0 ] || shift
 
-prepare_environment
+if [ -n "${SEQTRACK_NO_SETUP:-}" ]; then
+  VENV=${VIRTUAL_ENV:-.venv} && cd "$SEQTRACK_ROOT"
+else
+  prepare_environment
+fi
 trap 'exit 130' INT
-out=runs/quickstart
+out=${SEQTRACK_QUICKSTART:-runs/quickstart}
 # The small network's products are too short to be shared out, and the loader has the other core.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 echo
 echo "== 1. train seqtrack_tiny from scratch on generated pairs (about 10 minutes on 2 cores)"
-python tracking/train.py --config seqtrack_tiny --save_dir "$out"
+python tracking/train.py --config seqtrack_tiny --save_dir "$out" "$@"
 
 echo
 echo "== 2. track the held-out sequences: look-alikes, occlusion, change of size, a moving camera"

@@ -25,9 +25,9 @@ done
 prepare_environment dev
 
 markers="not slow and not gpu"
-minutes=12
+minutes=10
 if [ -n "$everything" ]; then
-  markers="" minutes=30
+  markers="" minutes=25
   python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || markers="not gpu"
 fi
 [ -f "${SEQTRACK_VOT_VENV:-.venv-vot}/.seqtrack-environment" ] ||

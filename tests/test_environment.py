@@ -116,6 +116,19 @@ def test_quickstart_shares_the_environment(machine: Machine) -> None:
     assert machine.stamp[1:] == ["extra dev"]
 
 
+def test_quickstart_without_set_up(machine: Machine) -> None:
+    """`python` is taken as it is, and what is after -- goes to the training."""
+    (machine.home / "python").symlink_to(machine.home / "python3")
+    words = ["--", "--set", "TRAIN.EPOCH=1"]
+    settings = {"SEQTRACK_NO_SETUP": "1", "SEQTRACK_QUICKSTART": "else where"}
+    code, said, asked = machine.run("scripts/quickstart.sh", *words, **settings)
+    assert code == 0, said
+    assert len(asked) == 6 and all("--save_dir else where" in line for line in asked)
+    train = "tracking/train.py --config seqtrack_tiny --save_dir else where --set TRAIN.EPOCH=1"
+    assert asked[0] == train
+    assert machine.run("scripts/quickstart.sh", "--set")[0] == 2
+
+
 @pytest.mark.parametrize(
     "change",
     [

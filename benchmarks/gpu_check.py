@@ -45,7 +45,7 @@ LEAST_OVERLAP = 0.9
 _IMPORTS = {"opencv-python": "cv2", "pyyaml": "yaml"}
 
 
-QUICK = Sizes(4, 6, 320, 2, 1, ("seqtrack_tiny",), (1, 2), (2, 6))
+QUICK = Sizes(4, 6, 320, 2, 1, ("seqtrack_tiny",), (1, 2), (2, 6), slack=5)
 
 
 class Stopped(BaseException):

@@ -111,8 +111,8 @@ def test_a_command_that_hangs_is_ended_with_its_part(tmp_path: Path) -> None:
         check.call("-c", "import time; time.sleep(600)")
         return "done"
 
-    parts = [Part("hang", 1, hang)]
-    assert run_parts(Check(tmp_path, "cpu", gpu_check.QUICK), parts, 25, ABOUT) == 1
+    check = Check(tmp_path, "cpu", gpu_check.Sizes())
+    assert run_parts(check, [Part("hang", 1, hang)], 25, ABOUT) == 1
     outcome, words = outcomes(tmp_path)["hang"]
     assert outcome == "FAILED" and words.startswith("not done in the time it has")
 

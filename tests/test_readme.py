@@ -141,16 +141,14 @@ def test_links_lead_somewhere(document: str) -> None:
 
 
 def option_tables(document: str) -> Iterator[tuple[set[str], set[str]]]:
-    """The options of each table, and the commands of the code block above it."""
+    """The options of each table, and the commands of its section, else of the document."""
     text = (ROOT / document).read_text(encoding="utf-8")
-    shown: set[str] = set()
-    for block, table in re.findall(
-        r"^```bash\n(.*?)^```|^((?:\| `--[^\n]+\n)+)", text, re.MULTILINE | re.DOTALL
-    ):
-        if block:
-            shown = modules_of(command_lines(block))
-        else:
-            yield set(re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE)), shown
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        blocks = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+        shown = modules_of(words for block in blocks for words in command_lines(block))
+        for table in re.findall(r"(?:^\| `--[^\n]+\n)+", section, re.MULTILINE):
+            options = set(re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE))
+            yield options, shown or modules_of(commands(document))
 
 
 TABLES = [
@@ -165,7 +163,7 @@ def test_the_documents_have_tables_of_options() -> None:
 
 
 @pytest.mark.parametrize(("options", "modules"), TABLES)
-def test_a_table_of_options_is_that_of_the_command_above_it(
+def test_a_table_of_options_is_that_of_a_command_of_its_section(
     options: set[str], modules: set[str]
 ) -> None:
     unknown = {module: options - options_of(module) for module in modules}
@@ -199,7 +197,8 @@ def test_quickstart_commands_parse() -> None:
     lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
     assert len(lines) == 6
     for line in lines:
-        module, arguments = command_module(shlex.split(line)) or ("", [])
+        words = shlex.split(line.replace('"$@"', ""))
+        module, arguments = command_module(words) or ("", [])
         check_names(parse(module, arguments))
 
 

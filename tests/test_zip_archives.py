@@ -58,6 +58,24 @@ def two_copies(tmp_path: Path, name: str) -> tuple[Tree, list[Sequence], Path]:
     return tree, plain, tmp_path / "packed"
 
 
+def test_a_data_set_of_archives_travels_without_their_directories(tmp_path: Path) -> None:
+    """47 bytes a frame went to every worker: 166 MB for LaSOT in one archive."""
+    root = tmp_path / "got10k" / "val"
+    names = [f"GOT-10k_Val_{i:06d}" for i in range(1, 6)]
+    for name in names:
+        fill(root / name, [f"{i:08d}.jpg" for i in range(1, 401)])
+        write_text(root / name / "groundtruth.txt", rows(400))
+        for label in ("absence", "cover"):
+            write_text(root / name / f"{label}.label", "0\n" * 400)
+    write_text(root / "list.txt", "\n".join(names))
+    pack(tmp_path / "got10k.zip", tmp_path / "got10k")
+    dataset = open_dataset("got10k_val", paths_of(tmp_path))
+    fresh = len(pickle.dumps(dataset))
+    wanted = dataset.load(names[4])
+    assert fresh < 10_000 and len(pickle.dumps(dataset)) == fresh
+    assert same(pickle.loads(pickle.dumps(dataset)).load(names[4]), wanted)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize("where", ["beside", "inside", "wrapped"])
 def test_whole_data_set_in_one_archive(tmp_path: Path, name: str, where: str) -> None:

@@ -1,8 +1,8 @@
 """Zip archives read where they lie: nothing is unpacked, and nothing is written.
 
-A frame or a text file of an archive is found once, by the archive's own directory, and read later
-by its position. So what travels to worker processes is small, and no process has to read the
-directory of a hundred thousand files again.
+A frame or a text file of an archive is found once in a process, by the archive's own directory, and
+read later by its position. What travels to worker processes is small: a sequence has the positions
+of its own frames, and a data set has none; a worker reads the directory when it first needs it.
 """
 
 import os

@@ -34,6 +34,10 @@ class DataTree:
         self._beside: dict[Path, tuple[Path, ...]] = {}
         self._opened: dict[Path, dict[str, ZipFolder]] = {}
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without what archives hold: another process opens those that it needs by itself."""
+        return {**self.__dict__, "_beside": {}, "_opened": {}}
+
     @property
     def exists(self) -> bool:
         """Whether there is a folder or an archive at the root."""

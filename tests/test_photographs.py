@@ -185,6 +185,20 @@ def test_cutouts_are_kept_within_a_budget(tmp_path: Path, monkeypatch: pytest.Mo
     assert again is not first and [c.box for c in again] == [c.box for c in first]
 
 
+@pytest.mark.parametrize(("processes", "again"), [(1, 0), (8, 0), (64, 1)])
+def test_processes_of_a_machine_share_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, again: int
+) -> None:
+    """Of 64 each keeps an eighth; also after it has travelled to a loader process."""
+    photographs = Photographs(write_photos(tmp_path, 3), processes=processes)
+    size = sum(level.nbytes for level in photographs.levels(0))
+    monkeypatch.setattr(photographs_module, "_PICTURE_BUDGET", 4 * size)
+    there = pickle.loads(pickle.dumps(photographs))
+    first = there.levels(0)
+    there.levels(1)
+    assert (there.levels(0) is not first) == bool(again)
+
+
 def test_large_photographs_are_reduced_with_their_label_map(tmp_path: Path) -> None:
     photo = np.full((1200, 1600, 3), 90, np.uint8)
     labels = np.zeros((1200, 1600), np.uint8)

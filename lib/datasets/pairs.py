@@ -40,6 +40,7 @@ class PairSource:
         strength: share of pairs with full changes at the start and at the end of the training.
         factors: sides of the crops of template and search frame, in units of the target's size;
             frames are somewhat larger than these.
+        processes: of this machine that draw, as in `Photographs`.
 
     Raises:
         DataError: an unknown split, a folder without photographs, or nothing to draw.
@@ -58,6 +59,7 @@ class PairSource:
         generated_ratio: float = 1.0,
         strength: tuple[float, float] = (0.1, 0.5),
         factors: tuple[float, float] = (4.0, 4.0),
+        processes: int = 1,
     ) -> None:
         if split not in PAIR_SPLITS:
             hint = did_you_mean(split, PAIR_SPLITS)
@@ -78,7 +80,7 @@ class PairSource:
         self._generated = GeneratedSupply(split)
         self._photographs = None
         if textures is not None and ratios[:2].any():
-            self._photographs = Photographs(Path(textures), split)
+            self._photographs = Photographs(Path(textures), split, processes)
 
     def _shot(self, rng: np.random.Generator, kind: str, strength: float) -> tuple[Shot, str]:
         framing = frame_views(rng, self._templates, self._factors, strength)

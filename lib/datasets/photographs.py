@@ -29,6 +29,8 @@ _HELD_OUT = 10  # every tenth photograph is for validation
 _LARGEST = 640 * 480  # pixels; bigger photographs are reduced to it when they are read
 _SMALLEST_SIDE = 16  # pixels, after that
 _MOST_SEGMENTS = 4096  # of a label map; a photograph has more colours
+# Bytes kept in each process, as long as there are no more processes than this on the machine.
+_FULL_BUDGETS = 8
 _PICTURE_BUDGET = 256 << 20
 _BODY_BUDGET = 128 << 20
 _CUTOUT_BUDGET = 64 << 20
@@ -87,18 +89,21 @@ class Photographs:
         folder: where they are.
         part: `all`; or `val`, every tenth one; or `train`, the others. A folder of fewer than ten
             is not divided, of which `val` warns.
+        processes: of this machine that draw from such a folder; what is kept in memory is divided
+            among them, from the ninth on.
 
     Raises:
         DataError: there is no such folder or part, or no photograph in the folder.
     """
 
-    def __init__(self, folder: Path, part: str = "all") -> None:
+    def __init__(self, folder: Path, part: str = "all", processes: int = 1) -> None:
         if part not in PARTS:
             hint = did_you_mean(part, PARTS)
             raise DataError(
                 f"part {part!r} of photographs is unknown{hint}; choose {', '.join(PARTS)}"
             )
         self.folder = Path(folder)
+        self.processes = processes
         self.names: tuple[str, ...]
         self._labels: dict[str, str]
         names, self._labels = _list_photographs(self.folder)
@@ -117,13 +122,17 @@ class Photographs:
         self._forget()
 
     def _forget(self) -> None:
-        self._pictures: Kept[tuple[np.ndarray, ...]] = Kept(_PICTURE_BUDGET, _bytes_of_levels)
-        self._bodies: Kept[Body] = Kept(_BODY_BUDGET, _bytes_of_body)
-        self._cutouts: Kept[list[Cutout]] = Kept(_CUTOUT_BUDGET, _bytes_of_cutouts)
+        share = min(1.0, _FULL_BUDGETS / self.processes)
+        self._pictures: Kept[tuple[np.ndarray, ...]] = Kept(
+            int(_PICTURE_BUDGET * share), _bytes_of_levels
+        )
+        self._bodies: Kept[Body] = Kept(int(_BODY_BUDGET * share), _bytes_of_body)
+        self._cutouts: Kept[list[Cutout]] = Kept(int(_CUTOUT_BUDGET * share), _bytes_of_cutouts)
 
     def __getstate__(self) -> dict[str, object]:
         """Only the listing: pictures are read again where they are needed."""
-        return {"folder": self.folder, "names": self.names, "_labels": self._labels}
+        kept = ("folder", "processes", "names", "_labels")
+        return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         """Start with nothing read."""

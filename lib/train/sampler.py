@@ -3,6 +3,7 @@
 So a sample can be made again by its number, in any process and in any order.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,6 +223,8 @@ def _pair_source(cfg: Config, part: str) -> PairSource:
         generated_ratio=synthetic.generated_ratio,
         strength=synthetic.strength,
         factors=(cfg.data.template.factor, cfg.data.search.factor),
+        # All loader processes of this machine: `torchrun` says how many trainings feed on it.
+        processes=max(1, cfg.train.num_worker) * int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
     )
 
 

@@ -17,6 +17,7 @@ from lib.test.tracker.spec import TrackerSpec
 from lib.test.vot.client import Session, answer, import_trax
 from lib.utils.errors import DataError, MissingExtraError
 from lib.utils.image_io import write_rgb
+from tests.picture_files import thermal, write_clip
 from tests.tiny import draw_sequence, tiny_config
 
 ROOT = Path(__file__).parent.parent
@@ -58,6 +59,23 @@ def frames(tmp_path: Path) -> list[Path]:
     for path, image in zip(paths, images, strict=True):
         write_rgb(path, image)
     return paths
+
+
+def test_thermal_frames_have_the_range_of_the_one_it_started_on(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path, ".png", [thermal(i, 7000, 9000 + 400 * i) for i in range(3)])
+    seen = []
+
+    class Looks(Steps):
+        def track(self, image, info=None):
+            seen.append(image)
+            return super().track(image, info)
+
+    session = Session(Looks())
+    session.initialise(tmp_path / clip.names[0], (10.0, 10.0, 12.0, 10.0))
+    for name in clip.names[1:]:
+        session.track(tmp_path / name)
+    for index, image in enumerate(seen, start=1):
+        np.testing.assert_array_equal(image, clip.read(index))
 
 
 def test_boxes_and_confidence(frames: list[Path]) -> None:

@@ -20,7 +20,8 @@ from lib.test.refine import MaskRefiner, fit_mask, mask_bounds
 from lib.test.tracker.base import Tracker
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, MissingExtraError, SeqTrackError
-from lib.utils.image_io import read_rgb
+from lib.utils.grey_range import GreyRange
+from lib.utils.image_io import decode_rgb, grey_range_of, read_file
 
 RECTANGLE, MASK = "rectangle", "mask"
 log = logging.getLogger(__name__)
@@ -71,6 +72,8 @@ class Session:
         self.refiner = refiner
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.starts = 0
+        # Of the frame that it started on, for all that follow.
+        self.grey_range: GreyRange | None = None
         self.start_log: StartLog | None = None
 
     def warm_up(self) -> None:
@@ -95,7 +98,9 @@ class Session:
         Raises:
             DataError: the frame cannot be read, or nothing can be started on the region.
         """
-        image = read_rgb(path)
+        data = read_file(path)
+        self.grey_range = grey_range_of(data, str(path))
+        image = decode_rgb(data, str(path))
         if isinstance(region, np.ndarray):
             self.box = _box(mask_bounds(fit_mask(region, *image.shape[:2])))
         else:
@@ -120,7 +125,7 @@ class Session:
         """
         if self.start_log is None:
             raise DataError(f"{path}: the toolkit sent a frame before the first target")
-        image = read_rgb(path)
+        image = decode_rgb(read_file(path), str(path), lambda: self.grey_range)
         found = self.tracker.track(image)
         box = _box(found["target_bbox"])
         if all(map(math.isfinite, box)):

@@ -161,6 +161,7 @@ class Pretended(Check):
             scores.touch()
             return
         args = parsed(words)
+        assert not getattr(args, "compile", False) or settings["TORCHINDUCTOR_CACHE_DIR"]
         if words[0] == "tracking/test.py":
             self.results(Path(args.save_dir), args.device == "cpu" and args.batch_size == 8)
         elif words[0] == "tracking/train.py":

@@ -38,8 +38,8 @@ EIGHT = {
 }
 
 
-def expected_values(row: Published) -> dict[str, Any]:
-    """The whole configuration of a row, written out, so that no default can drift unseen."""
+def golden_values(row: Published) -> dict[str, Any]:
+    """The golden file of a row: the whole configuration, written out, so that no default drifts."""
     vot = ("VOT20", "VOT21", "VOT22")
     return {
         "MODEL": {
@@ -149,7 +149,7 @@ def test_published_model_has_all_its_values(name: str) -> None:
     row = EIGHT[name]
     cfg = load_config(name)
     actual = cfg.model_dump(by_alias=True)
-    for section, expected in expected_values(row).items():
+    for section, expected in golden_values(row).items():
         for key, value in expected.items():
             assert not lacks(value, actual[section][key]), f"{section}.{key}"
     assert cfg.name == name

@@ -158,12 +158,13 @@ def test_who_is_untrained(changed: dict, untrained: bool) -> None:
 def test_records_of_other_versions_and_programs_are_read(tmp_path: Path) -> None:
     """A key that only one side has says nothing, but for those that have a known default."""
     assert differences(RECORD, {}) == []
-    assert differences({}, {"max_frames": 5, "sequences_sha256": "b" * 64}) == [
+    assert differences({}, {"max_frames": 5, "data_sha256": "b" * 64}) == [
         "max_frames (None and 5)"
     ]
-    assert differences({"sequences_sha256": "a" * 64}, {"sequences_sha256": "b" * 64}) == [
-        "sequences_sha256 (aaaaaaaaaaaa… and bbbbbbbbbbbb…)"
+    assert differences({"data_sha256": "a" * 64}, {"data_sha256": "b" * 64}) == [
+        "data_sha256 (aaaaaaaaaaaa… and bbbbbbbbbbbb…)"
     ]
+    assert differences({"data_sha256": None}, {"data_sha256": "b" * 64}) == []
     assert differences({"settings": "none"}, {"settings": ["TEST.WINDOW"]}) == []
     (tmp_path / "run.json").write_text('{"max_frames": "few", "settings": 3}')
     assert run_cautions([tmp_path]) == ()

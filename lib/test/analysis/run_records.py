@@ -105,7 +105,12 @@ def _deciding(record: Record) -> dict[str, Any]:
     settings = record.get("settings")
     return {
         **_DEFAULTS,
-        **{key: value for key, value in record.items() if key not in _INFORMATION},
+        **{
+            key: value
+            for key, value in record.items()
+            # The hash of the data is None where it is not known.
+            if key not in _INFORMATION and not (key == "data_sha256" and value is None)
+        },
         **({**PLAIN_SETTINGS, **settings} if isinstance(settings, Mapping) else {}),
     }
 

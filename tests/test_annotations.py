@@ -113,6 +113,85 @@ def test_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"]
+)
+def test_byte_order_marks_say_the_encoding(tmp_path: Path, encoding: str) -> None:
+    """What Windows shells and editors write."""
+    path = tmp_path / "groundtruth.txt"
+    mark = "" if encoding in ("utf-8-sig", "utf-16", "utf-32") else "\ufeff"
+    path.write_bytes(f"{mark}1,2,3,4\r\n5.5,6,7,8\r\n".encode(encoding))
+    np.testing.assert_array_equal(read_boxes(path), TWO_ROWS)
+    np.testing.assert_array_equal(read_regions(path), TWO_ROWS)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_wide_characters_without_a_mark_are_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_bytes("1,2,3,4\n".encode(encoding))
+    with pytest.raises(DataError, match=r"groundtruth\.txt: .* UTF-16 .* save it as UTF-8"):
+        read_boxes(path)
+
+
+def test_damaged_wide_characters_are_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_bytes("1,2,3,4\n".encode("utf-16")[:-1])
+    with pytest.raises(DataError, match=r"groundtruth\.txt: not a text file"):
+        read_boxes(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param("40,5 30,5 24,0 20,0", id="blanks"),
+        pytest.param("40,5\t30,5\t24,0\t20,0", id="tabs"),
+        pytest.param("40,5;30,5;24,0;20,0", id="semicolons"),
+    ],
+)
+def test_decimal_commas_are_no_polygon(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "groundtruth.txt"
+    path.write_text(f"{line}\n{line}\n")
+    for read in (read_regions, read_boxes):
+        with pytest.raises(DataError, match=r"groundtruth\.txt:1: .* decimal commas"):
+            read(path)
+    # Mixed separators that leave no doubt are read as before.
+    path.write_text("10,5, 20,8 ,18,16 8,13\n")
+    np.testing.assert_array_equal(read_regions(path), [[8, 5, 12, 11]])
+
+
+MOT = "this looks like a file of MOT or VisDrone (frame, id, x, y, w, h, …)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        pytest.param(
+            ["1,0,40,30,24,20,1,4,0,0", "2,0,42,31,24,20,1,4,0,0"],
+            f"10 values in '1,0,40,30,24,20,1,4,0,0', expected 4; {MOT}, and a tracker of one "
+            "object needs four columns: keep columns 3 to 6",
+            id="VisDrone: ten columns, one object",
+        ),
+        pytest.param(
+            ["1,1,40,30,24,20,1,1,1.0", "1,7,42,31,24,20,1,1,0.5"],
+            "keep columns 3 to 6 of the rows of one id (2 are in the file)",
+            id="MOT: nine columns, two objects",
+        ),
+        pytest.param(["0 0.5 0.5 0.2 0.1"], "a detector's label file", id="YOLO"),
+        pytest.param(["1,2,3,4,5,6,7,8"], "read in the layout of VOT", id="polygon"),
+    ],
+)
+def test_tables_of_other_programs_are_named(rows: list[str], says: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read_boxes_text("\n".join(rows), "x.txt")
+    assert says in str(caught.value)
+
+
+def test_odd_tables_are_not_guessed_at() -> None:
+    for text in ("1,2,3,4,5,6\n", "1.5,2,3,4,5,6,7,8,9\n", "1,2,3,4\n" + "1," * 9 + "1\n"):
+        with pytest.raises(DataError, match=r"expected 4$"):
+            read_boxes_text(text, "x.txt")
+
+
+@pytest.mark.parametrize(
     ("text", "flags"),
     [
         pytest.param("0,1,1,0\n", [0, 1, 1, 0], id="LaSOT: one line"),

@@ -59,7 +59,7 @@ def test_boxes_in_pixels_give_no_reading(boxes: np.ndarray) -> None:
         pytest.param(
             as_corners(path()),
             "in 13 of 30 rows the box leaves the picture (160 x 120); are these corners "
-            "(x1, y1, x2, y2)?",
+            "(x1, y1, x2, y2), or labels of pictures of another size?",
             id="corners",
         ),
         pytest.param(as_corners(path())[-1:], "in 1 of 1 rows", id="one-row-of-corners"),

@@ -5,6 +5,7 @@ at the end are accepted. Everything else is refused, naming file and line: a num
 the wrong column would only show up as a wrong score much later.
 """
 
+import codecs
 import math
 import re
 from collections.abc import Sequence
@@ -22,6 +23,17 @@ _SEPARATOR = re.compile(r"\s*,\s*|\s+")
 _NUMBER_CHARACTERS = re.compile(r"[-+.0-9eEnNaA]+")
 _BOX_COLUMNS = (4,)
 _NAN_HINT = "a box is four finite numbers"
+# `40,5 30,5 24,0 20,0`: numbers with decimal commas, or the corners of a polygon; nobody can tell.
+_DECIMAL_COMMAS = re.compile(r"\s*[-+]?\d+,\d+(?:[\s;]+[-+]?\d+,\d+){3,}\s*", re.ASCII)
+_MOT_COLUMNS = (9, 10)
+# In this order: the mark of UTF-16 begins that of UTF-32.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 class TextFile(Protocol):
@@ -124,23 +136,33 @@ def read_flags(
 
 
 def read_text(path: TextFile | str) -> str:
-    """A UTF-8 text file, with or without a byte order mark.
+    """A text file: UTF-8, or what its byte order mark says (UTF-8, UTF-16 or UTF-32).
 
     Raises:
         DataError: the file is missing, cannot be read, or is not text.
     """
     file = Path(path) if isinstance(path, str) else path
     try:
-        return file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not a text file (byte {error.start} is not UTF-8); "
-            "expected lines of numbers separated by tabs, commas or spaces"
-        ) from None
+        data = file.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: file not found") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    encodings = (name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark))
+    encoding = next(encodings, "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not a text file (byte {error.start} is not {error.encoding.upper()}); "
+            "expected lines of numbers separated by tabs, commas or spaces"
+        ) from None
+    if text[1:2] == "\0" or text[:1] == "\0":
+        raise DataError(
+            f"{path}: its second or first byte is zero, as in UTF-16 or UTF-32 without a byte "
+            "order mark; save it as UTF-8"
+        )
+    return text
 
 
 def split_lines(text: str, name: str) -> list[tuple[int, list[str]]]:
@@ -164,7 +186,9 @@ def split_lines(text: str, name: str) -> list[tuple[int, list[str]]]:
 def _rows(text: str, name: str, columns: Sequence[int], nan_hint: str | None) -> list[list[float]]:
     """The numbers of every line; `nan_hint` None accepts NaN."""
     rows = []
-    for number, tokens in split_lines(text, name):
+    lines = split_lines(text, name)
+    _refuse_decimal_commas(text, name)
+    for number, tokens in lines:
         row = _numbers(tokens)
         if row is None:
             wrong = next(token for token in tokens if _numbers([token]) is None)
@@ -177,12 +201,50 @@ def _rows(text: str, name: str, columns: Sequence[int], nan_hint: str | None) ->
             wanted = " or ".join(map(str, columns))
             raise DataError(
                 f"{name}:{number}: {len(row)} values in {','.join(tokens)[:60]!r}, "
-                f"expected {wanted}"
+                f"expected {wanted}{_other_table([tokens for _, tokens in lines])}"
             )
         if nan_hint is not None and any(map(math.isnan, row)):
             raise DataError(f"{name}:{number}: NaN in {','.join(tokens)!r}; {nan_hint}")
         rows.append(row)
     return rows
+
+
+def _refuse_decimal_commas(text: str, name: str) -> None:
+    """Refuse lines such as `40,5 30,5 24,0 20,0`, of which eight values would be read."""
+    for number, line in enumerate(_LINE_END.split(text.rstrip()), start=1):
+        if _DECIMAL_COMMAS.fullmatch(line):
+            raise DataError(
+                f"{name}:{number}: commas and blanks in turn in {line.strip()[:60]!r}: are these "
+                "decimal commas, or the corners of a polygon? Write decimal points, and the same "
+                "separator between all values"
+            )
+
+
+def _other_table(lines: Sequence[Sequence[str]]) -> str:
+    """What a table with too many columns probably is, to end a message; empty if unknown."""
+    rows = [row for row in map(_numbers, lines) if row is not None]
+    widths = set(map(len, rows))
+    if len(rows) < len(lines) or len(widths) > 1:
+        return ""
+    (width,) = widths
+    table = np.array(rows)
+    if width in _MOT_COLUMNS and (table[:, :2] == table[:, :2].round()).all():
+        ids = len(np.unique(table[:, 1]))
+        whose = "" if ids == 1 else f" of the rows of one id ({ids} are in the file)"
+        return (
+            "; this looks like a file of MOT or VisDrone (frame, id, x, y, w, h, …), and a tracker "
+            f"of one object needs four columns: keep columns 3 to 6{whose}"
+        )
+    if width == 5 and ((table[:, 1:] >= 0) & (table[:, 1:] <= 1)).all():
+        return (
+            "; this looks like a detector's label file (class, cx, cy, w, h as shares of the "
+            "picture); boxes are x, y, w, h in pixels"
+        )
+    if width == 8:
+        return (
+            "; polygons of four corners are read in the layout of VOT (color/ and groundtruth.txt)"
+        )
+    return ""
 
 
 def _numbers(tokens: Sequence[str]) -> list[float] | None:

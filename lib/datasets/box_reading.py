@@ -39,8 +39,11 @@ def likely_reading(boxes: np.ndarray, size: tuple[int, int]) -> str | None:
         size: width and height of the picture in pixels.
 
     Example:
-        >>> likely_reading(np.array([[95, 70, 119, 90], [96, 71, 120, 91]]), (160, 120))
-        'in 2 of 2 rows the box leaves the picture (160 x 120); are these corners (x1, y1, x2, y2)?'
+        >>> text = likely_reading(np.array([[95, 70, 119, 90], [96, 71, 120, 91]]), (160, 120))
+        >>> text.partition("; ")[0]
+        'in 2 of 2 rows the box leaves the picture (160 x 120)'
+        >>> text.partition("; ")[2]
+        'are these corners (x1, y1, x2, y2), or labels of pictures of another size?'
         >>> likely_reading(np.array([[95, 70, 24, 20]]), (160, 120)) is None
         True
     """
@@ -50,16 +53,14 @@ def likely_reading(boxes: np.ndarray, size: tuple[int, int]) -> str | None:
     if np.mean((boxes[:, 2:] <= 1).all(axis=1)) > _MOST and min(size) > 1:
         return f"no side of most boxes is longer than one pixel; are these {SHARES}?"
     leaving = _outside(boxes, size) > _OUTSIDE
-    corners = _corners_to_xywh(boxes)
-    as_corners = _all_inside(corners, size)
+    as_corners = _all_inside(_corners_to_xywh(boxes), size)
     if leaving.mean() <= (_SOME if as_corners else _MOST):
         return None
-    likely = [CORNERS] if as_corners else []
-    likely += [CENTRES] if _all_inside(_centres_to_xywh(boxes), size) else []
-    guess = " or ".join(likely) or f"{CORNERS}, or of pictures of another size"
+    as_centres = not as_corners and _all_inside(_centres_to_xywh(boxes), size)
+    guess = CENTRES if as_centres else CORNERS
     return (
         f"in {leaving.sum()} of {len(boxes)} rows the box leaves the picture "
-        f"({size[0]} x {size[1]}); are these {guess}?"
+        f"({size[0]} x {size[1]}); are these {guess}, or labels of pictures of another size?"
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -63,6 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--show", type=positive, default=FINDINGS_SHOWN, help="how many findings to print"
     )
+    check.add_argument(
+        "--strict",
+        action="store_true",
+        help="what is only warned of is wrong, too: boxes that are probably no x, y, w, h in "
+        "pixels, boxes outside of the picture, pictures of several sizes",
+    )
     info = action("info", "protocol, split, source, place and configurations of a data set")
     info.add_argument("name", help="a data set of `list`")
     listing = action("list", "all data sets known by name")
@@ -122,6 +129,8 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
         root = user_path(args.root, "--root") if args.root else None
         place = Place(root.absolute(), "give its folder as --root") if root else None
         report = _check_benchmark(row, place or _place(row, paths), args.all_images)
+    if args.strict:
+        report = replace(report, findings=report.findings + report.warnings, warnings=())
     _tell(report, args)
     return EXIT_PARTIAL if report.findings else EXIT_OK
 
@@ -170,8 +179,13 @@ def _tell(report: Report, args: argparse.Namespace) -> None:
     say(f"  images read: {'all' if args.all_images else 'first and last of each sequence'}")
     for remark in report.remarks[: args.show]:
         say(f"  note: {remark}")
-    if not report.findings:
+    for warning in report.warnings[: args.show]:
+        say(f"  warning: {warning}")
+    if not report.findings and not report.warnings:
         say("  nothing is wrong")
+    elif not report.findings:
+        say(f"  {counted(len(report.warnings), 'warning')}; with --strict that is wrong (exit 1)")
+    if not report.findings:
         return
     say(f"  wrong: {counted(len(report.findings), 'finding')}")
     for finding in report.findings[: args.show]:

@@ -7,6 +7,7 @@ import torch
 
 from lib.commands.entry import say
 from lib.commands.job import Job
+from lib.datasets.check import first_odd_boxes
 from lib.test.evaluation.following import RunOptions
 from lib.test.evaluation.plan import make_plan
 from lib.test.evaluation.runner import evaluate, make_follow
@@ -28,6 +29,7 @@ def run_jobs(jobs: Sequence[Job], devices: list[str], args: argparse.Namespace) 
         SeqTrackError: see `evaluate`.
     """
     failed = False
+    _warn_of_boxes(jobs[0])
     for number, job in enumerate(jobs):
         options = _options(job, args)
         make_follow(job.dataset, job.spec, options)
@@ -67,6 +69,8 @@ def run_shared(jobs: Sequence[Job], place: Place, args: argparse.Namespace) -> i
     for option, given in (("--threads", args.threads), ("--shard", args.shard)):
         if given:
             raise ConfigError(f"{option} does not go with torchrun, which starts the workers")
+    if place.local_rank == 0:
+        _warn_of_boxes(jobs[0])
     runs = []
     for job in jobs:
         options = _options(job, args)
@@ -107,6 +111,12 @@ def tell_failures(failed: Mapping[str, str]) -> None:
         say(f"failed: {name}: {failed[name]}", error=True)
     if more := names[FAILURES_SHOWN:]:
         say(f"failed: {len(more)} more: {', '.join(more)}", error=True)
+
+
+def _warn_of_boxes(job: Job) -> None:
+    """Say it when the boxes of the data set, the same for all jobs, are probably no xywh."""
+    if job.dataset.source != "built-in" and (odd := first_odd_boxes(job.dataset, job.names)):
+        say(f"warning: {odd}", error=True)
 
 
 def _title(job: Job) -> str:

@@ -26,6 +26,7 @@ from lib.commands.entry import (
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.check import first_odd_boxes
 from lib.datasets.folder import LAYOUTS, open_folder
 from lib.datasets.sequence import Dataset
 from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
@@ -232,6 +233,8 @@ def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
 
 def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
     sequence = dataset.load(args.sequence or dataset.sequence_names[0])
+    if odd := first_odd_boxes(dataset, [sequence.name]):
+        say(f"warning: {odd}", error=True)
     truth = sequence.ground_truth
     if sequence.visible is not None:
         truth = np.where(sequence.visible[:, None], truth, np.nan)

@@ -1,7 +1,8 @@
 """Whether a data set is what it should be: sequences, frames, annotation, flags, readable images.
 
 A check reads all annotation, and of each sequence the first and the last image, because a copy or
-a download that broke off shows there.
+a download that broke off shows there. What is read without an error may still not be what it seems:
+that is warned of.
 """
 
 import os
@@ -9,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass
+
+import numpy as np
 
 from lib.datasets.archive_tree import DataTree
 from lib.datasets.benchmark import (
@@ -18,13 +21,19 @@ from lib.datasets.benchmark import (
     is_there,
     load_benchmark_sequence,
 )
+from lib.datasets.box_reading import likely_reading
 from lib.datasets.ground_truth import first_gap, is_image
+from lib.datasets.listing import has_area
 from lib.datasets.recognise import recognised
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, ImageFiles, Sequence
+from lib.datasets.training_set import can_be_drawn_from, left_out
 from lib.utils.errors import DataError, counted
 
 # Called for each sequence when it was looked at.
 Progress = Callable[[], object]
+# What the eight models were trained with; more templates need more visible frames.
+_TEMPLATES = 2
+_COMPRESSED = (".jpg", ".jpeg", ".png", ".webp", ".jp2")
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,8 @@ class Report:
         expected_frames: how many it has; None where nobody says.
         findings: what is wrong, a line each that names the file.
         remedy: what to do about it.
-        remarks: what is odd about the data set as it is published.
+        remarks: what is odd about the data set as it is published, or good to know.
+        warnings: what can be read, and is probably not what it seems; a line each.
     """
 
     name: str
@@ -52,6 +62,7 @@ class Report:
     findings: tuple[str, ...]
     remedy: str
     remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def check_benchmark(
@@ -67,6 +78,7 @@ def check_benchmark(
         progress: is told of each sequence.
     """
     findings: list[str] = []
+    warnings: list[str] = []
     remarks = _known_to_be_broken(row, entries)
     missing: list[Entry] = []
     there = frames = spare = 0
@@ -75,7 +87,7 @@ def check_benchmark(
             if is_there(entry, tree):
                 there += 1
                 sequence = load_benchmark_sequence(row, tree, entries, entry.name)
-                _check_images(sequence, every_image)
+                warnings += _odd_boxes(sequence, _check_images(sequence, every_image)[0])
                 if row.first_box_only:
                     _check_numbers(sequence)
                 remarks += _surplus_images(tree, entry, len(sequence))
@@ -102,18 +114,27 @@ def check_benchmark(
         remedy=f"take what is named from {row.homepage} or from its archive again; "
         f"`data info {row.name}` shows where each file belongs",
         remarks=tuple(remarks),
+        warnings=tuple(warnings),
     )
 
 
 def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Report:
     """Look at all sequences of a data set of which nobody says how many there are."""
     findings: list[str] = []
-    frames = 0
+    warnings: list[str] = []
+    remarks: list[str] = []
+    visible: dict[str, tuple[int, int]] = {}
     for name in dataset.sequence_names:
         try:
             sequence = dataset.load(name)
-            _check_images(sequence, every_image)
-            frames += len(sequence)
+            sizes = _check_images(sequence, every_image)
+            warnings += [
+                *_odd_boxes(sequence, sizes[0]),
+                *_boxes_outside(sequence, sizes[0]),
+                *_other_sizes(sequence, sizes),
+            ]
+            remarks += _rows_without_area(sequence) + _repeated_frames(sequence)
+            visible[name] = _visible_frames(sequence), len(sequence)
         except DataError as error:
             findings.append(str(error))
         progress()
@@ -122,11 +143,34 @@ def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Rep
         place=dataset.source,
         sequences=len(dataset),
         expected_sequences=None,
-        frames=frames,
+        frames=sum(frames for _, frames in visible.values()),
         expected_frames=None,
         findings=tuple(findings),
         remedy="mend these files, or move their sequences out of the folder",
+        remarks=(*remarks, *_too_short(visible)),
+        warnings=tuple(warnings),
     )
+
+
+def first_odd_boxes(dataset: Dataset, names: List[str], most: int = 5) -> str | None:
+    """What the boxes of the first few sequences look like if they are not xywh in pixels, or None.
+
+    Before tracking: a sequence that cannot be read is passed over, for it will be named then.
+
+    Args:
+        dataset: to look at.
+        names: of its sequences.
+        most: look at so many; boxes of a data set are all written by one program.
+    """
+    for name in names[:most]:
+        try:
+            sequence = dataset.load(name)
+            odd = _odd_boxes(sequence, sequence.resolution)
+        except DataError:
+            continue
+        if odd:
+            return odd[0]
+    return None
 
 
 def expected_sequences(row: Row, entries: Mapping[str, Entry]) -> int | None:
@@ -141,22 +185,120 @@ def expected_frames(row: Row, entries: Mapping[str, Entry]) -> int | None:
     return sum(known) if row.split and len(known) == len(ranges) else row.frames
 
 
-def _check_images(sequence: Sequence, every_image: bool) -> None:
-    """Refuse images that cannot be read, or that do not have the first box in them.
+def _check_images(sequence: Sequence, every_image: bool) -> dict[int, tuple[int, int]]:
+    """Width and height of the images that were read, by frame; the first box lies in the first.
 
     Raises:
         DataError: an image cannot be read, or it is that of another video.
     """
     last = len(sequence) - 1
     x, y, w, h = sequence.init_box
+    sizes = {}
     for index in range(len(sequence)) if every_image else sorted({0, last}):
         height, width = sequence.frames.read(index).shape[:2]
+        sizes[index] = width, height
         if index == 0 and not (x < width and y < height and x + w > 0 and y + h > 0):
             raise DataError(
                 f"{sequence.annotation}: the first box ({x:g}, {y:g}, {w:g}, {h:g}) lies outside "
                 f"of {sequence.frames.describe(0)} ({width} x {height} pixels); one of them is of "
                 "another video"
             )
+    return sizes
+
+
+def _odd_boxes(sequence: Sequence, size: tuple[int, int]) -> list[str]:
+    """A line where the boxes are probably not xywh in pixels."""
+    reading = likely_reading(sequence.ground_truth, size)
+    return [f"{sequence.annotation}: {reading}"] if reading else []
+
+
+def _boxes_outside(sequence: Sequence, size: tuple[int, int]) -> list[str]:
+    """A line about boxes of which nothing lies in the picture."""
+    boxes = sequence.ground_truth
+    start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+    outside = has_area(boxes) & ((start >= size) | (end <= 0)).any(axis=1)
+    if not outside.any():
+        return []
+    first = int(np.argmax(outside))
+    return [
+        f"{sequence.annotation}: in {outside.sum()} of {len(boxes)} rows the box lies outside of "
+        f"the picture ({size[0]} x {size[1]}); the first is row {first + 1} "
+        f"({_numbers(boxes[first])})"
+    ]
+
+
+def _other_sizes(sequence: Sequence, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
+    """A line about the first picture that is not as large as the first of the sequence."""
+    for index, (width, height) in sizes.items():
+        if (width, height) != sizes[0]:
+            return [
+                f"{sequence.frames.describe(index)}: {width} x {height} pixels, but the first "
+                f"frame has {sizes[0][0]} x {sizes[0][1]}; boxes may be of either"
+            ]
+    return []
+
+
+def _rows_without_area(sequence: Sequence) -> list[str]:
+    """A line about rows such as -1,-1,-1,-1."""
+    boxes = sequence.ground_truth
+    empty = ~has_area(boxes) & (boxes != 0).any(axis=1)
+    if not empty.any():
+        return []
+    first = int(np.argmax(empty))
+    return [
+        f"{sequence.annotation}: {counted(int(empty.sum()), 'row')} without area, where the target "
+        f"counts as absent; the first is row {first + 1} ({_numbers(boxes[first])})"
+    ]
+
+
+def _repeated_frames(sequence: Sequence) -> list[str]:
+    """A line about image files that are the same, byte for byte, as the one before."""
+    frames = sequence.frames
+    if not isinstance(frames, ImageFiles):
+        return []
+    paths = [frames.describe(index) for index in range(len(frames))]
+    try:
+        # Files of these formats differ in size when their pictures differ; only few are read.
+        sizes = [os.path.getsize(path) for path in paths if path.lower().endswith(_COMPRESSED)]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    if len(sizes) < len(paths):
+        return []
+    same = [
+        index
+        for index in range(1, len(sizes))
+        if sizes[index] == sizes[index - 1]
+        and frames.read_bytes(index) == frames.read_bytes(index - 1)
+    ]
+    if not same:
+        return []
+    return [
+        f"{sequence.name}: {counted(len(same), 'frame')} of {len(frames)} the same as the one "
+        f"before; the first is {paths[same[0]]}"
+    ]
+
+
+def _visible_frames(sequence: Sequence) -> int:
+    """In how many frames a training would see the target."""
+    visible = has_area(sequence.ground_truth)
+    if sequence.visible is not None:
+        visible = visible & sequence.visible
+    if sequence.cover is not None:
+        visible = visible & (sequence.cover > 0)
+    return int(visible.sum())
+
+
+def _too_short(visible: Mapping[str, tuple[int, int]]) -> list[str]:
+    """A line about the sequences that a training could not draw from."""
+    names = list(visible)
+    counts = np.array(list(visible.values()), dtype=np.int64).reshape(-1, 2)
+    usable = can_be_drawn_from(counts[:, 0], counts[:, 1], _TEMPLATES)
+    line = left_out(usable, _TEMPLATES, lambda index: names[index])
+    return [f"for a training, {line}"] if line else []
+
+
+def _numbers(box: np.ndarray) -> str:
+    return ", ".join(f"{value:g}" for value in box)
 
 
 def _check_numbers(sequence: Sequence) -> None:

@@ -1,6 +1,7 @@
 """What training samples are drawn from: sequences by number, wherever they are stored."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,8 +11,11 @@ import numpy as np
 from lib.datasets.ground_truth import list_images
 from lib.datasets.sequence import FrameSource, ImageFiles, NumberedFiles
 from lib.datasets.training_index import TrainingIndex
-from lib.utils.errors import DataError
+from lib.utils.errors import DataError, counted
 from lib.utils.grey_range import GreyRange
+
+# A video is drawn from only if it is this long.
+MIN_LENGTH = 20
 
 
 class StoredFrames(FrameSource, Protocol):
@@ -151,3 +155,41 @@ class IndexedSet:
 
 def _pattern(entry: np.void) -> str:
     return os.fsdecode(entry["pattern"])
+
+
+def enough_frames(templates: int) -> int:
+    """A video is drawn from only if more frames than this are visible."""
+    return 2 * (templates + 1)
+
+
+def can_be_drawn_from(visible: np.ndarray, lengths: np.ndarray, templates: int) -> np.ndarray:
+    """Which videos training samples can be drawn from, `(n,)` bool.
+
+    Args:
+        visible: `(n,)` frames of each video in which the target is visible.
+        lengths: `(n,)` frames of each video.
+        templates: templates per sample.
+    """
+    return (visible > enough_frames(templates)) & (lengths >= MIN_LENGTH)
+
+
+def left_out(usable: np.ndarray, templates: int, name_of: Callable[[int], str]) -> str:
+    """How many videos can be drawn from, why not the others, and the first of those; '' if all can.
+
+    Args:
+        usable: `(n,)` bool of `can_be_drawn_from`.
+        templates: templates per sample.
+        name_of: what to call a video, by its index.
+
+    Example:
+        >>> left_out(np.array([True, False, False]), 2, str).partition("; ")[0]
+        '1 of 3 sequences can be drawn from, 2 cannot: fewer than 20 frames or 7 visible ones'
+    """
+    unused = np.flatnonzero(~usable)
+    if not len(unused):
+        return ""
+    return (
+        f"{usable.sum()} of {counted(len(usable), 'sequence')} can be drawn from, {len(unused)} "
+        f"cannot: fewer than {MIN_LENGTH} frames or {enough_frames(templates) + 1} visible ones; "
+        f"the first is {name_of(int(unused[0]))}"
+    )

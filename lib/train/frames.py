@@ -4,14 +4,6 @@ import numpy as np
 
 from lib.datasets.draw import UnusableSampleError
 
-# A sequence is drawn from only if it is this long.
-MIN_LENGTH = 20
-
-
-def enough_frames(templates: int) -> int:
-    """A video is drawn from only if more frames than this are visible."""
-    return 2 * (templates + 1)
-
 
 def choose_frames(
     rng: np.random.Generator, visible: np.ndarray, templates: int, mode: str, interval: int

@@ -15,8 +15,14 @@ from lib.config.schema import Config
 from lib.datasets.draw import Draw, EncodedImage, SampleSource, Sighting, UnusableSampleError
 from lib.datasets.pairs import PairSource
 from lib.datasets.training import open_training_set
-from lib.datasets.training_set import StoredFrames, TrainingSet
-from lib.train.frames import MIN_LENGTH, choose_frames, enough_frames
+from lib.datasets.training_set import (
+    MIN_LENGTH,
+    StoredFrames,
+    TrainingSet,
+    can_be_drawn_from,
+    enough_frames,
+)
+from lib.train.frames import choose_frames
 from lib.train.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted
 from lib.utils.files import user_path
@@ -59,7 +65,7 @@ class VideoSource:
         self._mode = mode
         self._interval = interval
         self._encoded = encoded
-        self._indices = _fit_sequences(training_set, enough_frames(templates))
+        self._indices = _fit_sequences(training_set, templates)
 
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
         """Draw the templates and the search frame of one sample; `progress` changes nothing.
@@ -228,13 +234,13 @@ def _pair_source(cfg: Config, part: str) -> PairSource:
     )
 
 
-def _fit_sequences(training_set: TrainingSet, enough: int) -> np.ndarray:
+def _fit_sequences(training_set: TrainingSet, templates: int) -> np.ndarray:
     """Indices of the sequences that can be drawn from."""
     if not training_set.is_video:
         fit = np.arange(len(training_set))
     else:
         visible, lengths = training_set.visible_counts, training_set.lengths
-        fit = np.flatnonzero((visible > enough) & (lengths >= MIN_LENGTH))
+        fit = np.flatnonzero(can_be_drawn_from(visible, lengths, templates))
     if len(fit):
         return fit
     if not len(training_set):
@@ -242,7 +248,7 @@ def _fit_sequences(training_set: TrainingSet, enough: int) -> np.ndarray:
     best = int(np.argmax(visible))
     raise DataError(
         f"training set {training_set.name}: none of its {counted(len(training_set), 'sequence')} "
-        f"can be drawn from. At least {MIN_LENGTH} frames are needed, more than {enough} of them "
-        f"with a visible target; the best, {training_set.describe(best)}, has {visible[best]} "
-        f"visible of {lengths[best]}"
+        f"can be drawn from. At least {MIN_LENGTH} frames are needed, more than "
+        f"{enough_frames(templates)} of them with a visible target; the best, "
+        f"{training_set.describe(best)}, has {visible[best]} visible of {lengths[best]}"
     )

@@ -19,9 +19,10 @@ from lib.commands.vot_entry import DEFAULT_TRACKERS, MODEL_NAMES, find_entry, ma
 from lib.config.loader import load_config
 from lib.config.paths import ALPHA_REFINE_FOLDER, repository_root
 from lib.test.vot.sequences import Sequence
-from lib.test.vot.stacks import STACKS
-from lib.test.vot.toolkit import TOOLKIT_VERSION
+from lib.test.vot.stacks import STACKS, find_stack
+from lib.test.vot.toolkit import TOOLKIT_VERSION, is_plain
 from lib.test.vot.workspace import arguments_of, open_workspace
+from lib.utils.errors import ConfigError
 from tests.vot_setup import (
     STACK_FILE,
     make_sequences,
@@ -168,6 +169,11 @@ def test_results_of_two_stacks_never_mix(place: Place, capsys) -> None:
     [
         pytest.param(["--stack", "vot2020"], "'vot2020/shortterm' since", id="old name"),
         pytest.param(["--stack", "vot2020/shortem"], "did you mean 'vot2020/", id="typo"),
+        pytest.param(["--stack", "vot2018/longterm"], "not supported: long-term", id="long-term"),
+        pytest.param(["--stack", "vots2024/main"], "not supported: several targets", id="targets"),
+        pytest.param(["--stack", "VOT2022/RGBD"], "not supported: images with depth", id="depth"),
+        pytest.param(["--stack", "vot2019/rgbtir"], "not supported: thermal", id="thermal"),
+        pytest.param(["--stack", "vot2018/shortterm"], "not supported: starting anew", id="old"),
         pytest.param(["--stack", "none.yaml"], "no stack file none.yaml", id="no file"),
         pytest.param(["--trackers", "seqtrack_b265"], "did you mean 'seqtrack_b256'", id="tracker"),
         pytest.param(["--dataset", "VOT21"], "contradicts stack", id="another update rule"),
@@ -178,6 +184,33 @@ def test_wrong_input_of_init(place: Place, capsys, words: list[str], says: str) 
     assert place.vot("init", *words) == 2
     assert says in one_line(capsys)
     assert not place.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("stack", "hint"),
+    [
+        ("vot2020/shortem", "; did you mean 'vot2020/shortterm'?"),
+        ("VOT2022/shorttermbx", "; did you mean 'vot2022/shorttermbox'?"),
+        ("vot2023/shortterm", ""),
+        ("vot2021/longtime", ""),
+        ("lasot", ""),
+    ],
+)
+def test_only_slips_of_the_pen_are_corrected(stack: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        find_stack(stack)
+    assert str(caught.value).startswith(f"there is no stack {stack!r}{hint}; choose of vot2020/")
+
+
+def test_capitals_of_a_stack_do_not_matter() -> None:
+    assert find_stack("VOT2020/ShortTerm") is STACKS["vot2020/shortterm"]
+
+
+def test_init_counts_what_is_in_the_file(place: Place, capsys) -> None:
+    place.prepare("static_box", sequences=False)
+    assert "\n1 tracker in trackers.ini\n" in capsys.readouterr().out
+    place.prepare("seqtrack_tiny", sequences=False)
+    assert "\n2 trackers in trackers.ini, 1 of them written now\n" in capsys.readouterr().out
 
 
 def test_offline_init_leaves_a_workspace_that_works_when_filled(
@@ -361,6 +394,65 @@ def test_results_of_nobody_knows_what_are_left_alone(place: Place, capsys) -> No
     capsys.readouterr()
     assert place.vot("run", "static_box") == 2
     assert "no run.json" in one_line(capsys)
+
+
+def test_truth_that_is_cut_short_is_named_before_a_run(place: Place, capsys) -> None:
+    place.prepare("static_box")
+    assert place.vot("run", "static_box") == 0
+    truth = place.root / "sequences/slowdisc/groundtruth.txt"
+    lines = truth.read_text().splitlines(keepends=True)
+    truth.write_text("".join(lines[:25]))
+    calls = place.calls.read_text()
+    capsys.readouterr()
+    assert place.vot("run", "--overwrite", "static_box") == 2
+    said = f"{truth}: 25 rows for {len(lines)} frames"
+    assert said in one_line(capsys)
+    assert place.calls.read_text() == calls and place.results("static_box"), "nothing was started"
+    assert place.vot("check", "--quick") == 1
+    assert f"WRONG  {said}" in capsys.readouterr().out
+    assert place.vot("score", "static_box") == 0
+    assert f"note: {said}; frames without truth count as misses" in capsys.readouterr().out
+
+
+def test_frames_that_are_missing_are_named_before_a_run(place: Place, capsys) -> None:
+    place.prepare("static_box")
+    folder = place.root / "sequences/slowdisc"
+    last = sorted((folder / "color").iterdir())[-1]
+    last.unlink()
+    capsys.readouterr()
+    assert place.vot("run", "static_box") == 2
+    assert f"{last}: not found" in one_line(capsys)
+    # Where the file does not state a length, the frames are counted.
+    facts = (folder / "sequence").read_text().splitlines(keepends=True)
+    (folder / "sequence").write_text("".join(x for x in facts if not x.startswith("length")))
+    assert place.vot("run", "static_box") == 2
+    error = one_line(capsys)
+    rows = len((folder / "groundtruth.txt").read_text().splitlines())
+    assert f"groundtruth.txt: {rows} rows for {rows - 1} frames" in error
+
+
+def test_a_path_that_the_protocol_cannot_carry_runs_through_a_link(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEQTRACK_VOT_VENV", str(tmp_path / "M\u00fc 100%" / "toolkit"))
+    place = Place(tmp_path / "M\u00fc 100%")
+    place.prepare("static_box")
+    assert place.vot("run", "static_box") == 0
+    assert len(place.results("static_box")) == 21
+    (call,) = (line for line in place.calls.read_text().splitlines() if "evaluate" in line)
+    assert is_plain(call) and str(place.root) not in call
+    assert not Path(call.split()[2]).exists(), "the link is gone"
+
+
+def test_names_that_the_protocol_cannot_carry_are_refused(place: Place, capsys) -> None:
+    place.prepare("static_box")
+    folder = place.root / "sequences"
+    (folder / "slowdisc").rename(folder / "lent%")
+    text = (folder / "list.txt").read_text()
+    (folder / "list.txt").write_text(text.replace("slowdisc", "lent%"))
+    capsys.readouterr()
+    assert place.vot("run", "static_box") == 2
+    assert "lent%/color/00000001.jpg: the VOT toolkit needs names of ASCII" in one_line(capsys)
 
 
 def test_missing_things_before_a_run(place: Place, capsys, monkeypatch) -> None:

@@ -83,6 +83,13 @@ def test_a_process_per_start_says_the_same(boxes: Path, tmp_path: Path) -> None:
     assert fresh == served
 
 
+def test_a_path_with_other_letters(boxes: Path, tmp_path: Path) -> None:
+    """TraX carries neither letters outside ASCII nor percent signs."""
+    root = make_workspace(tmp_path / "M\u00fc 50%" / "workspace", "--trackers", "seqtrack_tiny")
+    assert vot("run", root, "seqtrack_tiny") == 0
+    assert result_files(root, "seqtrack_tiny") == result_files(boxes, "seqtrack_tiny")
+
+
 def test_mask_tracker_gets_the_numbers_of_the_toolkit(tmp_path: Path) -> None:
     """One sequence of twelve frames with two anchors: a mask takes a second on a CPU."""
     root = tmp_path / "ws"

@@ -95,8 +95,7 @@ def _check_sequences(workspace: Workspace, sequences: list[Sequence], findings: 
         try:
             for experiment in workspace.stack.experiments:
                 starts += len(sequence.runs(experiment))
-            if not sequence.frame_file(0).is_file():
-                raise ResultsError(f"{sequence.frame_file(0)}: not found")
+            sequence.check()
         except SeqTrackError as error:
             findings.tell(str(error))
     frames = sum(len(sequence) for sequence in sequences) if not findings.wrong else 0

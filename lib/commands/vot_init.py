@@ -56,7 +56,9 @@ def init(args: argparse.Namespace) -> int:
     workspace = write_workspace(root, stack, sections)
     say(f"workspace: {root}")
     say(f"stack {stack.name}, template update of {stack.update_key}")
-    say(f"{counted(len(sections), 'tracker')} in {workspace.ini_file.name}")
+    listed = len(workspace.trackers())
+    part = "" if listed == len(sections) else f", {len(sections)} of them written now"
+    say(f"{counted(listed, 'tracker')} in {workspace.ini_file.name}{part}")
     _fill(workspace, args.nodownload)
     return EXIT_OK
 

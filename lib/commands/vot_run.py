@@ -17,7 +17,7 @@ from lib.commands.vot_scores import chosen_experiments, forget_scores
 from lib.test.vot.record import check_maker, claim_results
 from lib.test.vot.results import RunFile, run_files
 from lib.test.vot.stacks import Experiment
-from lib.test.vot.toolkit import Toolkit, find_toolkit, said
+from lib.test.vot.toolkit import Toolkit, find_toolkit, plain_path, said
 from lib.test.vot.workspace import Workspace
 from lib.utils.errors import (
     EXIT_OK,
@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     sections = workspace.choose(args.trackers)
     toolkit = find_toolkit()
     sequences = workspace.sequences()
+    for sequence in sequences:
+        sequence.check()
     ready = _ready(workspace, sections, bool(args.trackers))
     for name, made in ready.items():
         check_interpreter(name, sections[name])
@@ -145,10 +147,9 @@ def _run_one(
     say(f"{name}: {counted(len(files) - done, 'run')} to do, {done} are there already")
     log = workspace.logs_dir / f"toolkit-evaluate-{name}.log"
     began = time.time()
-    words = ["evaluate", "--workspace", str(workspace.root), name]
-    words += ["--experiments", ",".join(one.name for one in experiments)]
-    with Progress(name, files) as watch:
-        code = toolkit.run(words, log, watch=watch)
+    options = [name, "--experiments", ",".join(one.name for one in experiments)]
+    with Progress(name, files) as watch, plain_path(workspace.root) as root:
+        code = toolkit.run(["evaluate", "--workspace", str(root), *options], log, watch=watch)
     missing = [file for file in files if file.find() is None]
     if missing:
         raise ResultsError(

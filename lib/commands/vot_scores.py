@@ -62,6 +62,12 @@ def score(args: argparse.Namespace) -> int:
                 f"note: {counted(len(sequences), 'sequence')} of the {needed} of "
                 f"{workspace.stack.name}; these are no numbers of that challenge"
             )
+        for one in sequences:
+            if len(one.regions) < len(one):
+                say(
+                    f"note: {one.truth_file}: {len(one.regions)} rows for {len(one)} frames; "
+                    "frames without truth count as misses"
+                )
         _keep_scores(workspace, found, len(sequences))
     if failures:
         raise (PartialFailure if found else ResultsError)("\n".join(failures))

@@ -6,12 +6,15 @@ sequences/<name>/groundtruth.txt    a region per line
 sequences/<name>/anchor.value       a number per line: 1 starts forward there, -1 backward
 """
 
+import itertools
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from lib.test.vot.regions import UNKNOWN, Region, read_regions, special
 from lib.test.vot.stacks import Experiment
+from lib.test.vot.toolkit import is_plain
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_rgb
 
@@ -69,21 +72,38 @@ class Sequence:
         rows, columns = read_rgb(self.frame_file(0)).shape[:2]
         return columns, rows
 
+    @property
+    def truth_file(self) -> Path:
+        """The file of its regions."""
+        return self.root / self.facts.get("groundtruth", "groundtruth.txt")
+
+    @cached_property
+    def regions(self) -> list[Region]:
+        """The regions of the file of truth, however many there are.
+
+        Raises:
+            DataError: the file is missing, malformed or empty.
+        """
+        regions = read_regions(self.truth_file)
+        if not regions:
+            raise DataError(f"{self.truth_file}: holds no regions")
+        return regions
+
     @cached_property
     def truth(self) -> list[Region]:
         """The target in every frame; frames after the last line of the file have none.
 
         Raises:
-            DataError: the file is missing, malformed or empty.
+            DataError: as `regions`.
         """
-        path = self.root / self.facts.get("groundtruth", "groundtruth.txt")
-        regions = read_regions(path)
+        missing = (self.stated_length or 0) - len(self.regions)
+        return self.regions + [special(UNKNOWN)] * max(0, missing)
+
+    @property
+    def stated_length(self) -> int | None:
+        """The number of frames that the file `sequence` states."""
         length = self.facts.get("length", "")
-        if length.isdecimal() and int(length) > len(regions):
-            regions += [special(UNKNOWN)] * (int(length) - len(regions))
-        if not regions:
-            raise DataError(f"{path}: holds no regions")
-        return regions
+        return int(length) if length.isdecimal() else None
 
     def __len__(self) -> int:
         """Number of frames."""
@@ -95,6 +115,33 @@ class Sequence:
         if Path(pattern).suffix.lower() not in IMAGE_SUFFIXES:
             pattern = f"{pattern.rstrip('/')}/%08d.jpg"
         return self.root / (pattern % (index + 1))
+
+    def check(self) -> None:
+        """Look for what the toolkit would stumble over, or score without a word.
+
+        Raises:
+            DataError: a frame is missing, the truth has not one region per frame, or a path cannot
+                be sent to a tracker.
+        """
+        first = self.frame_file(0)
+        if not is_plain(first.relative_to(self.root.parent)):
+            raise DataError(
+                f"{first}: the VOT toolkit needs names of ASCII letters without %, of sequences "
+                "and of frames; rename it, a sequence in list.txt too"
+            )
+        try:
+            there = set(os.listdir(first.parent))
+        except OSError as error:
+            raise DataError(f"{first}: not found ({error.strerror})") from None
+        rows, frames = len(self.regions), self.stated_length
+        if frames is None:
+            # As the toolkit counts: up to the first number that is missing.
+            frames = next(i for i in itertools.count() if self.frame_file(i).name not in there)
+        if rows != frames and frames:
+            raise DataError(f"{self.truth_file}: {rows} rows for {frames} frames")
+        for index in range(rows):
+            if self.frame_file(index).name not in there:
+                raise DataError(f"{self.frame_file(index)}: not found")
 
     @cached_property
     def anchors(self) -> list[tuple[int, bool]]:

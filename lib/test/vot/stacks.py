@@ -5,6 +5,7 @@ say which stack they are of, so every stack has a workspace of its own.
 Source: the stack files of vot-toolkit 0.7.4; VOT2020 challenge report, section 3.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,20 @@ STACKS: Mapping[str, Stack] = {
 }
 
 
+# What else the toolkit has, and why it is not here.
+_NOT_OURS = (
+    (
+        r"vot20\d\d/longterm",
+        "long-term tracking, where a tracker has to say that the target is gone",
+    ),
+    (r"vots20\d\d(/\w+)?|tests/multiobject", "several targets at once"),
+    (r"vot20\d\d/(rgbd|depth)", "images with depth"),
+    (r"vot20\d\d/(rgbtir|tir)", "thermal images"),
+    (r"vot201[3-9](/(rgb|shortterm))?", "starting anew after each failure, as before VOT2020"),
+    (r"otb(50|100)", "OTB by the toolkit's measures; `test.py --dataset otb` tracks all of it"),
+)
+
+
 def find_stack(name: str, update_key: str | None = None) -> Stack:
     """The stack of that name, or in the file of that path.
 
@@ -103,23 +118,38 @@ def find_stack(name: str, update_key: str | None = None) -> Stack:
     Raises:
         ConfigError: there is no such stack, or the file is none.
     """
-    if name in STACKS:
-        if update_key not in (None, STACKS[name].update_key):
+    known = STACKS.get(name.lower())
+    if known is not None:
+        if update_key not in (None, known.update_key):
             raise ConfigError(
-                f"--dataset {update_key} contradicts stack {name}, which is "
-                f"{STACKS[name].update_key}; leave it out"
+                f"--dataset {update_key} contradicts stack {known.name}, which is "
+                f"{known.update_key}; leave it out"
             )
-        return STACKS[name]
+        return known
     if name.endswith((".yaml", ".yml")):
         return read_stack(user_path(name, "--stack"), update_key or UPDATE_KEYS[0])
-    if name == "vot2020":
+    choice = f"choose of {', '.join(STACKS)}, or give the path of a stack file (.yaml)"
+    for pattern, what in _NOT_OURS:
+        if re.fullmatch(pattern, name.lower()):
+            raise ConfigError(f"stack {name!r} is not supported: {what}; {choice}")
+    if name.lower() == "vot2020":
         hint = "; the toolkit calls it 'vot2020/shortterm' since its version 0.6"
     else:
-        hint = did_you_mean(name, STACKS)
-    raise ConfigError(
-        f"there is no stack {name!r}{hint}; choose of {', '.join(STACKS)}, or give the path of a "
-        "stack file (.yaml)"
-    )
+        nearest = min(STACKS, key=lambda one: _slips(name.lower(), one))
+        hint = f"; did you mean {nearest!r}?" if _slips(name.lower(), nearest) <= 2 else ""
+    raise ConfigError(f"there is no stack {name!r}{hint}; {choice}")
+
+
+def _slips(word: str, name: str) -> int:
+    """Letters to add, drop or change from a word to a name; another number is another challenge."""
+    if re.findall(r"\d", word) != re.findall(r"\d", name):
+        return len(name)
+    row = list(range(len(name) + 1))
+    for i, letter in enumerate(word, start=1):
+        before, row = row, [i]
+        for j, other in enumerate(name, start=1):
+            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != other)))
+    return row[-1]
 
 
 def read_stack(path: Path, update_key: str) -> Stack:

@@ -9,13 +9,14 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.config.paths import repository_root
-from lib.utils.errors import MissingExtraError
+from lib.utils.errors import ConfigError, MissingExtraError
 
 # The last release whose own experiment from anchors works; scripts/setup_vot.sh installs it.
 TOOLKIT_VERSION = "0.7.4"
@@ -115,6 +116,34 @@ def find_toolkit() -> Toolkit:
             f"last one whose experiments start from anchors; {_SETUP} anew"
         )
     return Toolkit(python)
+
+
+def is_plain(path: object) -> bool:
+    """Whether TraX can carry a path: ASCII without a percent sign, with which it begins codes."""
+    text = str(path)
+    return text.isascii() and text.isprintable() and "%" not in text
+
+
+@contextlib.contextmanager
+def plain_path(root: Path) -> Iterator[Path]:
+    """A path of a workspace that TraX can carry: its own, or that of a link which lives meanwhile.
+
+    Raises:
+        ConfigError: the folder of temporary files has no plain path either.
+        OSError: no link can be made.
+    """
+    if is_plain(root):
+        yield root
+        return
+    with tempfile.TemporaryDirectory(prefix="seqtrack-vot-") as folder:
+        if not is_plain(folder):
+            raise ConfigError(
+                f"{root}: the VOT toolkit needs a path of ASCII letters without %, and the folder "
+                f"of temporary files has none, {folder}: set TMPDIR, or move the workspace"
+            )
+        link = Path(folder) / "workspace"
+        link.symlink_to(root.absolute(), target_is_directory=True)
+        yield link
 
 
 def said(log: Path) -> list[str]:

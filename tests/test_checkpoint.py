@@ -239,11 +239,62 @@ def test_field_net_comes_first(tmp_path):
     [
         pytest.param(["module.a", "module.b.c"], ["a", "b.c"], id="written from DDP"),
         pytest.param(["module.a", "b"], ["module.a", "b"], id="a part that is called module"),
+        pytest.param(["_orig_mod.a", "_orig_mod.b.c"], ["a", "b.c"], id="compiled"),
+        pytest.param(["module._orig_mod.a", "module._orig_mod.b"], ["a", "b"], id="then DDP"),
+        pytest.param(["_orig_mod.module.a", "_orig_mod.module.b"], ["a", "b"], id="DDP, compiled"),
+        pytest.param(["a._orig_mod.b", "c"], ["a.b", "c"], id="a part compiled"),
+        pytest.param(["a_orig_mod.b"], ["a_orig_mod.b"], id="another name"),
     ],
 )
 def test_module_prefix(tmp_path, keys, expected):
     path = write(tmp_path / "a.pth", {"net": {key: torch.ones(1) for key in keys}})
     assert list(read_state_dict(path)) == expected
+
+
+def broken(value: float, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    tensor = torch.ones(2, 4).to(dtype)
+    tensor.view(torch.uint8 if dtype.itemsize == 1 else dtype)[1, :3] = (
+        0x7F if dtype.itemsize == 1 else value
+    )
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        pytest.param(broken(float("nan")), id="NaN"),
+        pytest.param(broken(float("inf")), id="infinity"),
+        pytest.param(broken(float("-inf"), torch.float16), id="half precision"),
+        pytest.param(broken(float("nan"), torch.bfloat16), id="bfloat16"),
+        pytest.param(broken(0, torch.float8_e4m3fn), id="eight bits"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
+def test_values_that_are_not_finite_are_refused(tmp_path, name, tensor):
+    path, state = tmp_path / name, {"ok": torch.ones(2), "norm.weight": tensor}
+    if name.endswith(".pth"):
+        write(path, {"net": state})
+    else:
+        save_safetensors(path, state)
+    with pytest.raises(CheckpointError) as caught:
+        read_state_dict(path)
+    assert str(path) in str(caught.value)
+    assert "norm.weight has 3 of 8 values that are not finite; the training" in str(caught.value)
+
+
+def test_several_tensors_that_are_not_finite_are_counted(tmp_path):
+    state = {f"{i}": torch.full((2,), float("nan")) for i in range(3)}
+    path = write(tmp_path / "a.pth", state)
+    with pytest.raises(CheckpointError, match=r"0 has 2 of 2 .* and so have 2 more tensors"):
+        read_checkpoint(path)
+
+
+def test_large_finite_values_are_taken(tmp_path):
+    """Their sum is infinite."""
+    state = {"a": torch.full((4,), 3e38), "b": torch.full((9,), 6e4, dtype=torch.float16)}
+    assert list(read_state_dict(write(tmp_path / "a.pth", state))) == ["a", "b"]
+    counts = {"count": torch.tensor(2**40), "flag": torch.tensor([True]), "none": torch.ones(0)}
+    assert len(read_state_dict(write(tmp_path / "b.pth", counts))) == 3
 
 
 def test_epoch_of_numpy(tmp_path):

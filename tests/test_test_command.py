@@ -234,7 +234,7 @@ def test_damaged_weights_do_not_track(place):
     network.bottleneck.weight.data[:] = float("nan")
     save_checkpoint(place.root / "tiny.pth.tar", {"net": network.state_dict()})
     code, _, err = place.run()
-    assert code == 1 and "not finite" in err[-1]
+    assert code == 2 and "bottleneck.weight has" in err[-1] and "not finite" in err[-1]
     assert not (place.results / "a.txt").exists()
 
 

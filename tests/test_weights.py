@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from lib.config.loader import load_config
+from lib.models.alpha_refine.weights import load_alpha_refine
+from lib.models.pretrained import load_pretrained_encoder
 from lib.models.seqtrack import build_seqtrack
 from lib.models.signature import NetworkSignature, recognise
 from lib.models.weights import PUBLISHED_CONFIGS, find_checkpoint, load_weights
@@ -237,3 +240,27 @@ def test_template_count_of_a_variant(tmp_path):
     model = meta_model("seqtrack_b256", "MODEL.FEATURE_TYPE=xz")
     message = mismatch(model, write(tmp_path / "a.pth", state))
     assert "from xz with 768 tokens to xz with 1024 tokens" in message
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(lambda path: load_weights(nn.Linear(2, 2), path), id="tracker, --init-from"),
+        pytest.param(lambda path: load_pretrained_encoder(nn.Module(), path, 1, 1), id="encoder"),
+        pytest.param(load_alpha_refine, id="mask network"),
+    ],
+)
+def test_no_reader_takes_weights_that_are_not_finite(tmp_path, load):
+    state = {"weight": torch.full((2, 2), float("nan")), "bias": torch.zeros(2)}
+    save_checkpoint(tmp_path / "a.pth", {"net": state})
+    with pytest.raises(CheckpointError, match=r"a\.pth, .* weight has 4 of 4 values .* not finite"):
+        load(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_weights_of_a_wrapped_network_arrive(tmp_path, prefix):
+    network = nn.Linear(2, 2)
+    state = {prefix + key: torch.full_like(value, 3) for key, value in network.state_dict().items()}
+    save_checkpoint(tmp_path / "a.pth", {"net": state})
+    load_weights(network, tmp_path / "a.pth")
+    assert network.weight.tolist() == [[3, 3], [3, 3]]

@@ -5,14 +5,16 @@ ones get inert stand-ins (`stand_ins`), and a file that names anything else is r
 torch's own restricted loader reads it. Saving writes tensors and plain containers only.
 """
 
+import math
 import os
 import pickle
+import re
 import stat
 import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -43,7 +45,7 @@ class Checkpoint:
     """Weights and where they come from.
 
     Attributes:
-        state: parameter name -> tensor on the CPU, without a `module.` prefix.
+        state: parameter name -> tensor on the CPU, all values finite, by `plain_names`.
         epoch: epoch after which it was written, where the file says.
         net_type: class name of the network, where the file says.
     """
@@ -93,7 +95,8 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     `state_dict`, or are the whole file.
 
     Raises:
-        CheckpointError: as `load_tensors`, or no weights are in the file.
+        CheckpointError: as `load_tensors`, or no weights are in the file, or a tensor holds NaN or
+            infinity.
     """
     path = Path(path)
     fields: Mapping[str, Any]
@@ -300,8 +303,50 @@ def _weights(path: Path, content: Any) -> OrderedDict[str, Tensor]:
         problem = _not_a_weight(key, value)
         if problem:
             raise CheckpointError(f"{where} is not a state dict: {key!r} is {problem}")
-    prefix = "module." if all(key.startswith("module.") for key in weights) else ""
-    return OrderedDict((key.removeprefix(prefix), t.detach()) for key, t in weights.items())
+    _check_finite(where, weights)
+    names = plain_names(weights)
+    return OrderedDict((names[key], value.detach()) for key, value in weights.items())
+
+
+def plain_names(keys: Iterable[str]) -> dict[str, str]:
+    """Parameter names as the bare network has them, by those that wrappers of torch give.
+
+    `torch.compile` puts `_orig_mod.` before the names of what it compiles, DistributedDataParallel
+    `module.` before all; both wrap each other in either order.
+
+    Example:
+        >>> plain_names(["module._orig_mod.a", "module.b._orig_mod.c"])
+        {'module._orig_mod.a': 'a', 'module.b._orig_mod.c': 'b.c'}
+    """
+    names = {key: re.sub(r"(^|(?<=\.))_orig_mod\.", "", key) for key in keys}
+    while names and all(name.startswith("module.") for name in names.values()):
+        names = {key: name.removeprefix("module.") for key, name in names.items()}
+    # Two keys of one name: whatever wrote them, it was not a wrapper.
+    return names if len(set(names.values())) == len(names) else {key: key for key in names}
+
+
+def _check_finite(where: str, weights: Mapping[str, Tensor]) -> None:
+    """Refuse NaN and infinity: a network with one of them gives boxes, and they mean nothing."""
+    bad = {key: number for key, value in weights.items() if (number := _not_finite(value))}
+    if bad:
+        key, number = next(iter(bad.items()))
+        more = f", and so have {len(bad) - 1} more tensors" if len(bad) > 1 else ""
+        raise CheckpointError(
+            f"{where} cannot be used: {printable(key, 120)} has {number} of "
+            f"{weights[key].numel()} values that are not finite{more}; the training diverged or "
+            "the file is damaged: take an earlier checkpoint, or copy it again"
+        )
+
+
+def _not_finite(value: Tensor) -> int:
+    """How many values are NaN or infinite."""
+    if not value.is_floating_point():
+        return 0
+    value = value.detach().float() if value.element_size() == 1 else value.detach()
+    # The sum of finite numbers may overflow, but NaN and infinity never sum up to a finite one.
+    if math.isfinite(value.sum()):
+        return 0
+    return int((~torch.isfinite(value)).sum())
 
 
 def _items(mapping: dict[Any, Any]) -> dict[Any, Any]:

@@ -77,8 +77,7 @@ def check_benchmark(
         every_image: read all images instead of the first and the last of each sequence.
         progress: is told of each sequence.
     """
-    findings: list[str] = []
-    warnings: list[str] = []
+    findings, warnings = list[str](), list[str]()
     remarks = _known_to_be_broken(row, entries)
     missing: list[Entry] = []
     there = frames = spare = 0
@@ -120,9 +119,7 @@ def check_benchmark(
 
 def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Report:
     """Look at all sequences of a data set of which nobody says how many there are."""
-    findings: list[str] = []
-    warnings: list[str] = []
-    remarks: list[str] = []
+    findings, warnings, remarks = list[str](), list[str](), list[str]()
     visible: dict[str, tuple[int, int]] = {}
     for name in dataset.sequence_names:
         try:

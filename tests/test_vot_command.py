@@ -271,7 +271,8 @@ def test_run_score_and_zoo(place: Place, capsys) -> None:
     assert rows["static_box"]["eao"] == pytest.approx(0.2616651881, abs=1e-10)
     target = place.save / "external/vot20/seqtrack/scores.json"
     target.parent.mkdir(parents=True)
-    target.write_text(json.dumps({"seqtrack_b256": rows["static_box"]}))
+    official = {"stack": "vot2020/shortterm", "sequences": 60}
+    target.write_text(json.dumps({"seqtrack_b256": rows["static_box"] | official}))
     assert run("lib.commands.analyze", ["--zoo", "--save_dir", str(place.save)]) == 0
     assert "26.2" in capsys.readouterr().out
 

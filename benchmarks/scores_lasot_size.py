@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from lib.datasets.sequence_files import packaged_names  # noqa: E402
 from lib.test.analysis.tables import Table, as_text  # noqa: E402
+from lib.utils.cores import usable_cores  # noqa: E402
 
 FRAMES = 685_360
 SHORTEST, LONGEST = 1_000, 11_397  # LaSOT's paper
@@ -65,7 +66,7 @@ def measure(root: Path) -> int:
         cost = run([*arguments, "--dataset", "lasot"], root)
         numbers = (f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.megabytes:.0f}")
         rows.append((what, *numbers))
-    title = f"LaSOT's size: 280 sequences, {FRAMES:,} frames; {os.cpu_count()} processors"
+    title = f"LaSOT's size: 280 sequences, {FRAMES:,} frames; {usable_cores()} cores"
     print(as_text(Table(title, ("scoring", "seconds", "CPU seconds", "peak MB"), tuple(rows))))
     return 0
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from lib.utils.cores import usable_cores
 from tests.dataset_files import make_got10k_val, make_lasot
 
 # Before anything imports torch. More threads than this only get in each other's way here.
-_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_CORES = usable_cores()
 _THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else min(_CORES, 4)
 os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 os.environ["HF_HUB_OFFLINE"] = "1"

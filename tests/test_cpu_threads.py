@@ -16,7 +16,6 @@ from lib.models.cpu_threads import (
     choose_threads,
     find_threads,
     threads_are_given,
-    usable_cores,
 )
 from lib.models.engine import Template
 from lib.models.thread_choice import choices_file
@@ -277,7 +276,7 @@ def test_the_environment_decides(name, monkeypatch):
 
 
 def test_processes_share_the_cores(monkeypatch):
-    monkeypatch.setattr(lib.models.cpu_threads, "DEFAULT_THREADS", 8)
+    monkeypatch.setattr(lib.models.cpu_threads, "_most_threads", lambda: 8)
     seen = []
     monkeypatch.setattr(
         lib.models.cpu_threads, "choose_threads", lambda b, w, most, t: seen.append(most)
@@ -285,24 +284,6 @@ def test_processes_share_the_cores(monkeypatch):
     for processes in (1, 2, 3, 8, 20):
         find_threads(Bench({}).build, WORK, processes, print)
     assert seen == [8, 4, 2, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("content", "cores"),
-    [
-        pytest.param("max 100000", 8, id="no limit"),
-        pytest.param("250000 100000", 3, id="a container with 2.5 cores"),
-        pytest.param("1600000 100000", 8, id="more than there are"),
-        pytest.param("0 100000", 1, id="at least one"),
-        pytest.param("something else", 8, id="another format"),
-        pytest.param(None, 8, id="no such file"),
-    ],
-)
-def test_a_container_may_use_fewer_cores(content, cores, monkeypatch, tmp_path):
-    monkeypatch.setattr(lib.models.cpu_threads, "DEFAULT_THREADS", 8)
-    if content is not None:
-        (tmp_path / "cpu.max").write_text(content)
-    assert usable_cores(tmp_path / "cpu.max") == cores
 
 
 @pytest.fixture
@@ -316,7 +297,7 @@ def measured(monkeypatch):
         return 1
 
     monkeypatch.setattr(lib.models.cpu_threads, "choose_threads", choose)
-    monkeypatch.setattr(lib.models.cpu_threads, "DEFAULT_THREADS", 4)
+    monkeypatch.setattr(lib.models.cpu_threads, "_most_threads", lambda: 4)
     return asked
 
 
@@ -391,7 +372,7 @@ def test_a_run_measures_and_keeps(place, measured):
 
 
 def test_a_run_really_measures(place, monkeypatch):
-    monkeypatch.setattr(lib.models.cpu_threads, "DEFAULT_THREADS", 2)
+    monkeypatch.setattr(lib.models.cpu_threads, "_most_threads", lambda: 2)
     code, _, err = place.test()
     assert code == 0
     assert sum("of 2 CPU threads: " in line for line in err) == 1

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from lib.test.evaluation import prefetch
 from lib.test.evaluation.prefetch import Readers, reader_threads
 from lib.utils.errors import DataError
 
@@ -108,8 +109,8 @@ def test_nothing_to_read():
 
 
 def test_threads_by_the_cores(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 12)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 12)
     assert [reader_threads(0, n) for n in (1, 4, 24)] == [12, 3, 1]
     assert reader_threads(5, 4) == 5
-    monkeypatch.setattr("os.cpu_count", lambda: 200)
+    monkeypatch.setattr(prefetch, "usable_cores", lambda: 200)
     assert reader_threads(0) == 16

@@ -133,7 +133,7 @@ def test_small_batch_stands_for_a_slow_one(tmp_path, monkeypatch):
 
 def test_arithmetic_of_the_estimate(tmp_path, monkeypatch):
     """2 of 8 workers, batch 4: compute gives 4 / 0.5 = 8 samples/s, data 2 / 0.5 = 4."""
-    monkeypatch.setattr("lib.train.dry_run.cpus", lambda: 2)
+    monkeypatch.setattr("lib.train.dry_run.usable_cores", lambda: 2)
     run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43), workers=8)
     lines = report(run, Cost(4, 1, 0.5, 0.5, 3 * 2**30))
     assert lines[0] == "peak memory: 3.00 GiB in each process"

@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from lib.config.schema import Config
 from lib.models.engine import Engine
 from lib.models.thread_choice import ThreadChoice
+from lib.utils.cores import usable_cores
 
 # What PyTorch takes by itself; the number in use may be changed after this.
 DEFAULT_THREADS = torch.get_num_threads()
@@ -42,7 +42,6 @@ _SEED = 0
 _SECONDS, _TURN = 1.5, 0.05
 _LEAST_ROUNDS, _MOST_ROUNDS = 3, 15
 _STEPS = 3
-_CONTAINER_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 Clock = Callable[[], float]
 
@@ -101,20 +100,12 @@ def find_threads(
     """
     if threads_are_given(os.environ):
         return None
-    return choose_threads(build, work, max(1, usable_cores() // processes), tell)
+    return choose_threads(build, work, max(1, _most_threads() // processes), tell)
 
 
-def usable_cores(quota: Path = _CONTAINER_QUOTA) -> int:
-    """The threads that PyTorch takes by itself, or the cores that a container may use if fewer.
-
-    Args:
-        quota: Linux' file of the microseconds that may be used, and in which time; or of `max`.
-    """
-    try:
-        used, period = (int(word) for word in quota.read_text(encoding="ascii").split())
-        return max(1, min(DEFAULT_THREADS, math.ceil(used / period)))
-    except (OSError, ValueError):
-        return DEFAULT_THREADS
+def _most_threads() -> int:
+    """The threads that PyTorch takes by itself, or the cores that it may use if fewer."""
+    return min(DEFAULT_THREADS, usable_cores())
 
 
 def choose_threads(
@@ -141,7 +132,7 @@ def choose_threads(
     """
     if most == 1:
         return 1
-    about = {"cores": usable_cores(), "most": most, **_versions(work.engine)}
+    about = {"cores": _most_threads(), "most": most, **_versions(work.engine)}
     choice = ThreadChoice({**about, **work.cost}, {**about, **work.names}, most)
     if (known := choice.find()) is not None:
         return known

@@ -22,7 +22,7 @@ from lib.train.run import Run
 from lib.train.sampler import TrackingSampler, build_sampler
 from lib.train.setup import Options, assemble, check_options, load_start, new_network
 from lib.train.summary import summary
-from lib.train.workers import cpus
+from lib.utils.cores import usable_cores
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, DataError
 
@@ -154,7 +154,7 @@ def report(run: Run, cost: Cost) -> list[str]:
     if cost.sample_seconds is None:
         lines.append("data: not measured, since random images stood in for it")
     else:
-        makers = min(run.workers, cpus())
+        makers = min(run.workers, usable_cores())
         data = max(1, makers) * processes / cost.sample_seconds
         text = f"data: {1 / cost.sample_seconds:.1f} samples/s by one process; "
         if makers:

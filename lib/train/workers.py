@@ -21,6 +21,7 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from lib.utils.cores import usable_cores
 from lib.utils.errors import EXIT_PARTIAL, SeqTrackError
 
 K = TypeVar("K")
@@ -53,7 +54,7 @@ def make_in_order(
     Args:
         make: picklable; what it raises is a mistake in the code and keeps its traceback.
         keys: read a few ahead.
-        workers: processes, at most as many as there are CPUs; 0 makes it in this process.
+        workers: processes, at most as many as there are cores; 0 makes it in this process.
         pin_memory: call `pin_memory()` of what is made, if it has that.
 
     Yields:
@@ -62,7 +63,7 @@ def make_in_order(
     Raises:
         LoadingError: one of the processes died.
     """
-    workers = min(workers, cpus())
+    workers = min(workers, usable_cores())
     if not workers:
         for key in keys:
             value = make(key)
@@ -135,13 +136,6 @@ def _kill(processes: list[BaseProcess]) -> None:
 
 def _as_it_is(value: V) -> V:
     return value
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _context() -> multiprocessing.context.BaseContext:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from lib.models.thread_choice import cpu_name
+from lib.utils.cores import usable_cores
 
 # Rows, inner and outer size of the product that gives the peak: an MLP of ViT-B over 768 tokens.
 _PEAK_SHAPE = (768, 768, 3072)
@@ -22,7 +23,7 @@ def machine_record(device: torch.device) -> dict[str, Any]:
     """What a reader needs to judge the numbers: hardware, versions, threads, load, commit."""
     record: dict[str, Any] = {
         "cpu": _cpu(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "load_average": [round(value, 2) for value in os.getloadavg()],
         "torch": torch.__version__,

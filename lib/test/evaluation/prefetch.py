@@ -4,7 +4,6 @@ Decoding a frame takes as long as tracking a small target in it, and needs no Py
 waits in memory is bounded: by frames for each sequence, and by bytes for all of them together.
 """
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from lib.datasets.sequence import FrameSource
+from lib.utils.cores import usable_cores
 
 # Frames that wait to be tracked, all sequences together; 160 of 1920 x 1080 pixels.
 BUDGET = 1 << 30
@@ -28,11 +28,11 @@ def reader_threads(wanted: int, processes: int = 1) -> int:
 
     Args:
         wanted: 0 lets this function choose.
-        processes: that share this machine's cores.
+        processes: that share these cores.
     """
     if wanted:
         return wanted
-    return max(1, min(_MOST_THREADS, (os.cpu_count() or 1) // max(1, processes)))
+    return max(1, min(_MOST_THREADS, usable_cores() // max(1, processes)))
 
 
 class Readers:

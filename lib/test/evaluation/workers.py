@@ -10,7 +10,7 @@ import logging
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,6 +20,7 @@ from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.sources import Follow
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
+from lib.utils.cores import usable_cores
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     jobs: list[str] = field(default_factory=list)
-    ready: bool = False
 
     def end(self) -> None:
         """End the process, whatever it is doing."""
@@ -89,8 +89,8 @@ def track_in_processes(
     follow: Follow,
     on_frame: Callable[[], object],
     capacity: int = 1,
-) -> Iterator[Outcome]:
-    """Track sequences in as many spawned processes as there are devices.
+) -> Generator[Outcome, None, None]:
+    """Track sequences in spawned processes; yields one outcome per name, as they come.
 
     Args:
         names: sequences, handed out in this order.
@@ -100,21 +100,17 @@ def track_in_processes(
         on_frame: called in this process for every frame that any worker finished.
         capacity: sequences that a worker is given at a time.
 
-    Yields:
-        one outcome per name, in order of completion.
-
     Raises:
         SeqTrackError: no worker could build its tracker.
     """
     waiting = list(names)
     workers = _start(spec, devices[: len(names)], follow)
+    # Who fails first must not end the run: the others may still be loading their networks.
+    unable: list[SeqTrackError] = []
+    begun = False
     try:
-        while waiting or any(worker.jobs for worker in workers):
-            if not workers:
-                yield from (Outcome(name, reason="no worker process is left") for name in waiting)
-                break
+        while workers and (waiting or any(worker.jobs for worker in workers)):
             for worker in _who_talks(workers):
-                outcome = None
                 try:
                     outcome = _hear(worker, waiting, on_frame, capacity)
                 except (EOFError, ConnectionResetError):
@@ -122,12 +118,16 @@ def track_in_processes(
                     workers.remove(worker)
                     yield from _death(worker)
                 except _UnableError as error:
-                    workers.remove(worker)
-                    if not any(other.ready for other in workers):
-                        raise error.reason from None
-                    logger.warning("a worker cannot start: %s", error.reason)
-                if outcome is not None:
-                    yield outcome
+                    unable.append(error.reason)
+                else:
+                    begun = True
+                    if outcome is not None:
+                        yield outcome
+            while begun and unable:
+                logger.warning("a worker cannot start: %s", unable.pop(0))
+        if unable:
+            raise unable[0]
+        yield from (Outcome(name, reason="no worker process is left") for name in waiting)
     finally:
         for worker in workers:
             worker.end()
@@ -139,7 +139,7 @@ def _start(spec: TrackerSpec, devices: list[str], follow: Follow) -> list[_Worke
     # inherit this, so that it holds while they import torch.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not spec.cpu_threads and not threads_are_given(os.environ):
-        share = max(1, (os.cpu_count() or 1) // len(devices))
+        share = max(1, usable_cores() // len(devices))
         spec = replace(spec, cpu_threads=share)
     workers = []
     try:
@@ -169,7 +169,6 @@ def _hear(
     kind, content = worker.connection.recv()
     if kind == "unable":
         raise _UnableError(content)
-    worker.ready = True
     if kind == "frame":
         on_frame()
         return None

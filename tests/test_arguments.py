@@ -1,10 +1,14 @@
-"""Numbers on the command line: what is taken, and what is said of the others."""
+"""Numbers on the command line, and the last words of a command that was interrupted."""
 
 import argparse
+import sys
+from types import SimpleNamespace
 
 import pytest
 
-from lib.commands.entry import count, positive
+from lib.commands import analyze, report
+from lib.commands import test as evaluate
+from lib.commands.entry import Terminated, count, positive, run
 
 
 def test_numbers_are_taken():
@@ -28,3 +32,25 @@ def test_where_zero_is_taken_it_is_named(text):
 def test_a_number_that_no_library_holds_is_refused(kind):
     with pytest.raises(argparse.ArgumentTypeError, match="is larger than"):
         kind("9" * 20)
+
+
+@pytest.mark.parametrize(
+    ("signal", "code", "word"),
+    [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")],
+)
+@pytest.mark.parametrize("saves", [True, False])
+def test_only_a_command_that_saves_says_so(signal, code, word, saves, monkeypatch, capsys):
+    def main(argv):
+        raise signal
+
+    marks = {"SAVES_AS_IT_GOES": True} if saves else {}
+    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(main=main, **marks))
+    assert run("stand_in", []) == code
+    rest = ": everything finished so far is saved" if saves else ""
+    assert capsys.readouterr().err == f"{word}{rest}\n"
+
+
+def test_who_saves_as_it_goes():
+    """Tables and pages are written at the end."""
+    assert evaluate.SAVES_AS_IT_GOES
+    assert not any(hasattr(command, "SAVES_AS_IT_GOES") for command in (analyze, report))

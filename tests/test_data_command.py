@@ -428,6 +428,12 @@ def test_paths_say_what_is_there(data: Data, tmp_path: Path) -> None:
     (tmp_path / "lasot").mkdir()
     (tmp_path / "nfs.zip").touch()
     _, out, _ = data("paths", "--data_dir", tmp_path)
-    there = {line.split()[0]: line.split()[1] for line in out.splitlines()[2:]}
+    there = {line.split()[0]: line.split()[1] for line in out.splitlines()[2:-2]}
     assert (there["lasot"], there["nfs"], there["tnl2k"]) == ("yes", "yes", "no")
     assert "option --data_dir" in out
+
+
+def test_paths_say_where_outputs_go(data: Data, tmp_path: Path) -> None:
+    _, out, _ = data("paths", "--save_dir", tmp_path / "runs")
+    where = f"outputs go to {tmp_path / 'runs'}, which comes from option --save_dir"
+    assert out.splitlines()[-1] == where

@@ -29,7 +29,7 @@ from lib.test.evaluation.workers import track_in_processes
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.spec import TrackerSpec
 from lib.test.tracker.static_box import StaticBox
-from lib.utils.errors import DataError, ResultsError, SeqTrackError
+from lib.utils.errors import DataError, PartialFailure, ResultsError, SeqTrackError
 from tests.tiny import write_got10k_folder
 
 NAMES = ["a", "b", "c"]
@@ -114,13 +114,6 @@ class Confident(Tracker):
         return {"target_bbox": [1.5, 2, 3, 4], "confidence": 0.25 * self.frames}
 
 
-class Broken(StaticBox):
-    """Answers with what is no box."""
-
-    def track(self, image, info=None):
-        return {"target_bbox": [1, 2, float("nan"), 4]}
-
-
 def test_confidences_and_decimals_are_kept(dataset, folder):
     result = run_sequence(Confident(), dataset.load("a"))
     assert result.confidences.tolist() == [1, 0.25, 0.5, 0.75]
@@ -130,9 +123,33 @@ def test_confidences_and_decimals_are_kept(dataset, folder):
     assert folder.confidence_file("a").read_text().splitlines()[2].startswith("0.5")
 
 
-def test_an_answer_that_is_no_box_is_named(dataset):
-    with pytest.raises(SeqTrackError, match=r"returned .*nan.*00000002\.jpg"):
-        run_sequence(Broken(), dataset.load("a"))
+class Answers(StaticBox):
+    """Gives the same answer for every frame."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def track(self, image, info=None):
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({"target_bbox": [1, 2, float("nan"), 4]}, id="not finite"),
+        pytest.param({"target_bbox": [1, 2, 3]}, id="three numbers"),
+        pytest.param({"target_bbox": "1,2,3,4"}, id="text"),
+        pytest.param({"target_bbox": None}, id="nothing"),
+        pytest.param({"bbox": [1, 2, 3, 4]}, id="another key"),
+        pytest.param([1, 2, 3, 4], id="the box alone"),
+        pytest.param(None, id="no answer"),
+    ],
+)
+def test_an_answer_that_is_no_box_is_named(dataset, answer, caplog):
+    (outcome,) = OneByOne(dataset, RunOptions())(Answers(answer), ListSource(["a"]), int)
+    for words in (f"returned {answer}", "00000002.jpg", "'target_bbox' is four finite numbers"):
+        assert words in outcome.reason
+    assert not caplog.records, "a traceback helps nobody here"
 
 
 def test_workers_give_the_same_results(dataset, folder, tmp_path):
@@ -223,6 +240,69 @@ def test_a_tracker_that_cannot_be_built_stops_the_run(dataset):
         list(track_in_processes(NAMES, spec, ["cpu"], OneByOne(dataset, RunOptions()), int))
 
 
+class Pipe:
+    """The parent's end of a pipe to a worker that says what it is told to."""
+
+    def __init__(self, *messages):
+        self.messages = list(messages)
+
+    def recv(self):
+        if not self.messages:
+            raise EOFError
+        return self.messages.pop(0)
+
+    def send(self, name):
+        self.messages.append(("outcome", Outcome(name)))
+
+    def close(self):
+        """Nothing to do."""
+
+
+class Ended:
+    """A process that nobody needs to end."""
+
+    exitcode = 0
+
+    def terminate(self):
+        """Nothing to do."""
+
+    def join(self):
+        """Nothing to do."""
+
+
+def track_with(monkeypatch, *pipes, order):
+    """Names and warnings of a run whose workers talk in this order."""
+    started = [workers._Worker(Ended(), pipe) for pipe in pipes]
+    monkeypatch.setattr(workers, "_start", lambda *arguments: list(started))
+    turns = iter(order)
+    monkeypatch.setattr(workers, "_who_talks", lambda there: [started[next(turns)]])
+    return [one.name for one in track_in_processes(NAMES, SPEC, ["cpu"] * 2, None, int)]
+
+
+FULL = ("unable", SeqTrackError("cuda:0 out of memory"))
+
+
+def test_a_worker_that_fails_first_leaves_the_work_to_those_still_starting(monkeypatch, caplog):
+    """One GPU is full; the others have not loaded their networks when it says so."""
+    pipes = Pipe(FULL), Pipe(("ready", None))
+    assert track_with(monkeypatch, *pipes, order=[0, 0, 1, 1, 1, 1]) == NAMES
+    assert caplog.messages == ["a worker cannot start: cuda:0 out of memory"]
+
+
+def test_no_worker_that_could_start_ends_the_run(monkeypatch, caplog):
+    with pytest.raises(SeqTrackError, match="cuda:0 out of memory"):
+        track_with(monkeypatch, Pipe(FULL), Pipe(FULL), order=[0, 1, 0, 1])
+    assert caplog.messages == []
+
+
+def test_complete_results_of_another_run_are_not_taken_for_this_ones(dataset, folder):
+    """Nothing is left to do then, and so nothing would be written."""
+    one, other = (dataclasses.replace(RECORD, settings={"X": value}) for value in (1, 2))
+    evaluate(dataset, NAMES, SPEC, folder, one, RunOptions(), ["cpu"])
+    with pytest.raises(ResultsError, match="X was 1 and is now 2"):
+        evaluate(dataset, NAMES, SPEC, folder, other, RunOptions(), ["cpu"])
+
+
 def test_an_unexpected_error_is_a_named_failure(dataset):
     class Buggy(StaticBox):
         def track(self, image, info=None):
@@ -233,17 +313,57 @@ def test_an_unexpected_error_is_a_named_failure(dataset):
     assert outcome == Outcome("a", reason="ZeroDivisionError: oops")
 
 
-def test_a_full_disk_is_a_named_failure(dataset, folder, monkeypatch):
+def refuse(monkeypatch, name, error):
+    """Results of one sequence cannot be written."""
     write = ResultsFolder.write
 
-    def full(self, name, result, as_float=False):
-        if name == "b":
-            raise OSError(28, "No space left on device")
-        write(self, name, result, as_float)
+    def refusing(self, sequence, result, as_float=False):
+        if sequence == name:
+            raise error
+        write(self, sequence, result, as_float)
 
-    monkeypatch.setattr(ResultsFolder, "write", full)
+    monkeypatch.setattr(ResultsFolder, "write", refusing)
+
+
+def test_a_result_that_cannot_be_written_is_a_named_failure(dataset, folder, monkeypatch):
+    refuse(monkeypatch, "b", PermissionError(13, "Permission denied", "b.txt"))
     summary = run(dataset, folder)
-    assert summary.finished == ["a", "c"] and "No space left" in summary.failed["b"]
+    assert summary.finished == ["a", "c"] and "Permission denied" in summary.failed["b"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_full_disk_ends_the_run_at_once(dataset, folder, monkeypatch, overwrite):
+    """Tracking the others would take days, for nothing."""
+    if overwrite:
+        run(dataset, folder)
+    options = RunOptions(overwrite=overwrite)
+    with monkeypatch.context() as patch:
+        refuse(patch, "b", OSError(28, "No space left on device"))
+        with pytest.raises(PartialFailure) as caught:
+            run(dataset, folder, options)
+    for words in (str(folder.root), "disk is full", "2 of 3 sequences are left", "goes on"):
+        assert words in str(caught.value)
+    assert ("without --overwrite" in str(caught.value)) is overwrite
+    if not overwrite:
+        again = run(dataset, folder)
+        assert (again.finished, again.resumed) == (["b", "c"], ["a"])
+
+
+@pytest.mark.parametrize("what", ["run.json", "a.txt", "a_time.txt", "000001.jpg"])
+def test_whatever_there_is_no_room_for_the_run_ends(dataset, folder, tmp_path, monkeypatch, what):
+    """Also for the first file of all, and for a picture with the boxes drawn."""
+    replace = os.replace
+
+    def full(source, target):
+        if os.path.basename(target) == what:
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    options = RunOptions(debug_dir=tmp_path / "debug")
+    with pytest.raises(PartialFailure, match=f"{what}.*3 of 3 sequences are left"):
+        run(dataset, folder, options)
+    assert not folder.boxes_file("a").exists()
 
 
 def test_workers_are_gone_when_the_reader_stops(dataset):

@@ -158,6 +158,34 @@ def test_results_of_another_run_are_left_alone(make_runs, store):
         work(changed, store, attempt=1)
 
 
+def test_two_runs_never_share_a_folder(make_runs, store):
+    """Their titles may be the same, and the second finds all complete."""
+    one, two = make_runs()
+    record = dataclasses.replace(one.record, settings={"X": 1})
+    twin = dataclasses.replace(two, record=record, spec=one.spec, plan=one.plan)
+    assert twin.title == one.title
+    with pytest.raises(SeqTrackError, match="results of another run"):
+        work(
+            [dataclasses.replace(one, record=dataclasses.replace(record, settings={"X": 2})), twin],
+            store,
+        )
+
+
+def test_a_full_disk_ends_a_worker(make_runs, store, monkeypatch):
+    write = ResultsFolder.write
+
+    def full(self, name, result, as_float=False):
+        if name == "c":
+            raise OSError(28, "No space left on device")
+        write(self, name, result, as_float)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResultsFolder, "write", full)
+        with pytest.raises(PartialFailure, match=r"results/one: the disk is full.* 3 of 5 seq"):
+            work(make_runs(), store)
+    assert work(make_runs(), store, attempt=1).tracked == 8
+
+
 def test_a_worker_whose_store_dies_saves_what_it_has_and_says_so(make_runs):
     """As when the machine that holds the queue goes down."""
     holder = [dist.TCPStore("127.0.0.1", 0, is_master=True)]
@@ -211,7 +239,7 @@ def test_the_command_as_a_worker(videos, store, tmp_path, monkeypatch, capsys):
     argv += ["--save_dir", str(tmp_path), "--device", "cpu"]
     assert entry.run("lib.commands.test", argv) == 0
     said = capsys.readouterr()
-    assert "10 of 10 results are there, 0 failed" in said.out
+    assert "10 of 10 results are there, 0 failed" in said.out and "cannot be" not in said.err
     assert said.err.count("[0] static_box/two ") == 5
     assert entry.run("lib.commands.test", argv) == 0
     assert capsys.readouterr().out == ""  # another worker has reported

@@ -112,6 +112,21 @@ def test_another_run_does_not_mix_in(place):
     assert run("lib.commands.test", [*argv, "--runid", "1"]) == 0
 
 
+@pytest.mark.parametrize("options", [(), ("--overwrite",), ("--batch-size", 2)])
+def test_two_configurations_of_one_name_are_refused(place, options):
+    """The second would find the results of the first complete, and report them as its own."""
+    for number, name in enumerate(("a", "b")):
+        (place.root / f"exp{name}").mkdir()
+        text = TINY_YAML.replace("WINDOW: true", "WINDOW: false") if number else TINY_YAML
+        (place.root / f"exp{name}" / "mine.yaml").write_text(text)
+    both = [str(place.root / f"exp{name}" / "mine.yaml") for name in ("a", "b")]
+    code, _, err = place.run(
+        "--config", both[1], *options, config="expa/mine.yaml", checkpoint="random"
+    )
+    assert code == 2 and all(word in err[-1] for word in (*both, "'mine'", "--runid"))
+    assert not list(place.root.rglob("run.json"))
+
+
 def test_a_changed_tracker_setting_is_another_run(place):
     place.run()
     code, _, err = place.run("--set", "TEST.WINDOW=false")
@@ -181,6 +196,20 @@ def test_wrong_input_is_one_line_and_code_2(place, change, kwargs, said, monkeyp
     assert not list(place.results.glob("*"))
 
 
+def test_a_full_disk_is_one_line_and_code_1(place, monkeypatch):
+    """Nothing was written, but something was done."""
+
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    (place.root / "mine.yaml").write_text(TINY_YAML)
+    code, _, err = place.run("--config", str(place.root / "mine.yaml"), checkpoint="random")
+    assert code == 1 and err[-1].startswith(f"error: {place.results}: the disk is full")
+    assert "2 of 2 sequences are left" in err[-1] and "not begun: seqtrack/mine" in err[-1]
+    assert not any("Traceback" in line for line in err)
+
+
 def test_unreadable_image_in_the_middle(place):
     broken = place.videos / "a" / "00000003.jpg"
     broken.write_bytes(broken.read_bytes()[:100])
@@ -197,6 +226,10 @@ def test_ground_truth_with_nan(place):
     code, _, err = place.run()
     (line,) = [line for line in err if line.startswith("failed: ")]
     assert code == 1 and "groundtruth.txt:2" in line and "nan" in line.lower()
+    # On a large folder the end is hours away.
+    early = [line.partition(": ")[0] for line in err]
+    assert early.index("cannot be started") < early.index("[1/1] b")
+    assert "cannot be started" + line.removeprefix("failed") in err
     assert (place.results / "b.txt").exists()
 
 

@@ -13,6 +13,9 @@ from lib.commands import test
 from lib.commands.entry import count, parser, positive, say
 from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, SeqTrackError
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 KINDS = ("slurm", "local")
 _ROOT = Path(__file__).resolve().parents[2]
 

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.action == "paths" and args.write:
         return _write_paths(args)
-    paths = resolve_paths(args.data_dir)
+    paths = resolve_paths(args.data_dir, getattr(args, "save_dir", None))
     if args.action == "check":
         return _check(args, paths)
     if args.action == "info":
@@ -253,7 +253,11 @@ def _places(paths: Paths) -> str:
             origin = paths.dataset_root_origin(row.name, row.folder)
             there = "yes" if root.exists() or Path(f"{root}.zip").is_file() else "no"
             rows[row.folder] = (row.folder, there, str(root), origin)
-    return table(("data set", "there", "folder", "which comes from"), list(rows.values()))
+    save = next(source.save for source in paths.sources if source.save)
+    return (
+        table(("data set", "there", "folder", "which comes from"), list(rows.values()))
+        + f"\n\noutputs go to {save.path}, which comes from {save.origin}"
+    )
 
 
 def _write_paths(args: argparse.Namespace) -> int:

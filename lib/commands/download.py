@@ -40,6 +40,9 @@ from lib.utils.errors import (
 )
 from lib.utils.file_format import FileFormat, file_format
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
 # The mask network: weights without a configuration, so `all` does not mean it.
 MASK_NETWORK = "alpha_refine"

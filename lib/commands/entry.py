@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 from lib.utils.errors import (
@@ -141,23 +141,26 @@ def run(module: str, argv: Sequence[str] | None = None) -> int:
     `SeqTrackError` prints `error: <message>` and gives its own code, a file that the system
     refuses is named and gives 2; Ctrl-C gives 130, SIGTERM 143. A programming error keeps its
     traceback: hiding it would help nobody. The module is imported in here, because importing
-    torch takes seconds in which people press Ctrl-C.
+    torch takes seconds in which people press Ctrl-C. A module whose `SAVES_AS_IT_GOES` is true
+    has kept what was finished by then.
     """
+    command = None
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     for stream in (sys.stdout, sys.stderr):
         # A file name that the terminal cannot spell must not end a run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return importlib.import_module(module).main(argv)
+        command = importlib.import_module(module)
+        return command.main(argv)
     except SeqTrackError as error:
         say(f"error: {error}", error=True)
         return error.exit_code
     except KeyboardInterrupt:
-        say("interrupted: everything finished so far is saved", error=True)
+        say(f"interrupted{_saved(command)}", error=True)
         return EXIT_INTERRUPTED
     except Terminated:
-        say("terminated: everything finished so far is saved", error=True)
+        say(f"terminated{_saved(command)}", error=True)
         return EXIT_TERMINATED
     except BrokenPipeError:
         # The reader of our output went away before all was said.
@@ -169,3 +172,8 @@ def run(module: str, argv: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _saved(command: ModuleType | None) -> str:
+    saves = getattr(command, "SAVES_AS_IT_GOES", False)
+    return ": everything finished so far is saved" if saves else ""

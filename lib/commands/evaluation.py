@@ -9,14 +9,12 @@ from lib.commands.entry import say
 from lib.commands.job import Job
 from lib.datasets.check import first_odd_boxes
 from lib.test.evaluation.following import RunOptions
-from lib.test.evaluation.plan import make_plan
+from lib.test.evaluation.plan import failure_lines, make_plan
 from lib.test.evaluation.runner import evaluate, make_follow
 from lib.test.evaluation.shared_queue import Place
 from lib.test.evaluation.shared_run import Run, evaluate_shared
 from lib.utils.device import resolve_device
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
-
-FAILURES_SHOWN = 20
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, PartialFailure, counted
 
 
 def run_jobs(jobs: Sequence[Job], devices: list[str], args: argparse.Namespace) -> int:
@@ -37,21 +35,25 @@ def run_jobs(jobs: Sequence[Job], devices: list[str], args: argparse.Namespace) 
         say(f"{_title(job)} on {job.dataset.name}: {counted(len(names), 'sequence')}")
         if not names:
             continue
-        summary = evaluate(
-            job.dataset,
-            names,
-            job.spec,
-            job.folder,
-            job.record,
-            options,
-            devices,
-            in_process=args.threads == 0,
-        )
+        try:
+            summary = evaluate(
+                job.dataset,
+                names,
+                job.spec,
+                job.folder,
+                job.record,
+                options,
+                devices,
+                in_process=args.threads == 0,
+            )
+        except PartialFailure as error:
+            rest = ", ".join(map(_title, jobs[number + 1 :]))
+            raise PartialFailure(f"{error}; not begun: {rest}") if rest else error from None
         say(summary.text)
         say(f"results: {job.folder.root}")
         if job.debug_dir is not None:
             say(f"pictures: {job.debug_dir}")
-        tell_failures(summary.failed)
+        _tell_failures(summary.failed)
         failed = failed or bool(summary.failed)
     return EXIT_PARTIAL if failed else EXIT_OK
 
@@ -76,13 +78,15 @@ def run_shared(jobs: Sequence[Job], place: Place, args: argparse.Namespace) -> i
         options = _options(job, args)
         make_follow(job.dataset, job.spec, options)
         plan = make_plan(job.dataset, job.names, job.folder, options)
+        if place.local_rank == 0:
+            _tell_failures(plan.failed, f"cannot be started: {_title(job)}")
         runs.append(Run(job.dataset, job.spec, job.record, plan))
     summary = evaluate_shared(runs, place, _own_device(args, place), lambda text: say(text, True))
     if summary.reports:
         say(summary.text)
         for job in jobs:
             say(f"results: {job.folder.root}")
-        tell_failures(summary.failed)
+        _tell_failures(summary.failed)
     return EXIT_PARTIAL if summary.failed else EXIT_OK
 
 
@@ -100,17 +104,13 @@ def count_results(jobs: Sequence[Job], args: argparse.Namespace) -> int:
         for name, reason in {**plan.failed, **plan.missing()}.items():
             failed[f"{_title(job)} {name}"] = reason
     say(f"{expected - len(failed)} of {counted(expected, 'result')} are there")
-    tell_failures(failed)
+    _tell_failures(failed)
     return EXIT_PARTIAL if failed else EXIT_OK
 
 
-def tell_failures(failed: Mapping[str, str]) -> None:
-    """Every failed sequence, the first ones with their reason; hundreds fit one screen."""
-    names = list(failed)
-    for name in names[:FAILURES_SHOWN]:
-        say(f"failed: {name}: {failed[name]}", error=True)
-    if more := names[FAILURES_SHOWN:]:
-        say(f"failed: {len(more)} more: {', '.join(more)}", error=True)
+def _tell_failures(failed: Mapping[str, str], word: str = "failed") -> None:
+    for line in failure_lines(failed, word):
+        say(line, error=True)
 
 
 def _warn_of_boxes(job: Job) -> None:

@@ -21,6 +21,9 @@ from lib.datasets.training_set import IndexedSet
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted
 from lib.utils.files import check_writable, user_path
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 _SHOWN = 10
 _SIGMAS = 3.0
 

@@ -20,6 +20,9 @@ from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tr
 from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of this command."""
@@ -130,6 +133,7 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
     tracker, configs = _which_tracker(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     specs = [_make_spec(tracker, config, args) for config in configs]
+    _check_names(configs, specs)
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
     specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
@@ -150,6 +154,20 @@ def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSp
     # Beside other parts of a run on the same cores, a measurement would say nothing.
     threads = args.cpu_threads or (MEASURED if args.shard is None else None)
     return replace(spec, engine=args.engine, precision=precision, cpu_threads=threads)
+
+
+def _check_names(configs: Sequence[str], specs: Sequence[TrackerSpec]) -> None:
+    """Refuse two configurations whose results would go to the same folder."""
+    known: dict[str, str] = {}
+    for config, spec in zip(configs, specs, strict=True):
+        # Some file systems do not tell `Mine` from `mine`.
+        other = known.setdefault(spec.config_name.lower(), config)
+        if other != config:
+            raise ConfigError(
+                f"{other} and {config} are both called {spec.config_name!r}, and their results "
+                "would go to one folder; rename one file, or give them one after the other, each "
+                "with a --runid of its own"
+            )
 
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, list[str]]:

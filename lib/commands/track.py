@@ -48,6 +48,9 @@ from lib.utils.files import check_writable, user_path
 if TYPE_CHECKING:
     from lib.test.follow import Targets
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 DEFAULT_CONFIG = "seqtrack_tiny"
 COLUMNS = ("frame", "target", "time_s", "x", "y", "w", "h", "confidence")
 _DESCRIPTION = (

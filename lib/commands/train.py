@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from lib.train.setup import Options
     from lib.utils.distributed import World
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 MODULE = "lib.commands.train"
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from lib.commands.entry import EXIT_CODES_HELP, parser, positive
 from lib.test.vot.stacks import DEFAULT_STACK, STACKS, UPDATE_KEYS
 
+# What is finished is on disk when the command is interrupted.
+SAVES_AS_IT_GOES = True
+
 _ACTIONS = "init|run|analyze|report|check|score"
 
 

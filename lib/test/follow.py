@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lib.test.clip import Clip, Estimate, Step
-from lib.test.tracker.base import Tracker
+from lib.test.tracker.base import Tracker, checked_box
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.seqtrack import SeqTrackTracker, TargetState, start_target, track_step
 from lib.test.tracker.spec import TrackerSpec
@@ -76,7 +76,7 @@ class SeparateTargets:
     def step(self, image: np.ndarray) -> list[Estimate]:
         """Ask one tracker after the other."""
         answers = [tracker.track(image) for tracker in self.trackers]
-        return [Estimate(_box(answer["target_bbox"]), None) for answer in answers]
+        return [Estimate(checked_box(answer, "a frame"), None) for answer in answers]
 
 
 def build_targets(spec: TrackerSpec, device: torch.device | str = "cpu") -> Targets:
@@ -137,8 +137,3 @@ def check_boxes(boxes: Sequence[Box], image: np.ndarray) -> None:
                 f"box {x:g},{y:g},{w:g},{h:g} lies outside of the first frame, which is {width} "
                 f"pixels wide and {height} high; a box is x,y,w,h with x,y its upper left corner"
             )
-
-
-def _box(values: Sequence[float]) -> Box:
-    x, y, w, h = (float(value) for value in values)
-    return x, y, w, h

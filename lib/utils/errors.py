@@ -18,7 +18,7 @@ EXIT_CODES_HELP = (
     f"exit codes: {EXIT_OK} done; {EXIT_PARTIAL} part of the work failed (listed); "
     f"{EXIT_BAD_INPUT} wrong input, nothing started; "
     f"{EXIT_NON_FINITE} training stopped by non-finite numbers; "
-    f"{EXIT_INTERRUPTED} interrupted, {EXIT_TERMINATED} terminated, state saved"
+    f"{EXIT_INTERRUPTED} interrupted, {EXIT_TERMINATED} terminated"
 )
 
 

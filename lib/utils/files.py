@@ -1,6 +1,7 @@
 """Files that are either whole or absent, and their fingerprints."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -66,8 +67,18 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
+    except OSError as error:
+        # The system does not say which file there was no room for.
+        if is_disk_full(error) and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether there is no room left to write in, on the disk or in the user's share of it."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def remove_temporaries(folder: Path, pattern: str) -> None:

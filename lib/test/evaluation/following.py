@@ -14,6 +14,7 @@ from lib.test.evaluation.running import OnFrame, Outcome, frame_writer, run_sequ
 from lib.test.evaluation.sources import Source
 from lib.test.tracker.base import Tracker
 from lib.utils.errors import SeqTrackError
+from lib.utils.files import is_disk_full
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,9 @@ class RunOptions:
 
 def failure(name: str, error: Exception) -> Outcome:
     """The outcome of a sequence that an error ended; an unexpected one is logged in full."""
-    if isinstance(error, (SeqTrackError, OSError)):
+    if isinstance(error, OSError):
+        return Outcome(name, reason=str(error), disk_full=is_disk_full(error))
+    if isinstance(error, SeqTrackError):
         return Outcome(name, reason=str(error))
     text = "".join(traceback.format_exception(error))
     logger.error("sequence %s failed unexpectedly:\n%s", name, text)

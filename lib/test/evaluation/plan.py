@@ -1,5 +1,6 @@
 """What there is to track, what of it is there already, and what is missing at the end."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lib.datasets.sequence import Dataset
@@ -10,6 +11,8 @@ from lib.utils.errors import DataError, SeqTrackError
 
 # Where all sequences fail, the first few reasons tell why.
 REASONS_SHOWN = 5
+# Of failures that are listed at the end.
+FAILURES_SHOWN = 20
 
 
 @dataclass
@@ -72,6 +75,15 @@ def make_plan(
     if len(plan.failed) == len(names):
         raise DataError(f"no sequence can be started{_listed(plan.failed)}")
     return plan
+
+
+def failure_lines(failed: Mapping[str, str], word: str = "failed") -> list[str]:
+    """Every failed sequence, the first ones with their reason; hundreds fit one screen."""
+    names = list(failed)
+    lines = [f"{word}: {name}: {failed[name]}" for name in names[:FAILURES_SHOWN]]
+    if more := names[FAILURES_SHOWN:]:
+        lines.append(f"{word}: {len(more)} more: {', '.join(more)}")
+    return lines
 
 
 def _listed(failed: dict[str, str]) -> str:

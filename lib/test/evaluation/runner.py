@@ -4,9 +4,10 @@ Finished sequences are on disk at once and whole, so an interrupted run loses on
 sequences it was on, and the next one goes on with those.
 """
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,11 +16,16 @@ from tqdm import tqdm
 from lib.datasets.sequence import Dataset
 from lib.test.evaluation.following import OneByOne, RunOptions
 from lib.test.evaluation.lockstep import SPARE, Lockstep
-from lib.test.evaluation.plan import make_plan
-from lib.test.evaluation.results import ResultsFolder, RunRecord, claim_folder
+from lib.test.evaluation.plan import Plan, failure_lines, make_plan
+from lib.test.evaluation.results import (
+    ResultsFolder,
+    RunRecord,
+    check_run_record,
+)
 from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.sources import Follow, ListSource
 from lib.test.evaluation.workers import track_in_processes
+from lib.test.evaluation.writer import ResultWriter, ending
 from lib.test.tracker.build import build_tracker, with_threads
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, counted
@@ -106,16 +112,17 @@ def evaluate(
     Args:
         dataset: where the sequences come from.
         names: which of them.
-        spec: builds the tracker, once per process.
+        spec: builds the tracker.
         folder: where the results go; complete ones in it are not tracked again.
-        record: what makes these results; the folder is claimed for it with the first of them.
+        record: what makes these results, and has made those in the folder.
         options: limits and formats.
         devices: one entry per worker; with `in_process` the first is used.
         in_process: track here, without worker processes.
 
     Raises:
         DataError: not one sequence can be started.
-        ResultsError: another run has claimed the folder meanwhile.
+        PartialFailure: the disk is full.
+        ResultsError: the folder holds results of another run.
         SeqTrackError: the tracker cannot be built, or the results cannot be written.
     """
     workers = 1 if in_process else len(devices)
@@ -123,45 +130,40 @@ def evaluate(
     plan = make_plan(dataset, names, folder, options)
     summary = RunSummary(names, failed=dict(plan.failed))
     if not options.overwrite:
-        summary.resumed = [name for name in plan.lengths if plan.is_done(name)]
+        summary.resumed = _complete(plan, record)
     order = list(plan.lengths) if workers == options.batch_size == 1 else plan.longest_first
     todo = [name for name in order if name not in summary.done]
     if todo:
-        for place in filter(None, (folder.root, options.debug_dir)):
-            check_writable(place)
+        _say_unstartable(plan.failed)
+        _check_folders(plan)
         spec = with_threads(spec, devices[0], options.batch_size, workers, _say)
-        frames = sum(plan.lengths[name] for name in todo)
-        bar = tqdm(total=frames, unit="frame", file=sys.stderr, disable=None)
-        with bar:
-            if in_process:
-                outcomes = _track_here(todo, spec, devices[0], follow, bar.update)
-            else:
-                room = options.batch_size + (SPARE if options.batch_size > 1 else 0)
-                outcomes = track_in_processes(todo, spec, devices, follow, bar.update, room)
-            _collect(outcomes, folder, record, options, summary, bar)
+        bar = _bar(sum(plan.lengths[name] for name in todo))
+        if in_process:
+            outcomes = _track_here(todo, spec, devices[0], follow, bar.update)
+        else:
+            room = options.batch_size + SPARE * (options.batch_size > 1)
+            outcomes = track_in_processes(todo, spec, devices, follow, bar.update, room)
+        with bar, contextlib.closing(outcomes):
+            _collect(outcomes, ResultWriter(plan, record, options.overwrite), summary, bar)
     summary.note_missing(plan.missing())
     return summary
 
 
 def _collect(
-    outcomes: Iterator[Outcome],
-    folder: ResultsFolder,
-    record: RunRecord,
-    options: RunOptions,
-    summary: RunSummary,
-    bar: tqdm,
+    outcomes: Iterator[Outcome], writer: ResultWriter, summary: RunSummary, bar: tqdm
 ) -> None:
-    """Save every outcome as it comes, and say so; the folder is claimed with the first result."""
+    """Save every outcome as it comes, and say so."""
     started = time.perf_counter()
-    claimed = False
     before, total = len(summary.done), len(summary.asked)
     for outcome in outcomes:
-        if outcome.result is not None and not claimed:
-            claim_folder(folder, record, options.overwrite)
-            claimed = True
-        _keep(outcome, folder, options, summary)
+        reason = writer.write(outcome)
+        if outcome.result is None or reason:
+            summary.failed[outcome.name] = reason
+        else:
+            summary.finished.append(outcome.name)
+            summary.frames += len(outcome.result.boxes)
         place = f"[{len(summary.done) - before}/{total - before}]"
-        _tell(bar, place, outcome, summary)
+        bar.write(f"{place} {outcome.name}: {ending(outcome, reason)}", file=sys.stderr)
     summary.seconds = time.perf_counter() - started
 
 
@@ -171,37 +173,31 @@ def _track_here(
     device: str,
     follow: Follow,
     on_frame: Callable[[], object],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     tracker = build_tracker(spec, torch.device(device))
     yield from follow(tracker, ListSource(names), on_frame)
 
 
-def _keep(
-    outcome: Outcome,
-    folder: ResultsFolder,
-    options: RunOptions,
-    summary: RunSummary,
-) -> None:
-    if outcome.result is None:
-        summary.failed[outcome.name] = outcome.reason
-        return
-    try:
-        folder.write(outcome.name, outcome.result, as_float=options.as_float)
-    except OSError as error:
-        summary.failed[outcome.name] = f"its results cannot be written: {error}"
-        return
-    summary.finished.append(outcome.name)
-    summary.frames += len(outcome.result.boxes)
+def _complete(plan: Plan, record: RunRecord) -> list[str]:
+    """The sequences that are complete already, all of them by the same run."""
+    check_run_record(plan.folder, record)
+    return [name for name in plan.lengths if plan.is_done(name)]
+
+
+def _check_folders(plan: Plan) -> None:
+    for place in filter(None, (plan.folder.root, plan.options.debug_dir)):
+        check_writable(place)
+
+
+def _say_unstartable(failed: Mapping[str, str]) -> None:
+    """Name them before hours of tracking, not only after."""
+    for line in failure_lines(failed, "cannot be started"):
+        _say(line)
+
+
+def _bar(frames: int) -> tqdm:
+    return tqdm(total=frames, unit="frame", file=sys.stderr, disable=None)
 
 
 def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
-
-
-def _tell(bar: tqdm, place: str, outcome: Outcome, summary: RunSummary) -> None:
-    if outcome.name in summary.failed:
-        text = f"FAILED: {summary.failed[outcome.name]}"
-    else:
-        frames = len(outcome.result.boxes)
-        text = f"{frames} frames, {frames / outcome.result.times.sum():.1f} frames/s"
-    bar.write(f"{place} {outcome.name}: {text}", file=sys.stderr)

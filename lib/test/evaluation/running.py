@@ -12,9 +12,9 @@ import numpy as np
 from lib.datasets.sequence import Sequence, announce_range
 from lib.test.evaluation.prefetch import Readers
 from lib.test.evaluation.results import SequenceResult
-from lib.test.tracker.base import Info, Tracker
+from lib.test.tracker.base import Info, Tracker, checked_box
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box
-from lib.utils.errors import DataError, SeqTrackError
+from lib.utils.errors import DataError
 from lib.utils.image_io import write_rgb
 
 OnFrame = Callable[[int, np.ndarray, list[float]], None]
@@ -33,11 +33,13 @@ class Outcome:
         name: the sequence.
         result: boxes, times and confidences, or None if it failed.
         reason: why it failed, one line.
+        disk_full: it failed because nothing more can be written.
     """
 
     name: str
     result: SequenceResult | None = None
     reason: str = ""
+    disk_full: bool = False
 
 
 class Trace:
@@ -61,7 +63,7 @@ class Trace:
         if index == 0:
             box = list(self.sequence.init_box)
         else:
-            box = _checked_box(answer["target_bbox"], self.sequence, index)
+            box = list(checked_box(answer, self.sequence.frames.describe(index)))
         self.boxes.append(box)
         self.times.append(seconds)
         self.confidences.append(answer.get("confidence"))
@@ -139,16 +141,6 @@ def _as_column(confidences: list[float | None]) -> np.ndarray | None:
         return None
     known = [1.0 if first is None else first, *rest]
     return np.array([math.nan if value is None else value for value in known], dtype=np.float64)
-
-
-def _checked_box(box: object, sequence: Sequence, index: int) -> list[float]:
-    values = np.asarray(box, dtype=np.float64)
-    if values.shape != (4,) or not np.isfinite(values).all():
-        raise SeqTrackError(
-            f"the tracker returned {box!r} for {sequence.frames.describe(index)}; "
-            "four finite numbers x, y, w, h are needed"
-        )
-    return [float(v) for v in values]
 
 
 def frame_writer(sequence: Sequence, folder: Path) -> OnFrame:

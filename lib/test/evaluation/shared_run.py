@@ -14,11 +14,12 @@ from torch import distributed as dist
 
 from lib.datasets.sequence import Dataset
 from lib.test.evaluation.plan import Plan
-from lib.test.evaluation.results import RunRecord, claim_folder
+from lib.test.evaluation.results import RunRecord, check_run_record, claim_folder
 from lib.test.evaluation.runner import make_follow
 from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.shared_queue import Hearts, Place, SharedQueue, connect
 from lib.test.evaluation.sources import Source
+from lib.test.evaluation.writer import ResultWriter, ending
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
@@ -31,7 +32,7 @@ _PAUSE = 0.5
 _LATE_LOOKS, _LATE_PAUSE = 3, 2.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One configuration on a data set.
 
@@ -101,7 +102,9 @@ class _Worker:
         self.hearts = Hearts(dist.PrefixStore("hearts", self.store))
         self.summary = SharedSummary(sum(len(r.plan.lengths) + len(r.plan.failed) for r in runs))
         self.built: tuple[Run, Tracker] | None = None
-        self.claimed: set[str] = set()
+        # Two runs can have the same title, and by mistake the same folder.
+        self.writers = {run: ResultWriter(run.plan, run.record) for run in runs}
+        self.checked: set[Run] = set()
 
     def work(self) -> SharedSummary:
         """Take and track until all is settled, then count."""
@@ -121,6 +124,7 @@ class _Worker:
                     break
                 time.sleep(_PAUSE)
             self._count(queues)
+        self.summary.tracked = sum(len(writer.written) for writer in self.writers.values())
         return self.summary
 
     def _clear(self) -> None:
@@ -149,14 +153,19 @@ class _Worker:
 
     def _drain(self, run: Run, queue: SharedQueue) -> None:
         """Track what a run's queue has to give just now."""
+        if run not in self.checked:
+            # Also where nothing is left to do: what is complete could be another run's.
+            check_run_record(run.plan.folder, run.record)
+            self.checked.add(run)
         first = queue.take(wait=False)
         if first is None:
             return
         tracker = self._tracker(run)
         for outcome in self._follow(run, tracker, _After(first, queue)):
-            reason = self._keep(run, outcome)
+            reason = self.writers[run].write(outcome)
             queue.settle(outcome.name, reason)
-            self._tell(run, outcome, reason)
+            name = f"[{self.place.local_rank}] {run.title} {outcome.name}"
+            self.say(f"{name}: {ending(outcome, reason)}")
 
     def _follow(self, run: Run, tracker: Tracker, source: Source) -> Iterator[Outcome]:
         follow = make_follow(run.dataset, run.spec, run.plan.options, self.place.local_size)
@@ -168,28 +177,6 @@ class _Worker:
             self.built = None
             self.built = (run, build_tracker(run.spec, torch.device(self.device)))
         return self.built[1]
-
-    def _keep(self, run: Run, outcome: Outcome) -> str:
-        """Write a result; returns why there is none."""
-        if outcome.result is None:
-            return outcome.reason
-        if run.title not in self.claimed:
-            claim_folder(run.plan.folder, run.record)
-            self.claimed.add(run.title)
-        try:
-            run.plan.folder.write(outcome.name, outcome.result, run.plan.options.as_float)
-        except OSError as error:
-            return f"its results cannot be written: {error}"
-        self.summary.tracked += 1
-        return ""
-
-    def _tell(self, run: Run, outcome: Outcome, reason: str) -> None:
-        if outcome.result is None or reason:
-            text = f"FAILED: {reason}"
-        else:
-            frames = len(outcome.result.boxes)
-            text = f"{frames} frames, {frames / outcome.result.times.sum():.1f} frames/s"
-        self.say(f"[{self.place.local_rank}] {run.title} {outcome.name}: {text}")
 
     def _count(self, queues: Sequence[SharedQueue]) -> None:
         """Compare what is there with what is expected: exit codes of workers prove nothing."""
@@ -225,8 +212,8 @@ def evaluate_shared(
         say: told about every sequence that this worker has ended.
 
     Raises:
-        PartialFailure: the store of the run is gone.
-        ResultsError: another run has claimed a folder meanwhile.
+        PartialFailure: the store of the run is gone, or the disk is full.
+        ResultsError: a folder holds results of another run.
         SeqTrackError: a tracker cannot be built, or the workers were given different work.
     """
     for run in runs:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lib.test.refine import MaskRefiner, fit_mask, mask_bounds
-from lib.test.tracker.base import Tracker
+from lib.test.tracker.base import Tracker, checked_box
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, MissingExtraError, SeqTrackError
 from lib.utils.grey_range import GreyRange
@@ -127,7 +127,7 @@ class Session:
             raise DataError(f"{path}: the toolkit sent a frame before the first target")
         image = decode_rgb(read_file(path), str(path), lambda: self.grey_range)
         found = self.tracker.track(image)
-        box = _box(found["target_bbox"])
+        box = checked_box(found, str(path), finite=False)
         if all(map(math.isfinite, box)):
             self.box = box
         else:

@@ -222,7 +222,7 @@ def test_surplus_images_are_told_but_not_wrong(
     shutil.copy(image, image.with_name("00000006.jpg"))
     code, out, _ = data("check", "lasot", "--data_dir", tmp_path)
     assert code == 0
-    assert f"note: {image.parent}: 6 images, of which the first 5 have ground truth" in out
+    assert f"note: {image.parent}: 6 images, of which 5 have ground truth" in out
 
 
 def test_nfs_as_downloaded_may_lack_the_last_row(

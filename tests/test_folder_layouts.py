@@ -12,6 +12,7 @@ import pytest
 
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
+from lib.datasets.check import check_folder
 from lib.datasets.folder import open_folder
 from lib.datasets.sequence import Dataset
 from lib.datasets.training import open_training_set
@@ -436,3 +437,43 @@ def test_lasot_flags_choose_lasots_rules(tmp_path: Path) -> None:
     assert open_folder(tmp_path / "videos").protocol == "lasot"
     (tmp_path / "videos" / "cat-2" / "out_of_view.txt").unlink()
     assert open_folder(tmp_path / "videos").protocol == "otb"
+
+
+def test_a_spare_picture_of_lasot_is_left_out(tmp_path: Path) -> None:
+    """As the public airplane-15 has it, and as by the benchmark's name; pictures are never few."""
+    write_lasot(tmp_path / "clips" / "mine-1", frames=5)
+    folder = tmp_path / "clips" / "mine-1"
+    write_frames(folder / "img", ["00000006.jpg", "00000007.jpg"])
+    sequence = open_path(tmp_path / "clips").load("mine-1")
+    assert len(sequence) == len(sequence.ground_truth) == 5
+    assert sequence.frames.describe(4).endswith("00000005.jpg")
+    (folder / "img" / "00000003.jpg").unlink()
+    with pytest.raises(DataError, match=r"no image between 00000002\.jpg and 00000004\.jpg"):
+        open_path(tmp_path / "clips").load("mine-1")
+
+
+def test_a_part_of_a_benchmark_is_read_as_by_its_name(tmp_path: Path) -> None:
+    """OTB's David is tracked from its frame 300 on: the list says so, no file beside it."""
+    david = tmp_path / "part" / "David"
+    write_frames(david / "img", numbered(2, "%04d.jpg", first=290))
+    for number in range(292, 771):
+        (david / "img" / f"{number:04d}.jpg").hardlink_to(david / "img" / "0290.jpg")
+    write_text(david / "groundtruth_rect.txt", boxes_text(471))
+    dataset = pickle.loads(pickle.dumps(open_path(tmp_path / "part")))
+    sequence = dataset.load("David")
+    assert len(sequence) == 471 and sequence.frames.describe(0).endswith("0300.jpg")
+    (david / "img" / "0500.jpg").unlink()
+    with pytest.raises(DataError, match=r"471 rows, but .* gives 480 frames"):
+        dataset.load("David")
+
+
+def test_a_check_notes_pictures_without_a_row(tmp_path: Path) -> None:
+    write_lasot(tmp_path / "clips" / "mine-1", frames=5)
+    write_lasot(tmp_path / "clips" / "mine-2", frames=5)
+    write_frames(tmp_path / "clips" / "mine-2" / "img", ["00000006.jpg"])
+    for folder in tmp_path.glob("clips/*"):
+        write_text(folder / "groundtruth.txt", "2,2,9,9\n" * 5)
+    report = check_folder(open_path(tmp_path / "clips"), every_image=False, progress=int)
+    assert report.findings == () and report.frames == 10
+    (remark,) = [one for one in report.remarks if "ground truth" in one]
+    assert "mine-2" in remark and "6 images, of which 5 have ground truth" in remark

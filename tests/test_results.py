@@ -197,6 +197,55 @@ def test_another_run_stops_and_is_overwritten_on_request(
     assert read_run_record(folder.root / RUN_FILE) == dataclasses.asdict(other)
 
 
+MOVED = {"source": "other/disk"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        pytest.param({"data_sha256": "d"}, {"data_sha256": "d", **MOVED}, True, id="it moved"),
+        pytest.param({"data_sha256": "d"}, {"data_sha256": "e"}, True, id="a sequence was added"),
+        pytest.param({"data_sha256": "d"}, {"data_sha256": "e", **MOVED}, False, id="other data"),
+        pytest.param({}, {"data_sha256": "e"}, True, id="an old record"),
+        pytest.param({}, {"data_sha256": "e", **MOVED}, False, id="an old record elsewhere"),
+        pytest.param(
+            {},
+            {"data_sha256": "e", "benchmark": True, **MOVED},
+            True,
+            id="a benchmark with an old record",
+        ),
+        pytest.param(
+            {"data_sha256": "d", "benchmark": True},
+            {"data_sha256": "e", "benchmark": True, **MOVED},
+            False,
+            id="another list of sequences",
+        ),
+    ],
+)
+def test_data_may_move_but_not_be_other_data(
+    folder: ResultsFolder, before: dict[str, Any], now: dict[str, Any], same: bool
+) -> None:
+    old = dataclasses.replace(RECORD, **before)
+    claim_folder(folder, old)
+    folder.write("s", result())
+    if not before:  # as versions wrote it that knew neither key
+        known = read_run_record(folder.root / RUN_FILE)
+        del known["data_sha256"], known["benchmark"]
+        (folder.root / RUN_FILE).write_text(json.dumps(known))
+    new = dataclasses.replace(RECORD, **now)
+    if same:
+        check_run_record(folder, new)
+        claim_folder(folder, dataclasses.replace(new, version="0.9.9"))
+        known = read_run_record(folder.root / RUN_FILE)
+        assert (known["source"], known["data_sha256"]) == (new.source, new.data_sha256)
+        assert known["version"] == "0.1.0", "what made the results that are there"
+        check_run_record(folder, dataclasses.replace(new, source="a third disk"))
+    else:
+        with pytest.raises(ResultsError, match=r"source was 'data/lasot' and is now 'other/disk'"):
+            check_run_record(folder, new)
+    assert folder.is_complete("s", 3)
+
+
 def test_a_setting_that_another_version_added_says_nothing(folder: ResultsFolder) -> None:
     claim_folder(folder, RECORD)
     folder.write("s", result())

@@ -112,6 +112,36 @@ def test_another_run_does_not_mix_in(place):
     assert run("lib.commands.test", [*argv, "--runid", "1"]) == 0
 
 
+def test_videos_that_moved_are_gone_on_with(place):
+    """To another disk, say, or with the machine; the message used to offer to delete results."""
+    argv = ["static_box", "default", "--save_dir", str(place.root), "--dataset"]
+    assert run("lib.commands.test", [*argv, str(place.videos), "--sequence", "a"]) == 0
+    moved = place.root / "disk" / "videos"
+    moved.parent.mkdir()
+    place.videos.rename(moved)
+    place.capsys.readouterr()
+    assert run("lib.commands.test", [*argv, str(moved)]) == 0
+    assert "1 sequence tracked" in (out := place.capsys.readouterr().out)
+    assert "1 were complete already" in out
+    # Others of the same names.
+    write_got10k_folder(place.root / "later" / "videos", ["a", "b"], length=5)
+    assert run("lib.commands.test", [*argv, str(place.root / "later" / "videos")]) == 2
+    assert "other sequences lie" in place.capsys.readouterr().err
+
+
+def test_a_folder_called_as_a_benchmark_has_results_of_its_own(place, caplog):
+    """`--dataset lasot` would take them for its own, and so would its scores."""
+    folder = write_got10k_folder(place.root / "lasot", ["airplane-1"])
+    argv = ["static_box", "default", "--dataset", str(folder), "--save_dir", str(place.root)]
+    assert run("lib.commands.test", argv) == 0
+    assert "its results and scores are those of 'lasot_folder'" in caplog.text
+    (result,) = place.root.rglob("airplane-1.txt")
+    assert result.parent.name == "lasot_folder"
+    assert json.loads((result.parent / "run.json").read_text())["dataset"] == "lasot_folder"
+    assert run("lib.commands.analyze", argv) == 0
+    assert "lasot_folder" in place.capsys.readouterr().out
+
+
 @pytest.mark.parametrize("options", [(), ("--overwrite",), ("--batch-size", 2)])
 def test_two_configurations_of_one_name_are_refused(place, options):
     """The second would find the results of the first complete, and report them as its own."""

@@ -12,10 +12,10 @@ from lib.commands.job import Job
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.catalog import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
-from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record
+from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record, hash_data
 from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
@@ -137,7 +137,12 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
     specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
-    return [_make_job(spec, dataset, names, paths, args) for spec in specs]
+    data = hash_data(dataset, _is_benchmark(args))
+    return [_make_job(spec, dataset, names, data, paths, args) for spec in specs]
+
+
+def _is_benchmark(args: argparse.Namespace) -> bool:
+    return find_row(args.dataset) is not None
 
 
 def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSpec:
@@ -232,7 +237,12 @@ def _which_devices(args: argparse.Namespace) -> list[str]:
 
 
 def _make_job(
-    spec: TrackerSpec, dataset: Dataset, names: list[str], paths: Paths, args: argparse.Namespace
+    spec: TrackerSpec,
+    dataset: Dataset,
+    names: list[str],
+    data_sha256: str,
+    paths: Paths,
+    args: argparse.Namespace,
 ) -> Job:
     """One configuration on the data set.
 
@@ -249,6 +259,8 @@ def _make_job(
         source=dataset.source,
         max_frames=args.max_frames,
         float_results=args.float_results,
+        data_sha256=data_sha256,
+        benchmark=_is_benchmark(args),
         version=__version__,
     )
     folder = ResultsFolder(paths.dataset_results_dir(*where))

@@ -1,5 +1,6 @@
 """The table of data sets, and the one way to open one: by its name or by the path of a folder."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ from lib.datasets.recognise import recognised
 from lib.datasets.sequence import Dataset, Sequence
 from lib.datasets.sequence_files import SequenceFiles
 from lib.utils.errors import DataError, did_you_mean
+
+logger = logging.getLogger(__name__)
 
 _GOT10K_TRAIN = TrainingRow(
     name="GOT10K_train_full",
@@ -149,14 +152,56 @@ def open_benchmark(row: Row, place: Place) -> tuple[DataTree, dict[str, Entry]]:
 def _open_path(path: str) -> Dataset:
     """A folder of sequences; a benchmark that has to be named is recognised.
 
+    One that is called as a benchmark is called otherwise, so that neither its results nor its
+    scores are ever taken for those of the benchmark.
+
     Raises:
         DataError: as `open_folder`.
     """
     try:
-        return open_folder(path)
+        dataset = open_folder(path)
+        dataset = replace(dataset, loader=partial(_load_own, dataset.loader, Path(dataset.source)))
     except DataError as error:
         hint = recognised(Path(path).expanduser().absolute())
         raise DataError(f"data set folder {path}: {hint}" if hint else str(error)) from None
+    taken = {name for row in CATALOG for name in (row.name, row.results_folder)}
+    if dataset.name.lower() not in taken:
+        return dataset
+    name = f"{dataset.name}_folder"
+    logger.warning(
+        "%s is given by its path, so it is no %s: its results and scores are those of %r",
+        dataset.source,
+        dataset.name.lower(),
+        name,
+    )
+    return replace(dataset, name=name, results_folder=name)
+
+
+def _load_own(load: Callable[[str], Sequence], root: Path, name: str) -> Sequence:
+    """A sequence of a folder; where it does not fit, as the benchmark reads it that it is of.
+
+    OTB's David has more images than rows, for example: its list says where tracking starts.
+
+    Raises:
+        DataError: as `load`.
+    """
+    try:
+        return load(name)
+    except DataError:
+        for row in CATALOG:
+            if row.split and (found := _load_published(row, root, name)) is not None:
+                return found
+        raise
+
+
+def _load_published(row: Row, root: Path, name: str) -> Sequence | None:
+    """A sequence as a benchmark reads it; None where it is not of that benchmark."""
+    tree = open_tree(row, root)
+    try:
+        entries = list_entries(row, tree) if tree.exists else {}
+        return load_benchmark_sequence(row, tree, entries, name) if name in entries else None
+    except DataError:
+        return None
 
 
 def place_of(name: str, folder: str, paths: Paths) -> Place:

@@ -7,7 +7,7 @@ that is warned of.
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as List
 from dataclasses import dataclass
 
@@ -132,6 +132,9 @@ def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Rep
             ]
             remarks += _rows_without_area(sequence) + _repeated_frames(sequence)
             visible[name] = _visible_frames(sequence), len(sequence)
+            folder = os.path.dirname(sequence.frames.describe(0))
+            if os.path.isdir(folder):
+                remarks += _without_row(folder, os.listdir(folder), len(sequence))
         except DataError as error:
             findings.append(str(error))
         progress()
@@ -365,12 +368,15 @@ def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:
     if not layout.frame_pattern or entry.last_frame is not None or layout.files.frame_range:
         return []
     folder = layout.files.images
-    images = sum(map(is_image, tree.names(folder)))
-    if images == frames:
+    return _without_row(tree.describe(folder), tree.names(folder), frames)
+
+
+def _without_row(folder: str, names: Iterable[str], frames: int) -> list[str]:
+    images = sum(map(is_image, names))
+    if images <= frames:
         return []
     return [
-        f"{tree.describe(folder)}: {images} images, of which the first {frames} have ground truth; "
-        "the others are not used"
+        f"{folder}: {images} images, of which {frames} have ground truth; the others are not used"
     ]
 
 

@@ -72,8 +72,10 @@ class FolderSequence(NamedTuple):
     layout: Layout | None
 
 
+_LASOT = Layout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt"))
+_LASOT_FRAME = "%08d.jpg"
 LAYOUTS = (
-    Layout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt")),
+    _LASOT,
     Layout("OTB", "img", "groundtruth_rect.txt"),
     Layout("VOT", "color", "groundtruth.txt", regions=True),
     Layout("TNL2K", "imgs", "groundtruth.txt"),
@@ -171,9 +173,9 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
         raise DataError(f"{folder}: {problem}; looked for {_LOOKED_FOR}")
     annotation = folder / layout.annotation
     images = folder / layout.images
-    names = list_images(images, logger.warning)
-    frames = folder_frames(images, names)
     boxes, visible = _read_boxes(annotation, layout)
+    names = _with_rows(list_images(images, logger.warning), len(boxes), layout)
+    frames = folder_frames(images, names)
     check_frame_count(
         len(frames), len(boxes), annotation, images, first_box_only=True, gap=first_gap(names)
     )
@@ -200,6 +202,14 @@ def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarra
     check_first_box(boxes[0], f"{annotation}:1")
     boxes, absent = empty_where_nan(boxes)
     return boxes, ~absent if absent.any() else None
+
+
+def _with_rows(names: tuple[str, ...], rows: int, layout: Layout) -> tuple[str, ...]:
+    """The images that have a row: LaSOT's are numbered from 1, and some videos have one more."""
+    if layout is not _LASOT or not 1 < rows < len(names):
+        return names
+    numbered = tuple(_LASOT_FRAME % number for number in range(1, rows + 1))
+    return numbered if set(numbered) <= set(names) else names
 
 
 def _absolute(path: Path | str) -> Path:

@@ -147,7 +147,8 @@ def results_below(folder: Path, dataset: Dataset, other_names: Sequence[str] = (
     if not folder.is_dir():
         problem = "not a folder" if folder.exists() else "no such folder"
         raise ResultsError(f"{folder}: {problem}; expected raw results, a text file per sequence")
-    names = {name.casefold() for name in (dataset.results_folder, dataset.name, *other_names)}
+    called = (dataset.results_folder, dataset.name, Path(dataset.source).stem, *other_names)
+    names = {name.casefold() for name in called}
     inner = [
         folder / name
         for name in sorted(os.listdir(folder))

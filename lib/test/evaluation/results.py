@@ -5,6 +5,8 @@ h, separated by tabs, whole numbers unless asked otherwise), the seconds, the co
 `run.json` says what made them, so that a resumed run never mixes two trackers.
 """
 
+import contextlib
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -14,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.annotations import read_boxes
+from lib.datasets.sequence import Dataset
 from lib.test.tracker.spec import changed_settings
-from lib.utils.errors import DataError, ResultsError
+from lib.utils.errors import DataError, ResultsError, SeqTrackError
 from lib.utils.files import atomic_write_text
 
 RUN_FILE = "run.json"
@@ -138,7 +141,9 @@ class ResultsFolder:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What made the results of a folder; all but the version must stay the same in it.
+    """What made the results of a folder; it must stay the same in it, but for the version.
+
+    Data may also move, or have sequences added. Only both at once are taken for other data.
 
     Attributes:
         tracker: name of the tracker.
@@ -149,6 +154,8 @@ class RunRecord:
         source: the folder it was read from, or 'built-in'.
         max_frames: limit of frames per sequence, None for all.
         float_results: whether the boxes keep decimals.
+        data_sha256: tells this data from other data, see `hash_data`; None if not known.
+        benchmark: whether its name alone tells what the data is.
         version: version of the project; kept for information.
     """
 
@@ -160,7 +167,28 @@ class RunRecord:
     source: str
     max_frames: int | None = None
     float_results: bool = False
+    data_sha256: str | None = None
+    benchmark: bool = False
     version: str = ""
+
+
+# Of a record: what may change in a folder of results.
+_MAY_CHANGE = ("source", "data_sha256", "benchmark", "version")
+
+
+def hash_data(dataset: Dataset, benchmark: bool) -> str:
+    """A hash of what tells this data from other data of its name, wherever it lies.
+
+    Of a benchmark that is the list of sequences; of others also the number of frames and the
+    first box of each, since any folder can hold a `cam1` and a `cam2`.
+    """
+    lines = list(dataset.sequence_names)
+    for number, name in enumerate(() if benchmark else dataset.sequence_names):
+        # What cannot be loaded has no results either.
+        with contextlib.suppress(SeqTrackError):
+            sequence = dataset.load(name)
+            lines[number] += f"\0{len(sequence)} {sequence.init_box}"
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def check_run_record(folder: ResultsFolder, record: RunRecord) -> None:
@@ -195,9 +223,14 @@ def claim_folder(folder: ResultsFolder, record: RunRecord, overwrite: bool = Fal
     elif _other_run(folder, record):
         for leftover in _result_files(folder):
             leftover.unlink()
-    if not path.exists() or _difference(path, record):
-        content = {field.name: getattr(record, field.name) for field in fields(record)}
-        atomic_write_text(path, json.dumps(content, indent=2) + "\n")
+    content = {field.name: getattr(record, field.name) for field in fields(record)}
+    if path.exists() and not _difference(path, record):
+        known = read_run_record(path)
+        # Data that moved, or to which something was added, has to be known by that next time.
+        content = {**known, **{name: content[name] for name in ("source", "data_sha256")}}
+        if content == known:
+            return
+    atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_run_record(path: Path | str) -> dict[str, Any]:
@@ -242,7 +275,21 @@ def _difference(path: Path, record: RunRecord) -> str:
     differing = [
         f"{name} was {known.get(name)!r} and is now {getattr(record, name)!r}"
         for name in (field.name for field in fields(record))
-        if name not in ("version", "settings") and known.get(name) != getattr(record, name)
+        if name not in (*_MAY_CHANGE, "settings") and known.get(name) != getattr(record, name)
     ]
+    differing += _other_data(known, record)
     differing += changed_settings(known.get("settings"), record.settings)
     return f"{path}: results of another run ({', '.join(differing)})" if differing else ""
+
+
+def _other_data(known: Mapping[str, Any], record: RunRecord) -> list[str]:
+    """In words, that results of other data are there; nothing if they are of this data."""
+    there = known.get("data_sha256")
+    # A benchmark is known by its name; what was written before the hash was has only that.
+    same = there == record.data_sha256 if there else record.benchmark
+    if same or known.get("source") == record.source:
+        return []
+    return [
+        f"source was {known.get('source')!r} and is now {record.source!r}, where other sequences "
+        f"lie; if they are the same, write that source into {RUN_FILE}"
+    ]

@@ -1,15 +1,17 @@
 """Clips in and videos out: every frame once, in order, in the right colours, or one clear line."""
 
+import os
 import subprocess
 import sys
 from itertools import islice
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
-from lib.test import video_writer
+from lib.test import video, video_writer
 from lib.test.clip import Estimate, Frame, Step
 from lib.test.follow import build_targets, follow
 from lib.test.tracker.build import build_tracker
@@ -18,8 +20,10 @@ from lib.test.video import FrameClip, open_clip
 from lib.test.video_opencv import OpenCVVideoFile
 from lib.test.video_writer import COLOURS, Painter, kept_path, open_sink
 from lib.utils.errors import DataError, PartialFailure, SeqTrackError
+from lib.utils.files import atomic_path
 from lib.utils.image_io import write_rgb
 from tests.tiny import draw_sequence, tiny_config
+from tests.video_files import read_av
 
 REPOSITORY = Path(__file__).parents[1]
 RED, BLUE, GREEN = (255, 0, 0), (0, 0, 255), (0, 255, 0)
@@ -281,11 +285,12 @@ def test_a_written_video_has_all_frames_in_their_colours(tmp_path, name, size):
     width, height = size
     kept = []
     with open_sink(tmp_path / name, 12.5, kept) as sink:
-        for _ in range(7):
-            sink.write(halves(width, height)[..., ::-1].copy())
+        for index in range(7):
+            sink.write(halves(width, height)[..., ::-1].copy(), index / 12.5)
     frames, fps = read_clip(tmp_path / name)
     assert len(frames) == 7 and fps == 12.5 and kept == [tmp_path / name]
-    assert frames[0].shape[1] >= width and frames[0].shape[0] >= height
+    assert [time for time, _ in read_av(tmp_path / name)] == [index / 12.5 for index in range(7)]
+    assert 0 <= frames[0].shape[1] - width <= 1 and 0 <= frames[0].shape[0] - height <= 1
     assert near(frames[6][32, 10], RED) and near(frames[6][32, width - 1], BLUE)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
@@ -293,8 +298,8 @@ def test_a_written_video_has_all_frames_in_their_colours(tmp_path, name, size):
 def test_a_gif_stays_small_and_keeps_the_pace(tmp_path, monkeypatch):
     monkeypatch.setattr(video_writer, "GIF_FRAMES", 8)
     with open_sink(tmp_path / "a.gif", 25, []) as sink:
-        for _ in range(40):
-            sink.write(halves(960, 640)[..., ::-1].copy())
+        for index in range(40):
+            sink.write(halves(960, 640)[..., ::-1].copy(), index / 25)
     frames, fps = read_clip(tmp_path / "a.gif")
     assert frames[0].shape == (320, 480, 3)
     assert near(frames[0][100, 10], RED) and near(frames[0][100, 470], BLUE)
@@ -307,7 +312,7 @@ def test_what_was_written_survives_an_interruption(tmp_path):
         for index in range(9):
             if index == 4:
                 raise KeyboardInterrupt
-            sink.write(halves()[..., ::-1].copy())
+            sink.write(halves()[..., ::-1].copy(), index / 25)
     assert len(read_clip(tmp_path / "a.mp4")[0]) == 4 and kept == [tmp_path / "a.mp4"]
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -328,7 +333,7 @@ def test_a_file_the_system_could_not_write_is_dropped(tmp_path):
 
 
 def test_a_full_disk_is_noticed(tmp_path):
-    """OpenCV does not say when a write fails. The limit stands in for the disk."""
+    """The limit stands in for the disk."""
     script = f"""
 import resource, numpy as np
 from pathlib import Path
@@ -336,8 +341,8 @@ from lib.test.video_writer import open_sink
 resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
 rng = np.random.default_rng(0)
 with open_sink(Path({str(tmp_path / "a.mp4")!r}), 25, []) as sink:
-    for _ in range(60):
-        sink.write(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8))
+    for index in range(60):
+        sink.write(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8), index / 25)
 """
     pytest.importorskip("resource")
     done = subprocess.run(
@@ -350,12 +355,65 @@ with open_sink(Path({str(tmp_path / "a.mp4")!r}), 25, []) as sink:
 def test_formats_that_cannot_be_written_are_said(tmp_path, monkeypatch):
     with pytest.raises(SeqTrackError, match=r"ends in \.mp4, \.webm, \.gif"):
         open_sink(tmp_path / "a.jpg", 25, []).__enter__()
-    monkeypatch.setitem(video_writer.CODECS, ".mp4", "ZZZZ")
-    with pytest.raises(SeqTrackError, match=r"cannot write \.mp4 files of 96 x 64"):
+    monkeypatch.setitem(video_writer.ENCODERS, ".mp4", ("none",))
+    with pytest.raises(SeqTrackError, match=r"has no encoder for \.mp4"):
         with open_sink(tmp_path / "a.mp4", 25, []) as sink:
-            sink.write(halves())
+            sink.write(halves(), 0.0)
     monkeypatch.delattr(cv2, "imencodeanimation", raising=False)
     with pytest.raises(SeqTrackError, match="cannot write GIF"):
         with open_sink(tmp_path / "a.gif", 25, []):
             pass
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm"])
+def test_each_picture_is_shown_at_its_time_and_the_last_one_as_long_as_it_was(tmp_path, name):
+    times = [0, 0.04, 0.08, 0.5, 2.0, 32.0]
+    with open_sink(tmp_path / name, 10, []) as sink:
+        for time in times:
+            sink.write(halves()[..., ::-1].copy(), time, 30.0)
+    assert [time for time, _ in read_av(tmp_path / name)] == pytest.approx(times, abs=1e-6)
+    with av.open(str(tmp_path / name)) as written:
+        assert written.duration / 1e6 == pytest.approx(62, abs=0.01)
+
+
+@pytest.mark.parametrize(("codec", "suffix"), [("libx264", ".mp4"), ("libvpx-vp9", ".webm")])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (1280, 720)], ids=str)
+def test_the_codec_plays_in_browsers_and_the_colours_are_tagged(tmp_path, codec, suffix, size):
+    with open_sink(tmp_path / f"a{suffix}", 25, []) as sink:
+        for index in range(2):
+            sink.write(np.full((size[1], size[0], 3), (0, 0, 255), np.uint8), index / 25)
+    with av.open(str(tmp_path / f"a{suffix}")) as written:
+        context = written.streams.video[0].codec_context
+        assert av.codec.Codec(codec, "w").canonical_name == context.codec.canonical_name
+        assert context.pix_fmt == "yuv420p"
+        assert context.colorspace == (1 if size[0] == 1280 else 6)
+    assert near(read_av(tmp_path / f"a{suffix}")[1][1][0, 0], (255, 0, 0), 12)
+    if suffix == ".mp4":
+        data = (tmp_path / "a.mp4").read_bytes()
+        assert data.index(b"moov") < data.index(b"mdat"), "it plays while it loads"
+
+
+def test_without_pyav_opencv_does_it_and_says_so(tmp_path, monkeypatch, caplog):
+    path = write_clip(tmp_path / "a.mp4", [halves()] * 5)
+    monkeypatch.setattr(video, "has_pyav", lambda: False)
+    monkeypatch.setattr(video_writer, "has_pyav", lambda: False)
+    assert len(list(open_clip(path).frames())) == 5
+    with open_sink(tmp_path / "b.mp4", 12.5, []) as sink:
+        for index in range(5):
+            sink.write(halves()[..., ::-1].copy(), index / 12.5)
+    assert len(read_clip(tmp_path / "b.mp4")[0]) == 5
+    assert [r.getMessage().count("pip install av") for r in caplog.records] == [1, 1]
+
+
+def test_a_pipe_is_never_replaced_and_the_null_device_keeps_nothing(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    for write in (kept_path(tmp_path / "a.csv", []), atomic_path(tmp_path / "a.csv")):
+        with pytest.raises(SeqTrackError, match="is a named pipe and is never replaced"):
+            with write as part:
+                part.write_text("x")
+    assert (tmp_path / "a.csv").is_fifo()
+    kept = []
+    with kept_path(Path(os.devnull), kept) as part:
+        part.write_text("x")
+    assert kept == [] and Path(os.devnull).is_char_device()

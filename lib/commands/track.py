@@ -43,7 +43,7 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
-from lib.utils.files import check_writable, user_path
+from lib.utils.files import check_replaceable, check_writable, user_path
 
 if TYPE_CHECKING:
     from lib.test.follow import Targets
@@ -60,6 +60,20 @@ _DESCRIPTION = (
 )
 
 
+_FIRST_FRAME = (
+    "tracking goes forward and a box belongs to the first frame; to begin elsewhere, cut the clip "
+    "first, for example by `ffmpeg -ss SECONDS -i CLIP cut.mp4`"
+)
+
+
+class _NotYet(argparse.Action):
+    """An option that people look for and that is not here."""
+
+    def __call__(self, p, *_: object) -> None:  # type: ignore[no-untyped-def]
+        """Leave with code 2 and a line that says what to do instead."""
+        p.error(f"{self.option_strings[0]} is not supported: {_FIRST_FRAME}")
+
+
 def box_argument(text: str) -> Box:
     """An argument that is a box, `x,y,w,h`."""
     try:
@@ -67,6 +81,9 @@ def box_argument(text: str) -> Box:
     except ValueError:
         x = y = w = h = math.nan
     if not math.isfinite(x + y + w + h) or w <= 0 or h <= 0:
+        number, colon, _ = text.partition(":")
+        if colon and number.isdecimal():
+            raise argparse.ArgumentTypeError(f"{text!r} names a frame; {_FIRST_FRAME}")
         raise argparse.ArgumentTypeError(
             f"{text!r} is no box; write x,y,w,h: left, top, width and height in pixels of the "
             "first frame, such as 120,80,60,40"
@@ -111,16 +128,19 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--out",
         help=f"the video to write, {', '.join(SUFFIXES)} (default: <clip>_<tracker>.mp4 in the "
-        "current folder); browsers show .webm and .gif, not this .mp4",
+        "current folder); all of them play in browsers",
     )
-    add("--csv", help="the table to write (default: beside the video)")
+    add("--csv", help=f"the table to write (default: beside the video); {os.devnull} for none")
     add("--force", action="store_true", help="replace files that exist")
     add("--max-frames", type=positive, help="stop after so many frames")
     add(
         "--fps",
         type=rate_argument,
-        help=f"frames per second of the video (default: the clip's, {DEFAULT_FPS:g} for images)",
+        help="frames per second of the video (default: each picture at its time in the clip; "
+        f"{DEFAULT_FPS:g} for images)",
     )
+    add("--start", action=_NotYet, help=argparse.SUPPRESS)
+    add("--backward", nargs=0, action=_NotYet, help=argparse.SUPPRESS)
     add_roots(p)
     return p
 
@@ -200,7 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     say(f"{what}: {counted(len(job.boxes), 'target')}{legend}")
     tally = Tally()
     try:
-        _track(targets, job, outputs, args, tally)
+        _track(targets, job, outputs, args, tally, _Floor(spec))
     except (KeyboardInterrupt, Terminated):
         _tell(tally)
         raise
@@ -267,8 +287,11 @@ def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Ou
     if os.path.abspath(table) == os.path.abspath(video):
         raise ResultsError(f"{video}: --out and --csv are the same file")
     for path in (video, table):
+        if path == Path(os.devnull):
+            continue
         if path.is_dir():
             raise ResultsError(f"{path} is a folder; name a file")
+        check_replaceable(path)
         if not path.exists():
             check_writable(path.parent)
         elif job.origin is not None and path.samefile(job.origin):
@@ -278,8 +301,33 @@ def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Ou
     return Outputs(video, table)
 
 
+class _Floor:
+    """Says once for each target that its box is as small as the tracker lets a box be."""
+
+    def __init__(self, spec: TrackerSpec) -> None:
+        self.size = spec.config.test.min_size if spec.config else 0
+        self.told: set[int] = set()
+
+    def watch(self, step: Step) -> None:
+        """Look at the boxes of a frame; the given ones are as they were given."""
+        for number, estimate in enumerate(step.estimates, start=1):
+            small = step.frame.index > 0 and min(estimate.box[2:]) <= self.size
+            if small and number not in self.told:
+                self.told.add(number)
+                tqdm.write(
+                    f"target {number}: from frame {step.frame.index} on a side of its box is at "
+                    f"the floor of {self.size} pixels, the published rule; a smaller target needs "
+                    "--set TEST.MIN_SIZE=1"
+                )
+
+
 def _track(
-    targets: "Targets", job: Job, outputs: Outputs, args: argparse.Namespace, tally: Tally
+    targets: "Targets",
+    job: Job,
+    outputs: Outputs,
+    args: argparse.Namespace,
+    tally: Tally,
+    floor: _Floor,
 ) -> None:
     """Frames in, video and rows out; both files are whole whatever ends it."""
     from lib.test.follow import follow
@@ -295,8 +343,14 @@ def _track(
     ):
         for step in follow(targets, job.clip, job.boxes, args.max_frames):
             began = time.perf_counter()
-            sink.write(painter.draw(step, began, job.truth_of(step.frame.index)))
+            frame = step.frame
+            picture = painter.draw(step, began, job.truth_of(frame.index))
+            if args.fps:
+                sink.write(picture, frame.index / args.fps, 1 / args.fps)
+            else:
+                sink.write(picture, frame.time, frame.duration)
             _write_rows(stream, step)
+            floor.watch(step)
             tally.frames += 1
             tally.read += step.read_seconds
             tally.track += step.track_seconds

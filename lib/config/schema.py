@@ -184,6 +184,9 @@ class Tracking(Section):
     hold_below: Fraction = 0.0
     """A box stays where it was while the confidence is below this share of the usual one (a
     running mean over the frames that are not held); 0: never."""
+    min_size: Count = 10
+    """Pixels that a box keeps each way, and of it inside the picture; the published rule is 10. A
+    target that is smaller needs a smaller number."""
     num_templates: Count = 1
     """Templates in use; with more than 1, all but the first are replaced now and then."""
     update_intervals: Annotated[

@@ -328,6 +328,11 @@ def _seconds(of: Any, ticks: int | None) -> float:
     return float(ticks * of.time_base) if ticks else 0.0
 
 
+def is_hd(width: int, height: int) -> bool:
+    """Whether players take BT.709 for a picture of this size that names no matrix, else BT.601."""
+    return width >= _HD_WIDTH or height > _HD_HEIGHT
+
+
 class _Converter:
     """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name."""
 
@@ -337,8 +342,7 @@ class _Converter:
         self.reformatter = VideoReformatter()
 
     def __call__(self, picture: Any) -> np.ndarray:
-        large = picture.width >= _HD_WIDTH or picture.height > _HD_HEIGHT
-        if large and picture.colorspace == _UNSPECIFIED:
+        if is_hd(picture.width, picture.height) and picture.colorspace == _UNSPECIFIED:
             picture.colorspace = _BT709
         return self.reformatter.reformat(picture, format="rgb24").to_ndarray()
 

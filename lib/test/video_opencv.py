@@ -1,4 +1,4 @@
-"""Video files by OpenCV, where PyAV cannot be had: it says so, and gets some files wrong."""
+"""Video files in and out by OpenCV, where PyAV cannot be had; it gets some files wrong."""
 
 import contextlib
 import math
@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Frame
 from lib.test.video_file import CONVERT
-from lib.utils.errors import DataError, PartialFailure, counted
+from lib.utils.errors import DataError, PartialFailure, SeqTrackError, counted
 
 # Frame counts of some containers are estimates: a clip must miss more than this to be broken.
 _COUNT_TOLERANCE = 0.02
+# The pip wheels of OpenCV have no H.264 encoder (its licence); these they all have. MPEG-4 plays in
+# VLC, mpv and most players but in no browser. OpenCV remarks on stderr that WebM has no tag for
+# VP8, which is harmless.
+_CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 
 @dataclass(frozen=True)
@@ -97,3 +102,60 @@ def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
         yield capture
     finally:
         capture.release()
+
+
+class OpenCVSink:
+    """A video file by OpenCV's writer, opened when the first picture tells the size."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.fps = path, fps
+        self.pictures = 0
+        self._writer: cv2.VideoWriter | None = None
+
+    def write(self, picture: np.ndarray, time: float, duration: float | None = None) -> None:
+        """Add one at the constant rate, whatever its time is.
+
+        The last column or row is doubled where a side is odd, which codecs refuse.
+
+        Raises:
+            SeqTrackError: this OpenCV cannot write such a file.
+        """
+        height, width = picture.shape[:2]
+        if width % 2 or height % 2:
+            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        if self._writer is None:
+            self._writer = self._open(picture.shape[1], picture.shape[0])
+        self._writer.write(picture)
+        self.pictures += 1
+
+    def _open(self, width: int, height: int) -> cv2.VideoWriter:
+        codec = _CODECS[self.path.suffix.lower()]
+        fourcc = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
+        writer = cv2.VideoWriter(str(self.path), fourcc, self.fps, (width, height))
+        if not writer.isOpened():
+            raise SeqTrackError(
+                f"OpenCV {cv2.__version__} here cannot write {self.path.suffix} files of {width} x "
+                f"{height} at {self.fps:g} frames/s (codec {codec}); try another format, another "
+                "--fps, or another opencv-python"
+            )
+        return writer
+
+    def close(self) -> None:
+        """Finish the file, and look whether it is one: OpenCV reports no failed write.
+
+        Raises:
+            SeqTrackError: frames are missing; the file is removed.
+        """
+        if self._writer is None:
+            return
+        self._writer.release()
+        capture = cv2.VideoCapture(str(self.path))
+        there = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
+        capture.release()
+        # WebM counts by its duration and may be off by one.
+        if there < self.pictures - 1 or there < 1:
+            self.path.unlink(missing_ok=True)
+            raise SeqTrackError(
+                f"the video could not be written: {max(0, int(there))} of "
+                f"{counted(self.pictures, 'frame')} arrived; is the disk full?"
+            )

@@ -1,26 +1,44 @@
 """Videos of tracked boxes: drawing on frames, and writing them as MP4, WebM or GIF."""
 
 import contextlib
+import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from lib.test.clip import Estimate, Step
+from lib.test.video_file import NO_PYAV, has_pyav, is_hd
+from lib.test.video_opencv import OpenCVSink
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
-from lib.utils.files import atomic_path
+from lib.utils.files import atomic_path, check_replaceable
 
-# The pip wheels of OpenCV have no H.264 encoder (its licence); these they all have. MPEG-4 plays
-# in VLC, mpv and most players but in no browser; WebM does that, and is several times slower to
-# write. OpenCV remarks on stderr that WebM has no tag for VP8, which is harmless.
-CODECS = {".mp4": "mp4v", ".webm": "VP80"}
-SUFFIXES = (*CODECS, ".gif")
+# FFmpeg's encoders for a suffix; the first one that is here is taken. H.264 plays everywhere; an
+# FFmpeg without x264 writes what fewer players show.
+ENCODERS = {".mp4": ("libx264", "libvpx-vp9", "mpeg4"), ".webm": ("libvpx-vp9", "libvpx")}
+SUFFIXES = (*ENCODERS, ".gif")
+# Pictures leave the encoder in their order, one for each that goes in. Quick rather than small.
+_VPX = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "30", "b": "0"}
+_OPTIONS = {
+    "libx264": {"preset": "veryfast", "crf": "20", "bf": "0"},
+    "libvpx-vp9": {**_VPX, "row-mt": "1"},
+    "libvpx": _VPX,
+    "mpeg4": {"qscale": "4"},
+}
+# A tick of the file's clock, which holds all usual rates; MPEG-4 takes no finer one.
+_TICK = Fraction(1, 60000)
+# Numbers of FFmpeg's colour matrices, primaries and transfer curves: BT.709, and BT.601.
+_BT709, _BT601 = 1, 6
+_LIMITED = 1
+
+logger = logging.getLogger(__name__)
 
 # RGB, one after the other for each target; green is kept for ground truth.
 COLOURS = (
@@ -124,8 +142,8 @@ def _strokes(scale: float) -> int:
 class PictureSink(Protocol):
     """Takes the pictures of a video, `(H, W, 3)` uint8 BGR, one after the other."""
 
-    def write(self, picture: np.ndarray) -> None:
-        """Add one."""
+    def write(self, picture: np.ndarray, time: float, duration: float | None = None) -> None:
+        """Add one, shown from `time` seconds on, for `duration` seconds if it is the last."""
         ...
 
     def close(self) -> None:
@@ -133,65 +151,131 @@ class PictureSink(Protocol):
         ...
 
 
-class VideoFileSink:
-    """A video file by OpenCV's writer, opened when the first picture tells the size."""
+class FileSink:
+    """A video file by FFmpeg, opened when the first picture tells the size.
+
+    Args:
+        path: the file; its suffix chooses container and codec.
+        fps: usual frames per second; each picture is shown at its own time.
+    """
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path, self.fps = path, fps
         self.pictures = 0
-        self._writer: cv2.VideoWriter | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._durations: deque[int] = deque()
+        self._last = -1
+        self._failed = False
 
-    def write(self, picture: np.ndarray) -> None:
-        """Add one; the last column or row is doubled where a side is odd, which codecs refuse.
+    def write(self, picture: np.ndarray, time: float, duration: float | None = None) -> None:
+        """Add one; the last column or row is doubled where a side is odd and H.264 refuses that.
 
         Raises:
-            SeqTrackError: this OpenCV cannot write such a file.
+            SeqTrackError: it cannot be written.
         """
-        height, width = picture.shape[:2]
-        if width % 2 or height % 2:
-            picture = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        if self._writer is None:
-            self._writer = self._open(picture.shape[1], picture.shape[0])
-        self._writer.write(picture)
+        import av
+
+        with self._errors():
+            if self._container is None:
+                self._open(picture.shape[1], picture.shape[0])
+            height, width = self._stream.height, self._stream.width
+            if picture.shape[:2] != (height, width):
+                below, right = height - picture.shape[0], width - picture.shape[1]
+                picture = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_REPLICATE)
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(
+                format="yuv420p",
+                dst_colorspace=self._stream.codec_context.colorspace,
+                dst_color_range=_LIMITED,
+            )
+            self._last = max(self._last + 1, round(time / _TICK))
+            frame.pts, frame.time_base = self._last, _TICK
+            self._durations.append(max(1, round((duration or 1 / self.fps) / _TICK)))
+            self._mux(self._stream.encode(frame))
         self.pictures += 1
 
-    def _open(self, width: int, height: int) -> cv2.VideoWriter:
-        codec = CODECS[self.path.suffix.lower()]
-        fourcc = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]
-        writer = cv2.VideoWriter(str(self.path), fourcc, self.fps, (width, height))
-        if not writer.isOpened():
-            raise SeqTrackError(
-                f"OpenCV {cv2.__version__} here cannot write {self.path.suffix} files of {width} x "
-                f"{height} at {self.fps:g} frames/s (codec {codec}); try one of "
-                f"{', '.join(SUFFIXES)}, another --fps, or another opencv-python"
+    def _open(self, width: int, height: int) -> None:
+        import av
+
+        suffix = self.path.suffix.lower()
+        codec = next((name for name in ENCODERS[suffix] if name in av.codecs_available), None)
+        if codec is None:
+            raise SeqTrackError(f"this PyAV has no encoder for {suffix}; try {', '.join(SUFFIXES)}")
+        if codec != ENCODERS[suffix][0]:
+            logger.warning(
+                "this PyAV has no %s: the %s file is written by %s, which fewer players show",
+                ENCODERS[suffix][0],
+                suffix,
+                codec,
             )
-        return writer
+        start = {"movflags": "faststart"} if suffix == ".mp4" else {}
+        self._container = av.open(f"file:{self.path}", "w", options=start)
+        rate = Fraction(self.fps).limit_denominator(100_000)
+        self._stream = self._container.add_stream(codec, rate=rate, options=_OPTIONS[codec])
+        if not codec.startswith("libvpx"):
+            width, height = width + width % 2, height + height % 2
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv420p"
+        context = self._stream.codec_context
+        context.time_base = _TICK
+        # As readers take it that do not look at the tags.
+        colours = _BT709 if is_hd(width, height) else _BT601
+        context.colorspace = context.color_primaries = context.color_trc = colours
+        context.color_range = _LIMITED
+
+    def _mux(self, packets: list[Any]) -> None:
+        for packet in packets:
+            packet.duration = self._durations.popleft()
+            self._container.mux(packet)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """What FFmpeg cannot do, as one line."""
+        import av
+
+        try:
+            yield
+        except av.FFmpegError as error:
+            self._failed = True
+            # The encoder opens with the first picture, and refuses what is too large for it.
+            hint = "is the disk full?" if self.pictures else f"try another of {', '.join(SUFFIXES)}"
+            raise SeqTrackError(
+                f"the video could not be written ({error.strerror or error}) after "
+                f"{counted(self.pictures, 'frame')}; {hint}"
+            ) from None
 
     def close(self) -> None:
-        """Finish the file, and look whether it is one: OpenCV reports no failed write.
+        """Finish the file, and look whether it is one.
 
         Raises:
             SeqTrackError: frames are missing; the file is removed.
         """
-        if self._writer is None:
+        import av
+
+        if self._container is None:
             return
-        self._writer.release()
-        capture = cv2.VideoCapture(str(self.path))
-        there = capture.get(cv2.CAP_PROP_FRAME_COUNT) if capture.isOpened() else 0
-        capture.release()
-        # WebM counts by its duration and may be off by one.
-        if there < self.pictures - 1 or there < 1:
+        try:
+            with self._errors(), self._container:
+                if not self._failed:
+                    self._mux(self._stream.encode())
+            with self._errors(), av.open(f"file:{self.path}") as written:
+                there = sum(1 for packet in written.demux(video=0) if packet.size)
+        except SeqTrackError:
+            self.path.unlink(missing_ok=True)
+            raise
+        # An interruption may come between two of the lines above.
+        if there < self.pictures - 1:
             self.path.unlink(missing_ok=True)
             raise SeqTrackError(
-                f"the video could not be written: {max(0, int(there))} of "
-                f"{counted(self.pictures, 'frame')} arrived; is the disk full?"
+                f"the video could not be written: {there} of {counted(self.pictures, 'frame')} "
+                "arrived; is the disk full?"
             )
 
 
 class GifSink:
     """An animated GIF: small, and at most `GIF_FRAMES` pictures, which are kept in memory.
 
-    It shows every n-th frame at the right pace; n doubles each time that there are too many.
+    It shows every n-th frame at its time; n doubles each time that there are too many.
     """
 
     def __init__(self, path: Path, fps: float) -> None:
@@ -204,16 +288,20 @@ class GifSink:
         self.stride = max(1, round(fps / _GIF_RATE))
         self.given = 0
         self.kept: list[np.ndarray] = []
+        self.times: list[float] = []
+        self.end = 0.0
 
-    def write(self, picture: np.ndarray) -> None:
+    def write(self, picture: np.ndarray, time: float, duration: float | None = None) -> None:
         """Add one, made small."""
         if self.given % self.stride == 0:
             factor = min(1.0, GIF_SIDE / max(picture.shape[:2]))
-            size = (round(picture.shape[1] * factor), round(picture.shape[0] * factor))
+            size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
             self.kept.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+            self.times.append(time)
         self.given += 1
+        self.end = time + (duration or 1 / self.fps)
         if len(self.kept) > GIF_FRAMES:
-            self.kept, self.stride = self.kept[::2], 2 * self.stride
+            self.kept, self.times, self.stride = self.kept[::2], self.times[::2], 2 * self.stride
 
     def close(self) -> None:
         """Encode all pictures.
@@ -225,7 +313,9 @@ class GifSink:
             return
         animation = cv2.Animation()
         animation.frames = self.kept
-        animation.durations = [round(1000 * self.stride / self.fps)] * len(self.kept)
+        # The format counts in hundredths of a second.
+        ticks = np.round(100 * np.array([*self.times, self.end])).astype(int)
+        animation.durations = [10 * int(step) for step in np.maximum(np.diff(ticks), 1)]
         try:
             _, data = cv2.imencodeanimation(".gif", animation)
         except cv2.error as error:
@@ -247,8 +337,13 @@ def open_sink(path: Path, fps: float, kept: list[Path]) -> Iterator[PictureSink]
     """
     check_suffix(path)
     with kept_path(path, kept) as part:
-        kind = GifSink if path.suffix.lower() == ".gif" else VideoFileSink
-        sink: PictureSink = kind(part, fps)
+        kind: Callable[[Path, float], PictureSink] = FileSink
+        if path.suffix.lower() == ".gif":
+            kind = GifSink
+        elif not has_pyav():
+            logger.warning(NO_PYAV.format(what=path))
+            kind = OpenCVSink
+        sink = kind(part, fps)
         try:
             yield sink
         finally:
@@ -272,12 +367,17 @@ def kept_path(path: Path, kept: list[Path]) -> Iterator[Path]:
     could not write.
 
     Args:
-        path: the file to make.
+        path: the file to make; nothing is kept of what goes to the null device.
         kept: gets `path` when it is in place.
 
     Raises:
+        SeqTrackError: what lies at `path` is a pipe, a device or a socket.
         OSError: the folder cannot be written.
     """
+    if path == Path(os.devnull):
+        yield path
+        return
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
     os.close(handle)

@@ -17,7 +17,7 @@ from lib.models.engine import Engine, Readout, Template, build_engine
 from lib.models.seqtrack import SeqTrack
 from lib.test.tracker.base import Info, Tracker
 from lib.test.tracker.templates import SCORE_SCALE, replace_oldest, update_due
-from lib.utils.boxes import Box, clip_xywh, pull_size
+from lib.utils.boxes import CLIP_MARGIN, Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
@@ -41,6 +41,7 @@ class TrackerSettings:
         expectation: whether a coordinate is the mean about the likeliest bin instead of the bin.
         size_prior: share of the log size by which an answer is pulled toward the first box.
         hold_below: share of the usual confidence below which the box stays where it was.
+        min_size: pixels that a box keeps each way, and of it inside the picture.
     """
 
     template_factor: float
@@ -54,6 +55,7 @@ class TrackerSettings:
     expectation: bool = False
     size_prior: float = 0.0
     hold_below: float = 0.0
+    min_size: int = CLIP_MARGIN
 
     @classmethod
     def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
@@ -90,6 +92,7 @@ class TrackerSettings:
             expectation=test.decoding == "expectation",
             size_prior=test.size_prior,
             hold_below=test.hold_below,
+            min_size=test.min_size,
         )
 
 
@@ -238,7 +241,7 @@ def advance(
     mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
     if settings.size_prior:
         mapped = pull_size(mapped, state.first_size, settings.size_prior)
-    box = clip_xywh(mapped, *image.shape[:2])
+    box = clip_xywh(mapped, *image.shape[:2], margin=settings.min_size)
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
     usual = score if state.usual_score is None else state.usual_score

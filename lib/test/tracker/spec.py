@@ -21,6 +21,7 @@ PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
         "TEST.DECODING": "argmax",
         "TEST.SIZE_PRIOR": 0.0,
         "TEST.HOLD_BELOW": 0.0,
+        "TEST.MIN_SIZE": 10,
         "ENGINE": "fp32",
     }
 )
@@ -83,6 +84,7 @@ class TrackerSpec:
             "TEST.DECODING": cfg.test.decoding,
             "TEST.SIZE_PRIOR": cfg.test.size_prior,
             "TEST.HOLD_BELOW": cfg.test.hold_below,
+            "TEST.MIN_SIZE": cfg.test.min_size,
             # Engines give the same boxes, coarser numbers do not.
             "ENGINE": "fp32" if self.precision == "fp32" else f"{self.engine} {self.precision}",
         }

@@ -312,3 +312,60 @@ def test_what_is_written_is_read_back(
     path = tmp_path_factory.getbasetemp() / "written.yaml"
     path.write_text(write_yaml(values), encoding="utf-8")
     assert read_yaml(path, "written.yaml").values == values
+
+
+CROPS = "DATA: {SEARCH: {SIZE: 192, FACTOR: 5.0}, TEMPLATE: {SIZE: 128, FACTOR: 2.5}}\n"
+
+
+def crops(cfg: Config) -> tuple[float, ...]:
+    test = cfg.test
+    return (test.search_size, test.search_factor, test.template_size, test.template_factor)
+
+
+def test_crops_of_the_tracker_follow_those_of_the_training() -> None:
+    assert crops(load_text(CROPS)) == (192, 5.0, 128, 2.5)
+    assert crops(load_text(CROPS + "TEST: {SEARCH_FACTOR: 4.5}\n")) == (192, 4.5, 128, 2.5)
+    assert crops(Config()) == (256, 4.0, 256, 4.0)
+    cfg = load_text(CROPS)
+    assert load_text(dump_config(cfg)) == cfg
+    assert error_lines("DATA: {SEARCH: {SIZE: 200}}\n") == [
+        "my.yaml:1: DATA.SEARCH.SIZE: must be a multiple of the encoder's patch size (16) "
+        "(value 200)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("SEARCH_SIZE", "SEARCH"), ("TEMPLATE_SIZE", "TEMPLATE")]
+)
+def test_sizes_that_no_tracker_could_use_are_not_trained(name: str, key: str) -> None:
+    overrides = [f"DATA.{key}.SIZE=192", f"TEST.{name}=128"]
+    assert load_config("seqtrack_b256", overrides)  # to look at it is fine
+    with pytest.raises(ConfigError) as caught:
+        load_config("seqtrack_b256", overrides, training=True)
+    text = str(caught.value)
+    assert text.startswith(f"--set TEST.{name}: must be 192, the DATA.{key}.SIZE that")
+    assert "(value 128)" in text and "\n" not in text
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_factors_that_differ_are_warned_of(
+    training: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    overrides = ["DATA.SEARCH.FACTOR=5", "TEST.SEARCH_FACTOR=4.0"]
+    load_config("seqtrack_b256", overrides, training=training)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "--set TEST.SEARCH_FACTOR: is not DATA.SEARCH.FACTOR (5), which the network is trained "
+        "with (value 4.0)"
+    )
+    caplog.clear()
+    cfg = load_config("seqtrack_b256", overrides[:1], training=training)
+    assert cfg.test.search_factor == 5 and not caplog.records
+
+
+def test_shipped_configurations_can_be_trained_without_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in list_configs():
+        load_config(name, training=True)
+    assert not caplog.records

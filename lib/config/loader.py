@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from lib.config.messages import all_keys, describe, not_a_section, unknown_override
 from lib.config.paths import experiments_dir
+from lib.config.rules import Problem, factor_warnings, training_problems
 from lib.config.schema import Config
 from lib.config.yaml_source import (
     Finding,
@@ -40,13 +41,16 @@ _SUFFIXES = (".yaml", ".yml")
 _log = logging.getLogger(__name__)
 
 
-def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    name_or_path: str | Path, overrides: Sequence[str] = (), training: bool = False
+) -> Config:
     """Load a configuration by name (`seqtrack_b256`) or path; `cfg.name` is the file's stem.
 
     Args:
         name_or_path: a name in `experiments/`, with or without `.yaml`, or the path of a file.
         overrides: `KEY.PATH=VALUE` each, VALUE in YAML; they win over the files, the last one
             over those before it.
+        training: whether it is to be trained, and has to be right for that as well.
 
     Raises:
         ConfigError: no such file, or everything that is wrong in it, its bases and `overrides`.
@@ -57,9 +61,14 @@ def load_config(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Conf
         _merge(merged, layer)
     cfg, findings = _validate(merged)
     findings.update(merged.findings)
+    if training and cfg is not None:
+        problems = training_problems(cfg)
+        findings.update(_rule_finding(merged, _paths(one), one.message) for one in problems)
     if cfg is None or findings:
         raise ConfigError("\n".join(str(finding) for finding in sorted(findings)))
     _warn_of_unused(merged)
+    for problem in factor_warnings(cfg):
+        _log.warning("%s", _rule_finding(merged, _paths(problem), problem.message))
     return cfg.named(path.stem)
 
 
@@ -201,7 +210,7 @@ def _validate(layer: Layer) -> tuple[Config | None, set[Finding]]:
     for problem in (
         found for error in errors for found in error.get("ctx", {}).get("problems", ())
     ):
-        keys = [tuple(key.split(".")) for key in problem.keys]
+        keys = _paths(problem)
         if not any(_overlap(key, path) for key in keys for path, _ in described):
             findings.add(_rule_finding(layer, keys, problem.message))
     return cfg, findings
@@ -221,6 +230,10 @@ def _drop(values: dict[Any, Any], path: KeyPath) -> None:
         _drop(inner, path[1:])
     else:
         values.pop(path[0], None)
+
+
+def _paths(problem: Problem) -> list[tuple[str, ...]]:
+    return [tuple(key.split(".")) for key in problem.keys]
 
 
 def _overlap(one: KeyPath, other: KeyPath) -> bool:

@@ -27,6 +27,37 @@ def find_problems(cfg: "Config") -> list[Problem]:
     return [problem for rule in _RULES for problem in rule(cfg)]
 
 
+def training_problems(cfg: "Config") -> list[Problem]:
+    """What must not be trained, because no tracker could use it: crops of two sizes."""
+    return [
+        Problem(
+            keys,
+            f"must be {trained}, the {keys[1]} that the network is trained with; leave it out "
+            "to follow that, or give both the same value",
+        )
+        for keys, tracked, trained in _crops(cfg)
+        if keys[0].endswith("_SIZE") and tracked != trained
+    ]
+
+
+def factor_warnings(cfg: "Config") -> list[Problem]:
+    """Crops that the tracker cuts larger or smaller than those the network is trained with."""
+    return [
+        Problem(keys, f"is not {keys[1]} ({trained:g}), which the network is trained with")
+        for keys, tracked, trained in _crops(cfg)
+        if keys[0].endswith("_FACTOR") and tracked != trained
+    ]
+
+
+def _crops(cfg: "Config") -> Iterator[tuple[tuple[str, str], float, float]]:
+    """TEST's four keys about crops, each with that of DATA, and both values."""
+    for part, trained in (("SEARCH", cfg.data.search), ("TEMPLATE", cfg.data.template)):
+        for what in ("SIZE", "FACTOR"):
+            keys = (f"TEST.{part}_{what}", f"DATA.{part}.{what}")
+            tracked = getattr(cfg.test, f"{part}_{what}".lower())
+            yield keys, tracked, getattr(trained, what.lower())
+
+
 def _encoder(cfg: "Config") -> Iterator[Problem]:
     encoder = cfg.model.encoder
     missing = [
@@ -58,14 +89,16 @@ def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
     if encoder.type == "custom" and not encoder.patch_size:
         return
     patch = encoder.geometry.patch_size
+    search, template, test = cfg.data.search.size, cfg.data.template.size, cfg.test
     sizes = {
-        "DATA.SEARCH.SIZE": cfg.data.search.size,
-        "DATA.TEMPLATE.SIZE": cfg.data.template.size,
-        "TEST.SEARCH_SIZE": cfg.test.search_size,
-        "TEST.TEMPLATE_SIZE": cfg.test.template_size,
+        "DATA.SEARCH.SIZE": (search, True),
+        "DATA.TEMPLATE.SIZE": (template, True),
+        # One that is left out follows, and is as wrong.
+        "TEST.SEARCH_SIZE": (test.search_size, test.search_size != search),
+        "TEST.TEMPLATE_SIZE": (test.template_size, test.template_size != template),
     }
-    for key, size in sizes.items():
-        if size % patch:
+    for key, (size, counts) in sizes.items():
+        if counts and size % patch:
             keys = (key, "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
             yield Problem(keys, f"must be a multiple of the encoder's patch size ({patch})")
 

@@ -163,13 +163,16 @@ class Tracking(Section):
     """TEST: tracking."""
 
     template_factor: Positive = 4.0
-    """Side of a template before resizing, in units of sqrt(box area)."""
+    """Side of a template before resizing, in units of sqrt(box area). Left out: as in DATA."""
     template_size: Count = 256
-    """Side of a template in pixels."""
+    """Side of a template in pixels; the network has one for training and tracking. Left out: as
+    in DATA."""
     search_factor: Positive = 4.0
-    """Side of the search region before resizing, in units of sqrt(box area)."""
+    """Side of the search region before resizing, in units of sqrt(box area). Left out: as in
+    DATA."""
     search_size: Count = 256
-    """Side of the search region in pixels."""
+    """Side of the search region in pixels; the network has one for training and tracking. Left
+    out: as in DATA."""
     epoch: Annotated[
         Count,
         Field(json_schema_extra={"unused": "the newest checkpoint is taken; see --checkpoint"}),
@@ -246,6 +249,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _rules(self) -> "Config":
+        search, template = self.data.search, self.data.template
+        crops = {
+            "search_size": search.size,
+            "search_factor": search.factor,
+            "template_size": template.size,
+            "template_factor": template.factor,
+        }
+        left_out = {k: v for k, v in crops.items() if k not in self.test.model_fields_set}
+        # Nobody has seen this configuration yet; from here on it is frozen.
+        self.__dict__["test"] = self.test.model_copy(update=left_out)
         problems = find_problems(self)
         if problems:
             text = "\n".join(f"{problem.keys[0]}: {problem.message}" for problem in problems)

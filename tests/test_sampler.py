@@ -97,6 +97,28 @@ def test_a_set_without_any_usable_sequence_says_why():
         assert word in str(error.value)
 
 
+def test_sequences_that_are_left_out_are_told_once(caplog):
+    flags = [[1] * 30, [1] * 19, [0] * 30, [1] * 20]
+    VideoSource(MemorySet(flags), 2, "order", 10, min_used=0.5)
+    (record,) = caplog.records
+    text = record.getMessage()
+    for part in ("MEMORY: 2 of its 4 sequences", "20 frames", "video-1", "19 visible of 19"):
+        assert part in text, part
+    caplog.clear()
+    VideoSource(MemorySet([[1] * 30] * 4), 2, "order", 10, min_used=1.0)
+    assert not caplog.records
+
+
+def test_a_set_that_is_mostly_useless_is_refused():
+    """Four in five: by default a quarter of the sequences must do."""
+    flags = [[1] * 30] + [[1] * 10] * 4
+    least = Config().data.min_used
+    with pytest.raises(DataError, match=r"1 of its 5 sequences .* DATA.MIN_USED \(0.25\)"):
+        VideoSource(MemorySet(flags), 2, "order", 10, min_used=least)
+    VideoSource(MemorySet(flags[:4]), 2, "order", 10, min_used=least)
+    VideoSource(MemorySet(flags), 2, "order", 10, min_used=0.0)
+
+
 def test_a_still_is_used_for_all_frames():
     stills = MemorySet([[1]] * 5, is_video=False)
     source = VideoSource(stills, 2, "order", 10)

@@ -100,8 +100,9 @@ class Training(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of a moving average of the weights, which is what gets validated and
     published (Polyak averaging); 0: none."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Number format of the forward pass; weights and optimizer stay fp32."""
+    precision: Literal["fp32", "tf32", "bf16", "fp16"] = "fp32"
+    """Number format of the forward pass; weights and optimizer stay fp32. `tf32` is fp32 whose
+    matrix products CUDA devices round to 10 bits of mantissa."""
     val_epoch_interval: Count = 20
     """Epochs between two validations, each with a picture of samples for TensorBoard; where
     DATA.VAL names nothing there is only the picture. The last epoch is always validated."""
@@ -201,6 +202,9 @@ class Data(Section):
     """Standard deviation of the channels R, G, B; see MEAN."""
     max_sample_interval: Count = 200
     """Largest distance in frames between the frames of a sample and its base frame."""
+    min_used: Fraction = 0.25
+    """Least share of a set's sequences that are long enough and show their target often enough to
+    be drawn from; a training on fewer does not start."""
     sampler_mode: Literal["order", "causal"] = "order"
     """`order`: frames around a base frame, sorted either way; `causal`: templates come first."""
     loader: Literal["tracking"] = "tracking"

@@ -3,6 +3,7 @@
 So a sample can be made again by its number, in any process and in any order.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from lib.train.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted
 from lib.utils.files import user_path
 
+logger = logging.getLogger(__name__)
+
 # So many draws in a row without a sample mean that something is wrong with the data.
 MAX_DRAWS = 100
 SYNTHETIC = "SYNTHETIC"
@@ -46,8 +49,9 @@ class VideoSource:
         mode: str,
         interval: int,
         encoded: bool = False,
+        min_used: float = 0.0,
     ) -> None:
-        """Find the sequences that can be drawn from.
+        """Find the sequences that can be drawn from; warn of how many cannot.
 
         Args:
             training_set: where the sequences come from.
@@ -55,9 +59,10 @@ class VideoSource:
             mode: `order` or `causal`, see `choose_frames`.
             interval: largest distance in frames to the base frame.
             encoded: leave the decoding to whoever knows at which size the frames are needed.
+            min_used: least share of the sequences that can be drawn from.
 
         Raises:
-            DataError: there is none.
+            DataError: there is none, or they are fewer.
         """
         self.name = training_set.name
         self._set = training_set
@@ -65,7 +70,7 @@ class VideoSource:
         self._mode = mode
         self._interval = interval
         self._encoded = encoded
-        self._indices = _fit_sequences(training_set, templates)
+        self._indices = _fit_sequences(training_set, templates, min_used)
 
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
         """Draw the templates and the search frame of one sample; `progress` changes nothing.
@@ -212,9 +217,11 @@ def _open_source(
     if name == SYNTHETIC:
         return _pair_source(cfg, part)
     opened = open_training_set(name, paths, cache_dir)
-    rules = (cfg.data.template.number, cfg.data.sampler_mode, cfg.data.max_sample_interval)
+    data = cfg.data
+    rules = (data.template.number, data.sampler_mode, data.max_sample_interval)
     # What is validated on does not depend on how the training is fed.
-    return VideoSource(opened, *rules, encoded=cfg.data.scaled_decode and part == "train")
+    encoded = data.scaled_decode and part == "train"
+    return VideoSource(opened, *rules, encoded=encoded, min_used=data.min_used)
 
 
 def _pair_source(cfg: Config, part: str) -> PairSource:
@@ -234,21 +241,32 @@ def _pair_source(cfg: Config, part: str) -> PairSource:
     )
 
 
-def _fit_sequences(training_set: TrainingSet, templates: int) -> np.ndarray:
+def _fit_sequences(training_set: TrainingSet, templates: int, min_used: float) -> np.ndarray:
     """Indices of the sequences that can be drawn from."""
-    if not training_set.is_video:
-        fit = np.arange(len(training_set))
-    else:
-        visible, lengths = training_set.visible_counts, training_set.lengths
-        fit = np.flatnonzero(can_be_drawn_from(visible, lengths, templates))
-    if len(fit):
-        return fit
-    if not len(training_set):
+    number = len(training_set)
+    if not number:
         raise DataError(f"training set {training_set.name}: it has no sequence")
-    best = int(np.argmax(visible))
-    raise DataError(
-        f"training set {training_set.name}: none of its {counted(len(training_set), 'sequence')} "
+    if not training_set.is_video:
+        return np.arange(number)
+    visible, lengths = training_set.visible_counts, training_set.lengths
+    fits = can_be_drawn_from(visible, lengths, templates)
+    if fits.all():
+        return np.arange(number)
+    used = int(fits.sum())
+    first = int(np.argmax(visible) if not used else np.argmin(fits))
+    text = (
+        f"training set {training_set.name}: {used or 'none'} of its {counted(number, 'sequence')} "
         f"can be drawn from. At least {MIN_LENGTH} frames are needed, more than "
-        f"{enough_frames(templates)} of them with a visible target; the best, "
-        f"{training_set.describe(best)}, has {visible[best]} visible of {lengths[best]}"
+        f"{enough_frames(templates)} of them with a visible target; the "
+        f"{'first that has not' if used else 'best'}, {training_set.describe(first)}, has "
+        f"{visible[first]} visible of {lengths[first]}"
     )
+    if not used:
+        raise DataError(text)
+    if used < min_used * number:
+        raise DataError(
+            f"{text}. That is less than DATA.MIN_USED ({min_used:g}) of them; mend the set, or "
+            "train with what there is: --set DATA.MIN_USED=0"
+        )
+    logger.warning("%s", text)
+    return np.flatnonzero(fits)

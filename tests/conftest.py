@@ -148,3 +148,13 @@ def lasot(tmp_path: Path) -> Path:
 def got10k_val(tmp_path: Path) -> Path:
     """GOT-10k val with a few sequences, as `make_got10k_val` writes it."""
     return make_got10k_val(tmp_path)
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    """A process group of this process alone."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield
+    distributed.destroy_process_group()

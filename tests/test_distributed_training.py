@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.train.setup import wrapped
 from lib.train.state import INTERRUPT_NAME
 from lib.utils.checkpoint import load_tensors, read_state_dict
 from lib.utils.distributed import World, join_world
 from lib.utils.errors import SeqTrackError
 from tests.training_runs import make_config, start_pair, trained, wait_for
+from tests.training_setup import make_objective, training_config
 
 # 20 steps in two epochs; the same samples in every step, whoever computes them.
-OPTIONS = {"epochs": 2, "steps": 10, "dropout": 0.0}
+OPTIONS = {"epochs": 2, "steps": 10, "dropout": 0.0, "EMA_DECAY": 0.9}
 LOSS = re.compile(r"^step (\d+) (\d+) (\S+)$", re.M)
 
 
@@ -36,12 +38,17 @@ def test_two_processes_train_like_one_and_stop_together(tmp_path):
     outputs = [process.communicate(timeout=300) for process in pair]
     assert [process.returncode for process in pair] == [143, 143], outputs
     stopped = load_tensors(folder / INTERRUPT_NAME)
-    assert stopped["settings"]["processes"] == 2 and stopped["resume"]["step"] == 14
+    # 14 steps were done; the processes exchange signals after every eighth.
+    assert stopped["settings"]["processes"] == 2 and stopped["resume"]["step"] == 16
+    first += outputs[0][0]
 
     pair = start_pair(folder, **OPTIONS, **samples)
     outputs = [process.communicate(timeout=300) for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
     rest = outputs[0][0]
+    assert [out.count("reads ") for out, _ in outputs] == [1, 0]
+    states = [out[out.index("holds ") :].split()[1] for out, _ in outputs]
+    assert states[0] == states[1], "weights, moments or averages differ between the processes"
     assert not (folder / INTERRUPT_NAME).exists() and "warning" not in rest
     losses = losses_in(first + rest)
     expected = {(s["epoch"], s["batch"]): s["total"] for s in one.log.steps}
@@ -85,19 +92,62 @@ with join_world("cpu") as world:
     tensors = [torch.full((2,), world.rank + 5.0), torch.tensor(world.rank + 7)]
     world.take_from_main(tensors)
     print(world.totals([1, world.rank]), *(tensor.tolist() for tensor in tensors))
+    terms = [("dense", 2.0), ("centre", 4.0 + world.rank)]
+    named = {name: torch.tensor(value) for name, value in terms[:: 1 - 2 * world.rank]}
+    print(sorted((name, float(value)) for name, value in world.mean(named).items()))
+    print(world.on_main(lambda: f"rank {world.rank}"))
+    print(world.gather(f"rank {world.rank}"))
 """
 
 
 def test_what_two_processes_do_together(tmp_path):
     pair = start_pair(tmp_path, code=TOGETHER)
     outputs = [process.communicate(timeout=300) for process in pair]
-    assert [out for out, _ in outputs] == ["[2, 1] [5.0, 5.0] 7\n"] * 2, outputs
+    same = ["[2, 1] [5.0, 5.0] 7", "[('centre', 4.5), ('dense', 2.0)]", "rank 0"]
+    expected = ["\n".join([*same, text, ""]) for text in ("['rank 0', 'rank 1']", "[]")]
+    assert [out for out, _ in outputs] == expected, outputs
+
+
+FAILING = """
+import sys
+from lib.commands import entry
+from lib.utils.distributed import join_world
+from lib.utils.errors import CheckpointError
+
+class Command:
+    def main(argv):
+        with join_world("cpu") as world:
+            def fail():
+                raise CheckpointError(f"seen by rank {world.rank}")
+            world.on_main(fail)
+
+entry.importlib.import_module = lambda name: Command
+sys.exit(entry.run("any"))
+"""
+
+
+def test_failure_of_the_main_process_ends_all_and_is_told_once(tmp_path):
+    pair = start_pair(tmp_path, code=FAILING)
+    outputs = [process.communicate(timeout=300) for process in pair]
+    assert [process.returncode for process in pair] == [2, 2]
+    assert [err for _, err in outputs] == ["error: seen by rank 0\n", ""]
+
+
+def test_buffers_travel_once_and_not_in_every_step(one_process, monkeypatch):
+    """They are constants, or statistics that only evaluation reads."""
+    objective = make_objective(training_config(ENCODER={"STEM": "conv"}))
+    sent = []
+    monkeypatch.setattr(World, "take_from_main", lambda world, tensors: sent.extend(tensors))
+    module = wrapped(objective, World(0, 2), compiled=False)
+    assert module.modules_buffers and not module.will_sync_module_buffers()
+    assert [id(buffer) for buffer in objective.buffers()] == [id(tensor) for tensor in sent]
 
 
 def test_alone_without_a_launcher():
     with join_world("cpu", env={}) as world:
         assert world == World() and world.is_main
-        assert world.highest(3) == 3 and world.totals([3, 4]) == [3, 4] and world.agree(3)
+        assert world.highest(3) == 3 and world.totals([3, 4]) == [3, 4]
+        assert world.on_main(lambda: 3) == 3 and world.gather(3) == [3]
         mean = world.mean({"a": torch.tensor(2, dtype=torch.bfloat16, requires_grad=False)})
         assert mean["a"].dtype == torch.float32 and float(mean["a"]) == 2
         world.barrier()

@@ -191,15 +191,6 @@ def test_compiled_once_whatever_the_progress():
     assert counter.frame_count == 1
 
 
-@pytest.fixture
-def one_process():
-    """A process group of this process alone."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield
-    torch.distributed.destroy_process_group()
-
-
 def test_distributed_training_waits_for_nobody(one_process):
     """A second forward pass raises if a parameter had no gradient in the first."""
     cfg = training_config(ALL_LOSSES, HIDDEN_DIM=48)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from lib.config.schema import Config
 from lib.train.ema import Ema
@@ -185,6 +186,94 @@ def test_a_loss_that_is_not_finite_stops_before_anything_changes(precision):
     assert caught.value.exit_code == EXIT_NON_FINITE
     assert same(weights_of(stepper), before) and stepper.ema.updates == updates
     assert str(stepper.optimizer.state_dict()) == moments
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_bad_numbers_that_are_read_later_change_no_weight(precision, where):
+    """As on a GPU: the optimizer skips the step by itself, and the next step raises."""
+    cfg = training_config({"PRECISION": precision})
+    stepper, batch = make_stepper(cfg), make_batch(cfg)
+    stepper.late = True
+    assert stepper.step([batch], 0.0, note="good").applied
+    before, moments = weights_of(stepper), str(stepper.optimizer.state_dict())
+    if where == "loss":
+        batch.boxes[1, 2] = math.nan
+        stepper.step([batch], 0.0, note="bad")
+    else:
+        hook = spoil(stepper, math.inf)
+        stepper.step([batch], 0.0, note="bad")
+        hook.remove()
+    with pytest.raises(NonFiniteLoss, match="numbers are not finite") as caught:
+        stepper.step([make_batch(cfg)], 0.0, note="next")
+    assert caught.value.note == "bad" and caught.value.exit_code == EXIT_NON_FINITE
+    assert same(weights_of(stepper), before)
+    assert str(stepper.optimizer.state_dict()) == moments
+
+
+@pytest.mark.parametrize("ask", ["settle", "state_dict"])
+def test_last_step_is_checked_before_it_is_saved(ask):
+    cfg = training_config()
+    stepper, batch = make_stepper(cfg), make_batch(cfg)
+    stepper.late = True
+    batch.boxes[0, 0] = math.nan
+    stepper.step([batch], 0.0)
+    with pytest.raises(NonFiniteLoss):
+        getattr(stepper, ask)()
+    stepper.settle()  # once is enough
+
+
+def test_reading_later_changes_nothing():
+    cfg = training_config()
+    steppers = [make_stepper(cfg, ema=True) for _ in range(2)]
+    steppers[1].late = True
+    for stepper in steppers:
+        for seed in range(3):
+            stepper.step([make_batch(cfg, seed=seed)], 0.0)
+        stepper.settle()
+    assert same(*map(weights_of, steppers))
+    assert same(*(stepper.ema.weights() for stepper in steppers))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_tf32_is_on_in_forward_and_backward_alone(precision):
+    cfg = training_config({"PRECISION": precision})
+    stepper, seen = make_stepper(cfg), []
+    note = lambda *_: seen.append(torch.backends.cuda.matmul.allow_tf32)  # noqa: E731
+    stepper.module.register_forward_hook(note)
+    stepper.module.network.bottleneck.bias.register_hook(note)
+    before = torch.backends.cuda.matmul.allow_tf32
+    stepper.step([make_batch(cfg)], 0.0)
+    assert seen == [precision == "tf32"] * 2 and not before
+    assert torch.backends.cuda.matmul.allow_tf32 == before
+
+
+class Waits(TorchFunctionMode):
+    """Notes what would make this process wait for a GPU: values read, and constants sent."""
+
+    NAMES = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "tensor")
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func.__name__ in (*self.NAMES, "as_tensor"):
+            self.seen.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_for_the_step_before_alone():
+    extras = {"TEMPLATE_BOX": True, "CORRELATION": True, "CENTRE_HINT": True}
+    losses = {"SOFT_SIGMA": [3.0, 1.0], "L1_WEIGHT": 5.0, "SIZE_WEIGHT": 1.0, "DENSE_WEIGHT": 0.5}
+    cfg = training_config(losses, **extras, ENCODER={"STEM": "conv"})
+    stepper, batch = make_stepper(cfg, ema=True), make_batch(cfg)
+    stepper.late = True
+    with Waits() as waits:
+        stepper.step([batch], 0.0)
+        assert waits.seen == []
+        stepper.step([batch], 0.5)
+        assert waits.seen == ["tolist"]
 
 
 def spoil(stepper: Stepper, value: float):

@@ -26,7 +26,7 @@ from lib.models.vit import VisionTransformer
 from lib.train import loop, setup
 from lib.train.log import QuietLog
 from lib.train.record import git_revision, write_record
-from lib.train.summary import learning_rate_rule
+from lib.train.summary import learning_rate_rule, precision_advice
 from lib.utils.checkpoint import load_tensors, read_state_dict, save_checkpoint
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError
@@ -104,6 +104,45 @@ def test_a_finished_training_says_so(place):
     assert {path: path.read_bytes() for path in place.folder.iterdir()} == before
 
 
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=["training", "dry run"])
+def test_sizes_that_differ_are_said_before_the_training(place, options):
+    """Before, test.py said it after the last epoch."""
+    code, out, err = place.train(*options, sets=["DATA.SEARCH.SIZE=96"])
+    assert code == 2 and not out and len(err) == 1
+    assert "TEST.SEARCH_SIZE: must be 96" in err[0] and not list(place.save.rglob("*.tar"))
+
+
+def test_a_finished_training_of_other_data_is_not_this_one(place):
+    place.train("--seed", 3)
+    before = {path: path.read_bytes() for path in place.folder.iterdir()}
+    (place.data / "videos").rename(place.data / "others")
+    others = f"DATA.TRAIN.DATASETS_NAME=['{place.data}/others']"
+    code, out, err = place.train("--seed", 4, sets=[others, "TRAIN.LR=1"])
+    assert code == 2 and not out and len(err) == 1
+    for part in (
+        f"{place.folder / 'SEQTRACK.pth.tar'}: a training is finished there (1 epoch)",
+        f"DATA.TRAIN.DATASETS_NAME (['{place.data}/videos'] -> ['{place.data}/others'])",
+        "TRAIN.LR (0.0001 -> 1.0)",
+        "seed (3 -> 4)",
+        "another --save_dir",
+    ):
+        assert part in err[0], part
+    assert {path: path.read_bytes() for path in place.folder.iterdir()} == before
+    code, out, _ = place.train("--seed", 3, sets=["TRAIN.PRINT_INTERVAL=7", "TEST.WINDOW=true"])
+    assert code == 0 and "nothing to do" in out[0]
+
+
+def test_a_folder_where_another_training_runs_is_left_alone(place):
+    place.folder.mkdir(parents=True)
+    lock = place.folder / "training.lock"
+    lock.write_text('{"process": 7, "host": "elsewhere", "since": "today"}')
+    code, out, err = place.train()
+    assert code == 2 and not out and len(err) == 1
+    assert "a training runs there (process 7 on elsewhere, since today)" in err[0]
+    files = [path for path in place.save.rglob("*") if path.is_file()]
+    assert files == [lock]
+
+
 def test_it_goes_on_and_keeps_both_starts(place):
     place.train()
     code, out, _ = place.train(sets=["TRAIN.EPOCH=2"])
@@ -123,6 +162,21 @@ def test_records_of_another_training_stay(place):
     assert code == 2 and "another configuration" in err[-1]
     assert [(place.folder / name).read_bytes() for name in ("config.yaml", "run.json")] == kept
     assert place.log.read_text().splitlines()[-1] == err[-1]
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "part"),
+    [
+        pytest.param("fp32", "cuda", "--precision tf32 or bf16", id="slow for no reason"),
+        pytest.param("tf32", "cpu", "cpu computes in fp32", id="without effect"),
+        pytest.param("fp32", "cpu", None, id="nothing better there"),
+        pytest.param("tf32", "cuda", None, id="chosen"),
+        pytest.param("bf16", "cuda", None, id="chosen too"),
+    ],
+)
+def test_advice_about_precision(precision, device, part):
+    lines = precision_advice(precision, device)
+    assert len(lines) == (part is not None) and all(part in line for line in lines)
 
 
 def fail_at_a_step(monkeypatch, action, number=1):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from lib.train.loop import fit
 from lib.train.stepper import NonFiniteLoss
 from lib.utils.errors import EXIT_NON_FINITE, EXIT_PARTIAL, SeqTrackError
 from lib.utils.image_io import read_rgb
-from tests.training_runs import BATCH, make_config, make_run, trained
+from tests.training_runs import BATCH, STEPS, make_config, make_run, trained
 
 
 def spoil(run, calls: int, value: float = math.nan):
@@ -26,9 +27,15 @@ def spoil(run, calls: int, value: float = math.nan):
     run.objective.register_forward_hook(hook)
 
 
+# On a GPU the numbers of a step are read in the next one.
+LATE = pytest.mark.parametrize("late", [False, True], ids=["in the step", "in the next step"])
+
+
+@LATE
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_loss_that_is_no_number_is_dumped(tmp_path, value):
+def test_loss_that_is_no_number_is_dumped(tmp_path, value, late):
     run = make_run(tmp_path, make_config())
+    run.stepper.late = late
     spoil(run, 7, value)  # step 3 of epoch 2
     before = {}
     run.log.at[2, 2] = lambda: before.update(
@@ -56,6 +63,18 @@ def test_loss_that_is_no_number_is_dumped(tmp_path, value):
         assert np.array_equal(read_rgb(folder / f"{name}-search.png"), again.search)
         for t, template in enumerate(again.templates):
             assert np.array_equal(read_rgb(folder / f"{name}-template{t}.png"), template)
+
+
+@LATE
+@pytest.mark.parametrize("batch", [STEPS, STEPS - 1], ids=["end of the epoch", "before a stop"])
+def test_nothing_of_a_bad_step_is_saved(tmp_path, late, batch):
+    run = make_run(tmp_path, make_config(EMA_DECAY=0.9))
+    run.stepper.late = late
+    spoil(run, STEPS + batch)
+    run.log.at[2, batch] = lambda: signal.raise_signal(signal.SIGINT)
+    with pytest.raises(NonFiniteLoss, match=f"ep0002-step{STEPS + batch - 1}"):
+        fit(run)
+    assert [p.name for p in tmp_path.glob("*.tar")] == ["SEQTRACK_ep0001.pth.tar"]
 
 
 def test_broken_weights_are_named(tmp_path):

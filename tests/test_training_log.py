@@ -112,23 +112,6 @@ def test_rare_events_are_told_apart_and_only_where_there_are_some(place):
     assert curves["Step/broken"][1] == (4, 1) and curves["Step/skipped"][2] == (5, 1)
 
 
-def test_it_knows_which_validations_were_noted(tmp_path):
-    for epoch, values in ((2, {"total": 1.0}), (20, {"total": 1.0}), (4, {})):
-        place = Place(tmp_path, print_interval=1)
-        place.step(epoch, 1)
-        place.log.validation(epoch, values)
-        place.log.close()
-    has = Place(tmp_path).log.has_validation
-    assert [has(epoch) for epoch in (1, 2, 4, 20)] == [False, True, False, True]
-    place.log = TrainingLog(
-        text_file=place.file, curves=place.curves, epochs=3, print_interval=1, say=place._say
-    )
-    place.step(2, 1)  # that epoch was trained anew since
-    place.log.close()
-    assert not place.log.has_validation(2) and place.log.has_validation(20)
-    assert not Place(tmp_path / "new").log.has_validation(2)
-
-
 def test_an_ending_is_kept_only_where_something_was_before(place):
     place.log.ending("nothing began")
     assert not place.file.exists()
@@ -250,7 +233,6 @@ def test_other_processes_are_quiet_but_warn():
     log.say("x")
     log.note("x")
     log.ending("x")
-    assert not log.has_validation(1)
     log.at_first_step(lambda: said.append("never"))
     log.warn("odd")
     log.close()

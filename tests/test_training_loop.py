@@ -8,10 +8,11 @@ import time
 import pytest
 import torch
 
-from lib.train.loop import dropout_seed, fit
+from lib.train.loop import MEETING_STEPS, dropout_seed, fit
 from lib.train.state import INTERRUPT_NAME, finished
 from lib.train.stop import StopRequest
 from lib.utils.checkpoint import load_tensors, read_state_dict
+from lib.utils.distributed import World
 from lib.utils.errors import DataError
 from tests.training_runs import (
     STEPS,
@@ -183,9 +184,35 @@ def test_validation_that_was_cut_is_made_up_once(tmp_path, when, epochs):
     fit(again)
     assert [epoch for epoch, _ in again.log.validated] == list(range(1, epochs + 1))
     more = make_run(tmp_path, make_config(epochs=epochs + 1, steps=1, VAL_EPOCH_INTERVAL=1))
-    more.log.validated, more.validate = [(epochs, {})], again.validate
+    more.validate = again.validate
     fit(more)
-    assert [epoch for epoch, _ in more.log.validated] == [epochs, epochs + 1]
+    assert [epoch for epoch, _ in more.log.validated] == [epochs + 1]
+
+
+def test_validation_without_a_score_is_done_once(tmp_path):
+    """What the log shows does not decide it: there is no line of this one."""
+    for epochs in (1, 2):
+        run = make_run(tmp_path, make_config(epochs=epochs, steps=1, VAL_EPOCH_INTERVAL=1))
+        calls = []
+        run.validate = lambda epoch, calls=calls: calls.append(epoch) or {}
+        fit(run)
+        assert calls == [epochs]
+
+
+def test_epoch_that_is_trained_again_is_validated_again(tmp_path):
+    cfg = make_config(epochs=2, steps=1, VAL_EPOCH_INTERVAL=1)
+    for stop in (False, True):
+        run = make_run(tmp_path, cfg)
+        run.validate = lambda epoch: {"IoU": 0.5}
+        if stop:
+            (tmp_path / "SEQTRACK_ep0002.pth.tar").unlink()
+            stop_at(run, (2, 1), signal.SIGINT)
+        else:
+            fit(run)
+    again = make_run(tmp_path, cfg)
+    again.validate = lambda epoch: {"IoU": 0.5}
+    fit(again)
+    assert [epoch for epoch, _ in again.log.validated] == [2] and not again.log.steps
 
 
 def test_validates_every_few_epochs_and_at_the_end(tmp_path):
@@ -242,6 +269,23 @@ def test_cosine_goes_on_where_it_was(tmp_path, change):
     again.log.at[2, 1] = lambda: rates.append(again.optimizer.param_groups[0]["lr"])
     fit(again)
     assert rates == [pytest.approx(0.5e-3)]
+
+
+def test_processes_meet_every_few_steps(tmp_path, one_process, monkeypatch):
+    """Each exchange of plain numbers waits for the slowest process."""
+    meetings, original = [], torch.distributed.all_reduce
+
+    def counting(tensor, *args, **options):
+        if not tensor.is_floating_point():
+            meetings.append(len(run.log.steps))
+        return original(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", counting)
+    steps = 2 * MEETING_STEPS + 1
+    run = make_run(tmp_path, make_config(epochs=1, samples=2 * 2 * steps), World(0, 2))
+    fit(run)
+    # Before the last line of the epoch, and whether to leave once it is saved.
+    assert meetings == [MEETING_STEPS, 2 * MEETING_STEPS, steps - 1, steps]
 
 
 class Faulty:

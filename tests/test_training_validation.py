@@ -1,5 +1,6 @@
 """Validation while training: right numbers, and nothing is left behind."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -89,7 +90,7 @@ def test_losses_are_means_over_all_samples(run):
     assert validator(run)(1) == pytest.approx(mean_losses(run), rel=1e-5)
 
 
-def test_processes_share_the_samples(run, monkeypatch):
+def test_processes_share_the_samples(run, one_process, monkeypatch):
     """Two processes with different numbers of batches: what they send adds up to the whole."""
     sent = []
     monkeypatch.setattr(World, "mean", lambda self, values: sent.append(dict(values)) or values)
@@ -98,7 +99,11 @@ def test_processes_share_the_samples(run, monkeypatch):
         validator(run, world=World(rank, 2))(1)
     counts = [float(one["samples"]) for one in sent]
     assert counts == [3.0, 2.0]
-    whole = {k: float(sent[0][k] + sent[1][k]) / SAMPLES for k in sent[0] if k != "samples"}
+    whole = {
+        k: float(sent[0][k] + sent[1][k]) / SAMPLES
+        for k in sent[0]
+        if k not in ("samples", "failed")
+    }
     assert whole == pytest.approx(mean_losses(run), rel=1e-5)
 
 
@@ -133,7 +138,7 @@ def test_running_statistics_are_those_of_the_main_process(tmp_path, monkeypatch)
     monkeypatch.setattr(World, "mean", lambda self, values: values)
     monkeypatch.setattr(World, "barrier", lambda self: None)
     values = [validator(one, world=World(1, 2))(1) for one in runs]
-    assert len(main) == 9 and values[1] == pytest.approx(values[0], rel=1e-6)
+    assert len(main) == 11 and values[1] == pytest.approx(values[0], rel=1e-6)
     for buffer, before in zip(runs[1].objective.buffers(), other, strict=True):
         assert torch.equal(buffer, before)
 
@@ -173,7 +178,7 @@ def test_generators_come_back_even_after_an_error():
     assert (torch.rand(1).item(), random.random(), np.random.random()) == expected
 
 
-def test_only_the_main_process_draws_and_tracks(run, monkeypatch):
+def test_all_processes_track_and_the_main_one_draws(run, one_process, monkeypatch):
     monkeypatch.setattr(World, "mean", lambda self, values: values)
     monkeypatch.setattr(World, "barrier", lambda self: None)
     for rank, pictures in ((0, 1), (1, 0)):
@@ -184,8 +189,40 @@ def test_only_the_main_process_draws_and_tracks(run, monkeypatch):
             samples=None,
             closed_loop=lambda network, warn, tracked=tracked: tracked.append(1) or {"AUC": 0.1},
         )
-        assert values(3) == ({} if rank else {"AUC": 0.1})
-        assert len(tracked) == len(values.log.kept) == pictures
+        assert values(3) == {"AUC": 0.1}
+        assert len(tracked) == 1 and len(values.log.kept) == pictures
+
+
+class Broken:
+    """A source of samples that fails with anything."""
+
+    def __init__(self, error):
+        self.error, self.told = error, set()
+
+    def sample(self, epoch, number):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        pytest.param(DataError("a.jpg: damaged"), "a.jpg: damaged", id="data"),
+        pytest.param(RuntimeError("out of memory\nmore"), "RuntimeError: out of memory", id="any"),
+    ],
+)
+def test_validation_that_fails_ends_no_training(run, error, text):
+    """The checkpoint is written by then; started again, the training would end there again."""
+    broken = {"samples": Broken(error), "pictured": Broken(error)}
+    one = validator(run, **broken, closed_loop=lambda network, warn: {"AUC": 0.5})
+    assert one(1) == {"AUC": 0.5}
+    assert (
+        one.log.warned
+        == [
+            f"warning: no losses of held-out samples: {text}",
+            f"warning: no pictures of samples: {text}",
+        ]
+        or not one.log.kept
+    )
 
 
 def test_picture_shows_the_same_samples_every_time(run):
@@ -197,11 +234,7 @@ def test_picture_shows_the_same_samples_every_time(run):
 
 
 def test_samples_that_cannot_be_read_cost_the_picture(run):
-    class Broken:
-        def sample(self, epoch, number):
-            raise DataError("a.jpg: damaged")
-
-    one = validator(run, samples=None, pictured=Broken())
+    one = validator(run, samples=None, pictured=Broken(DataError("a.jpg: damaged")))
     assert one(1) == {} and not one.log.kept
     assert "a.jpg: damaged" in one.log.warned[0]
 
@@ -299,6 +332,38 @@ def test_closed_loop_is_the_real_tracker_scored(tmp_path):
     expected = score_dataset(tracked, "otb").total.auc
     warned = []
     assert loop(network, warned.append) == {"AUC": expected} and not warned
+
+
+def test_processes_share_the_sequences(tmp_path, monkeypatch):
+    """What the main process scores is the same as if it had tracked them all."""
+    loop, _ = closed(tmp_path, number=3)
+    network = make_objective(loop.cfg).network
+    alone, sent, warned = loop(network, print), [], []
+    monkeypatch.setattr(World, "gather", lambda world, value: sent.append(value) or [])
+    shares = [dataclasses.replace(loop, world=World(rank, 2)) for rank in (0, 1)]
+    assert [share(network, warned.append) for share in shares] == [{}, {}]
+    assert [[one.name for one in sequences] for sequences, _ in sent] == [["a", "c"], ["b"]]
+    monkeypatch.setattr(World, "gather", lambda world, value: sent)
+    assert shares[0](network, warned.append) == pytest.approx(alone, rel=1e-6) and not warned
+    more = dataclasses.replace(loop, world=World(5, 6))
+    assert more(network, warned.append) == alone  # it has none itself
+
+
+@pytest.mark.parametrize("what", ["SeqTrackTracker", "join"])
+def test_any_failure_costs_the_score_alone(tmp_path, monkeypatch, what):
+    """As the first engine on CUDA did: a training that was saved could not go on any more."""
+
+    def fail(*args, **options):
+        raise ValueError("negative shift count")
+
+    loop, _ = closed(tmp_path)
+    monkeypatch.setattr(f"lib.commands.closed_loop.{what}", fail)
+    warned = []
+    assert loop(make_objective(loop.cfg).network, warned.append) == {}
+    assert warned == [
+        f"closed-loop validation leaves out {name}: ValueError: negative shift count"
+        for name in "ab"
+    ]
 
 
 def test_sequence_that_breaks_is_left_out(tmp_path):

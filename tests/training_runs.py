@@ -5,6 +5,7 @@ A process trains as a command does, with `lib.commands.entry` around it.
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -17,15 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from lib.config.schema import Config
 from lib.datasets.draw import Draw, Sighting
+from lib.train import state
 from lib.train.ema import Ema
 from lib.train.loop import fit
 from lib.train.optim import build_optimizer
 from lib.train.run import Run
 from lib.train.sampler import TrackingSampler
+from lib.train.setup import wrapped
 from lib.train.stepper import Stepper
 from lib.train.transforms import TrainingTransform
 from lib.utils.distributed import World, join_world
@@ -85,9 +87,6 @@ class Notes:
     def validation(self, epoch: int, values: dict) -> None:
         self.validated.append((epoch, values))
 
-    def has_validation(self, epoch: int) -> bool:
-        return any(epoch == one for one, _ in self.validated)
-
     def say(self, text: str) -> None:
         self.said.append(text)
         self.print(text)
@@ -122,7 +121,7 @@ def make_run(
 ) -> Run:
     world = world or World()
     objective = make_objective(cfg, seed=seed)
-    module = DistributedDataParallel(objective) if world.size > 1 else objective
+    module = wrapped(objective, world, compiled=False)
     optimizer = build_optimizer(objective, cfg)
     ema = Ema(objective.network, cfg.train.ema_decay) if cfg.train.ema_decay else None
     templates = cfg.data.template.number
@@ -214,6 +213,8 @@ def main(argv: list[str]) -> int:
     hold, die = options.pop("hold", None), options.pop("die", None)
     cfg = make_config(**options)
     torch.set_num_threads(1)
+    read = state.load_tensors
+    state.load_tensors = lambda path: print("reads", path.name, flush=True) or read(path)
     with join_world("cpu") as world:
         run = make_run(folder, cfg, world)
         if hold:
@@ -221,7 +222,17 @@ def main(argv: list[str]) -> int:
         if die == world.rank:
             run.log.at[1, 2] = lambda: os.kill(os.getpid(), signal.SIGKILL)
         fit(run)
+        print("holds", digest(run), flush=True)
     return 0
+
+
+def digest(run: Run) -> str:
+    """A fingerprint of weights, average and moments."""
+    moments = run.optimizer.state_dict()["state"]
+    average = run.ema.state_dict() if run.ema else {}
+    tensors = torch.utils._pytree.tree_leaves([run.objective.state_dict(), moments, average])
+    numbers = [torch.as_tensor(value).double().flatten() for value in tensors]
+    return hashlib.sha256(torch.cat(numbers).numpy().tobytes()).hexdigest()
 
 
 def wait_for_file(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,60 +11,99 @@ from lib.config.schema import Config
 from lib.datasets.catalog import CATALOG, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.models.seqtrack import SeqTrack
-from lib.test.analysis.frames import join
+from lib.test.analysis.frames import TrackedSequence, join
 from lib.test.analysis.metrics import OpeScore, score_dataset
-from lib.test.evaluation.running import run_sequence
+from lib.test.evaluation.following import RunOptions, failure
+from lib.test.evaluation.lockstep import Lockstep
+from lib.test.evaluation.running import Outcome
+from lib.test.evaluation.sources import ListSource
 from lib.test.tracker.seqtrack import SeqTrackTracker, TrackerSettings
-from lib.utils.errors import ConfigError, DataError, SeqTrackError
+from lib.utils.distributed import World
+from lib.utils.errors import ConfigError, DataError
+
+# Sequences that one process tracks at a time; it needs memory beside what the training holds.
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
 class ClosedLoop:
     """Tracks sequences with a network as it is at the moment.
 
+    Every process tracks its share of them in lock-step; the main one scores them all.
+
     Attributes:
         cfg: the network's configuration.
         dataset: where the sequences come from.
         names: which of them.
+        world: this process among all.
     """
 
     cfg: Config
     dataset: Dataset
     names: tuple[str, ...]
+    world: World = field(default_factory=World)
 
     def __call__(self, network: SeqTrack, warn: Callable[[str], None]) -> dict[str, float]:
-        """Score the network; it is left in evaluation mode.
+        """Score the network; it is left in evaluation mode. All processes call this together.
 
         Args:
             network: on any device.
             warn: told about a sequence that cannot be tracked; the others count. Whatever is
-                wrong (a file, or a network whose answers are no numbers), the training goes on.
+                wrong (a file, a network whose answers are no numbers, an engine that cannot be
+                built), the training, which is safe on disk, goes on.
 
         Returns:
             `AUC` as a fraction, or `AO` where the data set is scored by GOT-10k's rules; nothing
-            if not one sequence could be tracked, or they cannot be scored.
+            if not one sequence could be tracked, or they cannot be scored, and nothing outside of
+            the main process.
         """
-        with _exact_convolutions():
-            tracker = SeqTrackTracker(network, self.cfg, self.dataset.update_key)
-            tracked = []
-            for name in self.names:
-                try:
-                    sequence = self.dataset.load(name)
-                    boxes = run_sequence(tracker, sequence).boxes
-                    tracked.append(join(sequence, boxes, with_size=True))
-                except SeqTrackError as error:
-                    warn(f"closed-loop validation leaves out {name}: {error}")
+        parts = self.world.gather(self._track(network))
+        tracked = [one for sequences, _ in parts for one in sequences]
+        for name, reason in (one for _, left_out in parts for one in left_out):
+            warn(f"closed-loop validation leaves out {name}: {reason}")
         if not tracked:
             return {}
         try:
+            tracked.sort(key=lambda one: self.names.index(one.name))
             total = score_dataset(tracked, self.dataset.protocol).total
-        except SeqTrackError as error:
-            warn(f"closed-loop validation gives no score: {error}")
+        except Exception as error:
+            warn(f"closed-loop validation gives no score: {failure('', error).reason}")
             return {}
         return {"AUC": total.auc} if isinstance(total, OpeScore) else {"AO": total.ao}
 
+    def _track(self, network: SeqTrack) -> tuple[list[TrackedSequence], list[tuple[str, str]]]:
+        """What this process's share gave, and the names that gave nothing, each with why."""
+        names = self.names[self.world.rank :: self.world.size]
+        tracked: list[TrackedSequence] = []
+        left_out: dict[str, str] = {}
+        try:
+            for outcome in self._outcomes(network, names):
+                try:
+                    tracked.append(self._joined(outcome))
+                except Exception as error:
+                    left_out[outcome.name] = failure(outcome.name, error).reason
+        except Exception as error:
+            done = {one.name for one in tracked} | left_out.keys()
+            reason = failure("", error).reason
+            left_out |= {name: reason for name in names if name not in done}
+        return tracked, list(left_out.items())
 
-def build_closed_loop(cfg: Config, paths: Paths) -> ClosedLoop | None:
+    def _outcomes(self, network: SeqTrack, names: tuple[str, ...]) -> Iterator[Outcome]:
+        if not names:
+            return
+        with _exact_convolutions():
+            tracker = SeqTrackTracker(network, self.cfg, self.dataset.update_key)
+            options = RunOptions(batch_size=min(len(names), _TOGETHER))
+            follow = Lockstep(self.dataset, options, self.world.size)
+            yield from follow(tracker, ListSource(names), lambda: None)
+
+    def _joined(self, outcome: Outcome) -> TrackedSequence:
+        if outcome.result is None:
+            raise DataError(outcome.reason)
+        return join(self.dataset.load(outcome.name), outcome.result.boxes, with_size=True)
+
+
+def build_closed_loop(cfg: Config, paths: Paths, world: World | None = None) -> ClosedLoop | None:
     """The validator that DATA.VAL asks for; None if it names no sequences.
 
     Raises:
@@ -84,7 +123,7 @@ def build_closed_loop(cfg: Config, paths: Paths) -> ClosedLoop | None:
         raise ConfigError(
             f"DATA.VAL.SEQUENCES_NAME: {name!r} has no ground truth but for the first frames"
         )
-    return ClosedLoop(cfg, dataset, names)
+    return ClosedLoop(cfg, dataset, names, world or World())
 
 
 def missing_sequences(cfg: Config, paths: Paths) -> str | None:

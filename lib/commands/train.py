@@ -45,7 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--nproc_per_node", type=positive, metavar="N", help="processes, one per GPU")
     add("--init-from", metavar="FILE", help="weights to start from; ignored when going on")
     add("--pretrained", metavar="PATH", help="file of the pre-trained encoder, or its folder")
-    add("--precision", choices=("fp32", "bf16", "fp16"), help="the same as TRAIN.PRECISION")
+    choices = ("fp32", "tf32", "bf16", "fp16")
+    add("--precision", choices=choices, help="the same as TRAIN.PRECISION")
     add("--compile", action="store_true", help="compile the network: a slow start, fast steps")
     add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
     add("--seed", type=count, default=0, help="of weights, samples and dropout")
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(words)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     _check_old_options(args)
-    cfg = load_config(args.config, _overrides(args))
+    cfg = load_config(args.config, _overrides(args), training=True)
     paths = resolve_paths(args.data_dir, args.save_dir)
     if "RANK" not in os.environ:
         processes = _processes(args)
@@ -99,7 +100,9 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
         if args.dry_run:
             with _short_of_memory():
                 _dry_run(cfg, options, paths, world)
-        elif done := finished(paths.checkpoint_dir(cfg.name), cfg):
+        elif done := world.on_main(
+            lambda: finished(paths.checkpoint_dir(cfg.name), cfg, args.seed)
+        ):
             if world.is_main:
                 say(done)
         else:
@@ -117,15 +120,28 @@ def _dry_run(cfg: Config, options: "Options", paths: Paths, world: "World") -> N
 
 
 def _start(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
-    """Make everything, and train; the log knows how it ended, and is closed then."""
+    """Make everything, and train; the log knows how it ended, and is closed then.
+
+    Raises:
+        SeqTrackError: another training runs in the folder; nothing of it was touched.
+    """
     from lib.commands.closed_loop import build_closed_loop
+    from lib.train.lock import TrainingLock
     from lib.train.setup import open_log, prepare
     from lib.train.summary import summary
     from lib.utils.distributed import lost_connections
 
+    lock = TrainingLock(paths.checkpoint_dir(cfg.name))
+    world.on_main(lock.acquire)
     log = open_log(cfg, paths, world, say)
-    with contextlib.closing(log), _ending_noted(log, world), lost_connections(), _short_of_memory():
-        closed_loop = build_closed_loop(cfg, paths) if world.is_main else None
+    with (
+        contextlib.closing(lock),
+        contextlib.closing(log),
+        _ending_noted(log, world),
+        lost_connections(),
+        _short_of_memory(),
+    ):
+        closed_loop = build_closed_loop(cfg, paths, world)
         run = prepare(cfg, options, paths, world, log, closed_loop)
         for line in summary(run, options.compiled):
             log.say(line)

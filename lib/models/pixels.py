@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 # ImageNet's, which all released weights expect.
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -27,8 +27,10 @@ def normalise(
     return Normaliser(pixels.device, mean, std)(pixels)
 
 
-class Normaliser:
-    """`normalise` with its constants on the device already, as a recorded CUDA graph needs it.
+class Normaliser(nn.Module):
+    """`normalise` with its constants on the device already: to copy them there waits for it.
+
+    As a part of a module they follow it to its device; its state dict does not hold them.
 
     Args:
         device: of the pixels.
@@ -38,15 +40,16 @@ class Normaliser:
 
     def __init__(
         self,
-        device: torch.device,
+        device: torch.device | str = "cpu",
         mean: Sequence[float] = IMAGE_MEAN,
         std: Sequence[float] = IMAGE_STD,
     ) -> None:
-        self.mean, self.std = (
-            torch.tensor(values, device=device).reshape(3, 1, 1) for values in (mean, std)
-        )
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            constant = torch.tensor(values, device=device).reshape(3, 1, 1)
+            self.register_buffer(name, constant, persistent=False)
 
-    def __call__(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor:
         """See `normalise`."""
         return (pixels.movedim(-1, -3).float() / 255.0 - self.mean) / self.std
 

@@ -73,10 +73,6 @@ class QuietLog:
     def validation(self, epoch: int, values: Mapping[str, float]) -> None:
         """Note what the validation after an epoch found."""
 
-    def has_validation(self, epoch: int) -> bool:
-        """Whether the validation after an epoch was noted, in this start or an earlier one."""
-        return False
-
     def picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """Keep a picture `(H, W, 3)` uint8 RGB beside the curves."""
 
@@ -174,16 +170,6 @@ class TrainingLog(QuietLog):
             shown = _SEPARATOR.join(f"{name}: {value:.5f}" for name, value in scalars.items())
             self.say(f"[val: {epoch}] {shown}")
             self._curves.scalars("val", scalars, epoch)
-
-    def has_validation(self, epoch: int) -> bool:
-        """See `QuietLog`; an epoch that was trained again since does not count."""
-        found = False
-        with suppress(OSError), open(self._path, encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                found = line.startswith(f"[val: {epoch}] ") or (
-                    found and not line.startswith(f"[train: {epoch}, ")
-                )
-        return found
 
     def picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
         """See `QuietLog`."""

@@ -7,6 +7,7 @@ training; so a training that goes on from a checkpoint does what it would have d
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,13 +18,19 @@ from torch import Tensor
 from lib.train.data import Batch, training_batches
 from lib.train.dump import dump_batches, non_finite_weights
 from lib.train.optim import set_learning_rate
+from lib.train.record import note_validation, validated_epoch
 from lib.train.run import Position, Run
 from lib.train.state import place, restore, save_epoch, save_final, save_interrupt
 from lib.train.stepper import NonFiniteLoss, StepResult
-from lib.train.stop import StopRequest
+from lib.train.stop import SIGNALS, StopRequest
 from lib.utils.errors import counted
 
 Batches = Iterator[tuple[int, int, Batch]]
+
+# Where several processes train: steps from one exchange of counts and signals to the next. In each
+# exchange all wait for the slowest, and a signal may wait for so many steps.
+MEETING_STEPS = 8
+_RARE = ("redraws", "broken")
 
 
 def fit(run: Run) -> None:
@@ -38,14 +45,19 @@ def fit(run: Run) -> None:
     """
     position = restore(run)
     epochs = run.cfg.train.epoch
-    with StopRequest() as stop, contextlib.closing(_batches(run, position)) as batches:
+    with (
+        _dumping(run),
+        StopRequest() as stop,
+        contextlib.closing(_batches(run, position)) as batches,
+    ):
         if not position.samples and _lacks_validation(run, position.epoch):
             _validate(run, position.epoch, stop)
         while position.epoch < epochs:
             position = train_epoch(run, position, batches, stop)
             path = save_epoch(run, position)
             run.log.epoch(position.epoch)
-            _leave_if_asked(run, stop, position, path)
+            if number := run.world.highest(stop.number):
+                _leave(run, stop, number, position, path)
             if _wants_validation(run, position.epoch):
                 _validate(run, position.epoch, stop)
     path = save_final(run, position)
@@ -57,6 +69,7 @@ def train_epoch(run: Run, position: Position, batches: Batches, stop: StopReques
     epoch, total = position.epoch + 1, run.batches
     accumulate = run.cfg.train.accumulate
     done = position.samples // run.samples_per_batch
+    counts, events = Counter[str](), dict.fromkeys(_RARE, 0)
     run.objective.train()
     while done < total:
         started = time.perf_counter()
@@ -66,6 +79,11 @@ def train_epoch(run: Run, position: Position, batches: Batches, stop: StopReques
         done += len(parts)
         samples, step = done * run.samples_per_batch, position.step + 1
         position = Position(epoch - 1, samples, step) if done < total else Position(epoch, 0, step)
+        counts["redraws"] += sum(part.redraws for part in parts)
+        counts["broken"] += sum(len(part.broken) for part in parts)
+        if done == total:
+            run.stepper.settle()
+            events, _ = _meet(run, stop, counts)
         run.log.step(
             epoch,
             -(-done // accumulate),
@@ -74,19 +92,32 @@ def train_epoch(run: Run, position: Position, batches: Batches, stop: StopReques
             samples=len(parts) * run.samples_per_batch,
             data_seconds=loaded - started,
             compute_seconds=time.perf_counter() - loaded,
-            events=_events(run, parts, result),
+            events={**events, "skipped": int(not result.applied)},
         )
-        if done < total:
-            _leave_if_asked(run, stop, position)
+        events = dict.fromkeys(_RARE, 0)
+        if done < total and (run.world.size == 1 or step % MEETING_STEPS == 0):
+            events, number = _meet(run, stop, counts)
+            if number:
+                _leave(run, stop, number, position)
     return position
 
 
-def _events(run: Run, parts: Sequence[Batch], result: StepResult) -> dict[str, int]:
-    """How often what should be rare happened in a step; see `QuietLog.step`."""
-    redraws, broken = run.world.totals(
-        [sum(part.redraws for part in parts), sum(len(part.broken) for part in parts)]
-    )
-    return {"redraws": redraws, "broken": broken, "skipped": int(not result.applied)}
+def _meet(run: Run, stop: StopRequest, counts: Counter[str]) -> tuple[dict[str, int], int]:
+    """Exchange, in one message, what must not take two.
+
+    Args:
+        run: the training.
+        stop: whether this process was told to leave.
+        counts: how often what should be rare happened here since the last time; is emptied.
+
+    Returns:
+        The counts of all processes (see `QuietLog.step`), and the signal that any of them got.
+    """
+    stops = [int(stop.number == number) for number in SIGNALS]
+    totals = run.world.totals([*(counts[name] for name in _RARE), *stops])
+    counts.clear()
+    arrived = [n for n, times in zip(SIGNALS, totals[len(_RARE) :], strict=True) if times]
+    return dict(zip(_RARE, totals, strict=False)), max(arrived, default=0)
 
 
 def _step(run: Run, position: Position, done: int, parts: Sequence[Batch]) -> StepResult:
@@ -96,10 +127,20 @@ def _step(run: Run, position: Position, done: int, parts: Sequence[Batch]) -> St
     set_learning_rate(run.optimizer, run.cfg, epoch, position.step, progress)
     torch.manual_seed(dropout_seed(run.seed, epoch, done, run.world.rank))
     on_device = [part.to(run.world.device, non_blocking=True) for part in parts]
+    return run.stepper.step(on_device, progress, note=(position, done, parts))
+
+
+@contextlib.contextmanager
+def _dumping(run: Run) -> Iterator[None]:
+    """Write the batch that a step stumbled over; it may be the step before the running one.
+
+    Raises:
+        NonFiniteLoss: that of the block, with the place of the dump.
+    """
     try:
-        return run.stepper.step(on_device, progress)
+        yield
     except NonFiniteLoss as error:
-        raise NonFiniteLoss(f"{error}; {_dump(run, position, done, parts, error)}") from None
+        raise NonFiniteLoss(f"{error}; {_dump(run, *error.note, what=error)}") from None
 
 
 def dropout_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
@@ -138,27 +179,31 @@ def _wants_validation(run: Run, epoch: int) -> bool:
 def _lacks_validation(run: Run, epoch: int) -> bool:
     """Whether a signal came before the validation that was due after an epoch was done."""
     due = epoch > 0 and run.validate is not None and _wants_validation(run, epoch)
-    # Only the main process keeps a log to look into.
-    lacks = due and run.world.is_main and not run.log.has_validation(epoch)
-    return bool(run.world.highest(int(lacks)))
+    return due and run.world.on_main(lambda: validated_epoch(run.folder)) != epoch
 
 
 def _validate(run: Run, epoch: int, stop: StopRequest) -> None:
-    if run.validate is not None:
-        # The state is safe, and a validation may take longer than anyone waits.
-        with stop.at_once():
-            run.log.validation(epoch, run.validate(epoch))
+    if run.validate is None:
+        return
+    # The state is safe, and a validation may take longer than anyone waits.
+    with stop.at_once():
+        run.log.validation(epoch, run.validate(epoch))
+    if run.world.is_main:
+        try:
+            note_validation(run.folder, epoch)
+        except OSError as error:
+            # It would be made once more. A full disk ends the training where it saves.
+            run.log.warn(f"{run.folder}: {error.strerror or error}; validation is not on record")
 
 
-def _leave_if_asked(
-    run: Run, stop: StopRequest, position: Position, saved: Path | None = None
+def _leave(
+    run: Run, stop: StopRequest, number: int, position: Position, saved: Path | None = None
 ) -> None:
-    """Leave all processes together if any was told to, after saving what is not `saved`."""
-    number = run.world.highest(stop.number)
-    if number:
-        path = saved or save_interrupt(run, position)
-        run.log.say(f"stopped {place(position)}; {path} is saved, the same command goes on")
-        stop.act(number)
+    """Leave for a signal, all processes together, after saving what is not `saved`."""
+    run.stepper.settle()
+    path = saved or save_interrupt(run, position)
+    run.log.say(f"stopped {place(position)}; {path} is saved, the same command goes on")
+    stop.act(number)
 
 
 def _dump(run: Run, position: Position, done: int, parts: Sequence[Batch], what: object) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config.schema import Config
-from lib.models.pixels import normalise
+from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.train import loss
 from lib.train.freezing import apply_freezing, frozen_modules
@@ -53,7 +53,7 @@ class Objective(nn.Module):
             )
         self.network = network
         self.tokenizer = build_tokenizer(cfg)
-        self.mean, self.std = cfg.data.mean, cfg.data.std
+        self.normalise = Normaliser(mean=cfg.data.mean, std=cfg.data.std)
         self.special_weight = train.special_weight
         self.soft_sigma = train.soft_sigma
         self.heads = nn.ModuleDict()
@@ -82,7 +82,7 @@ class Objective(nn.Module):
         boxes: Tensor,
         progress: Tensor | float,
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Losses of a batch. Nothing here waits for the device.
 
         Args:
             templates: `(B, T, S_z, S_z, 3)` uint8 RGB.
@@ -99,9 +99,7 @@ class Objective(nn.Module):
         # A box that is not a number has no tokens; it makes the total not a number instead.
         inputs, words = self.tokenizer.encode(boxes.nan_to_num())
         features = self.network.encode(
-            normalise(templates, self.mean, self.std),
-            normalise(search, self.mean, self.std),
-            template_boxes,
+            self.normalise(templates), self.normalise(search), template_boxes
         )
         memory = self.network.memory(features)
         logits = self.network.logits(memory, inputs, template_boxes)
@@ -126,7 +124,7 @@ class Objective(nn.Module):
             soft = None
             if max(self.soft_sigma) > 0:
                 first, last = self.soft_sigma
-                sigma = torch.as_tensor(first + (last - first) * progress, device=true.device)
+                sigma = true.new_zeros(()) + first + (last - first) * progress
                 soft = loss.soft_targets(true, self.tokenizer.bins, sigma)
             terms["ce"] = loss.token_cross_entropy(logits, words, self.special_weight, soft)
         if "l1" in self.weights or "size" in self.weights:

@@ -15,6 +15,7 @@ from torch.optim import AdamW
 
 from lib.config.schema import Config
 from lib.train.objective import Objective
+from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError
 
 _ENCODER = "encoder"
@@ -92,6 +93,19 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
         for group, saved in zip(groups, state["param_groups"], strict=True)
     ]
     optimizer.load_state_dict({"state": state["state"], "param_groups": kept})
+
+
+def share_optimizer(optimizer: torch.optim.Optimizer, world: World) -> None:
+    """Give all processes the moments and step counts of the main one."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = world.on_main(lambda: [p in optimizer.state for p in parameters])
+    for parameter in (p for p, there in zip(parameters, known, strict=True) if there):
+        state = optimizer.state[parameter]
+        if not world.is_main:
+            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            state.update(step=step, **moments)
+        world.take_from_main(state[name] for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
 def learning_rate_factor(cfg: Config, epoch: int, step: int, progress: float) -> float:

@@ -14,11 +14,11 @@ import timm
 import torch
 
 from lib import __version__
-from lib.config.loader import dump_config
+from lib.config.loader import dump_config, load_config
 from lib.config.paths import repository_root
 from lib.config.schema import Config
 from lib.utils.distributed import World
-from lib.utils.errors import PartialFailure
+from lib.utils.errors import ConfigError, PartialFailure
 from lib.utils.files import atomic_write_text, remove_temporaries
 
 CONFIG_NAME = "config.yaml"
@@ -70,9 +70,9 @@ def write_record(folder: Path, cfg: Config, facts: dict[str, Any]) -> None:
         PartialFailure: the folder cannot be written.
     """
     started = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), **facts}
-    starts = [*_earlier(folder / RECORD_NAME), started]
-    content = {"config_name": cfg.name, "starts": starts}
-    texts = {CONFIG_NAME: dump_config(cfg), RECORD_NAME: json.dumps(content, indent=1) + "\n"}
+    content = _read(folder / RECORD_NAME)
+    content |= {"config_name": cfg.name, "starts": [*_starts(content), started]}
+    texts = {CONFIG_NAME: dump_config(cfg), RECORD_NAME: _text(content)}
     for name, text in texts.items():
         remove_temporaries(folder, name)
         try:
@@ -84,10 +84,45 @@ def write_record(folder: Path, cfg: Config, facts: dict[str, Any]) -> None:
             ) from None
 
 
-def _earlier(path: Path) -> list[Any]:
-    """Starts that are kept already; a file that is none of ours is replaced."""
+def last_start(folder: Path) -> tuple[Config, dict[str, Any]] | None:
+    """Configuration and facts of the last start on record; None where they cannot be read."""
     try:
-        starts = json.loads(path.read_text(encoding="utf-8"))["starts"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        cfg = load_config(folder / CONFIG_NAME)
+    except ConfigError:  # there is none, or it is of another version
+        return None
+    starts = _starts(_read(folder / RECORD_NAME))
+    return cfg, starts[-1] if starts and isinstance(starts[-1], dict) else {}
+
+
+def validated_epoch(folder: Path) -> int:
+    """The epoch whose validation was the last one, 0 if none is on record."""
+    epoch = _read(folder / RECORD_NAME).get("validated", 0)
+    return epoch if type(epoch) is int else 0
+
+
+def note_validation(folder: Path, epoch: int) -> None:
+    """Keep that the validation after `epoch` is done.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    path = folder / RECORD_NAME
+    atomic_write_text(path, _text({**_read(path), "validated": epoch}))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record; a file that is none of ours counts as empty, and is replaced."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _starts(content: dict[str, Any]) -> list[Any]:
+    starts = content.get("starts")
     return starts if isinstance(starts, list) else []
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1) + "\n"

@@ -1,5 +1,6 @@
 """From a configuration to a `Run`: samples, network, starting weights, optimizer, log."""
 
+import inspect
 import os
 import shutil
 import sys
@@ -33,6 +34,11 @@ from lib.train.validation import Scorer, Validator
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError
 from lib.utils.files import sha256_of
+
+# What DistributedDataParallel calls it; newer versions of torch warn of the older name.
+_NEW_NAME = "forward_sync_buffers"
+_KNOWN = inspect.signature(DistributedDataParallel).parameters
+_SYNC_BUFFERS = _NEW_NAME if _NEW_NAME in _KNOWN else "broadcast_buffers"
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def prepare(
         paths: where data lies and outputs go.
         world: this process among all.
         log: of this process, see `open_log`.
-        closed_loop: scores the tracker on sequences; needed in the main process only.
+        closed_loop: scores the tracker on sequences; all processes have one, or none has.
 
     Raises:
         ConfigError: options or keys that do not go together.
@@ -175,7 +181,7 @@ def assemble(
         objective = Objective(network, cfg)
     objective.to(world.device)
     optimizer = build_optimizer(objective, cfg)
-    forward = _wrapped(objective, world, options.compiled)
+    forward = wrapped(objective, world, options.compiled)
     # After the wrap: only now all processes have the weights of the main one.
     ema = Ema(network, cfg.train.ema_decay) if cfg.train.ema_decay else None
     return Run(
@@ -250,13 +256,22 @@ def _load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
     return f"the encoder starts from {path} (sha256 {sha256_of(path)})"
 
 
-def _wrapped(objective: Objective, world: World, compiled: bool) -> nn.Module:
+def wrapped(objective: Objective, world: World, compiled: bool) -> nn.Module:
+    """The objective as a step calls it: for several processes, and compiled if that is wanted.
+
+    Raises:
+        ConfigError: it cannot be compiled here.
+    """
     forward: nn.Module = objective
     if world.size > 1:
+        # Once: most are constants, and batch norm's statistics are read in evaluation mode alone,
+        # where the module is frozen or `Validator` takes those of the main process.
+        world.take_from_main(objective.buffers())
         forward = DistributedDataParallel(
             objective,
             device_ids=[world.device] if world.device.type == "cuda" else None,
             gradient_as_bucket_view=True,
+            **{_SYNC_BUFFERS: False},
         )
     if not compiled:
         return forward

@@ -6,7 +6,8 @@
 
 The fields are those of the reference trainer; what it did not need is in `resume`. Learning
 rates, samples and dropout depend on the position in the training alone: nothing of them is kept.
-All files are in the folder of the run, and no other folder is looked at.
+All files are in the folder of the run, and no other folder is looked at. The main process alone
+reads and writes them; what it has read goes to the others tensor by tensor.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from lib.config.schema import Config
 from lib.models.weights import FINAL_NAMES, epoch_checkpoints, state_differences
-from lib.train.optim import restore_optimizer
-from lib.train.record import RECORD_NAME
+from lib.train.optim import restore_optimizer, share_optimizer
+from lib.train.record import RECORD_NAME, last_start, note_validation, validated_epoch
 from lib.train.run import Position, Run
 from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint
 from lib.utils.errors import CheckpointError, PartialFailure, counted
@@ -29,6 +30,16 @@ _NET_TYPE = "SEQTRACK"
 _KEPT_LAST = 10
 _KEPT_EVERY = 10
 _CHANGES_SHOWN = 5
+# Keys that change no weight, or that the message names anyway.
+_NO_MATTER = (
+    "TEST.",
+    "DATA.VAL.",
+    "TRAIN.EPOCH",
+    "TRAIN.NUM_WORKER",
+    "TRAIN.PRINT_INTERVAL",
+    "TRAIN.VAL_EPOCH_INTERVAL",
+    "MODEL.ENCODER.USE_CHECKPOINT",
+)
 _ADVICE = "to train anew from its weights, give --init-from and another --save_dir"
 
 
@@ -80,12 +91,18 @@ def can_go_on(folder: Path) -> bool:
     return bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
 
 
-def finished(folder: Path, cfg: Config) -> str | None:
+def finished(folder: Path, cfg: Config, seed: int | None = None) -> str | None:
     """A sentence about the finished training in `folder`, or None if there is work to do.
+
+    Args:
+        folder: of the checkpoints.
+        cfg: what is to be trained.
+        seed: of the training; None: whatever it was.
 
     Raises:
         CheckpointError: there are final weights that were not trained there (as when they were
-            downloaded), or nothing to go on from: a new training would overwrite them.
+            downloaded), or with other settings, or there is nothing to go on from: a new training
+            would overwrite them.
     """
     path = folder / FINAL_NAMES[0]
     if not path.is_file():
@@ -104,10 +121,30 @@ def finished(folder: Path, cfg: Config) -> str | None:
         if goes_on and newest < epoch:
             text = f"weights of epoch {epoch}, the newest checkpoint beside it is of epoch {newest}"
             raise _would_be_lost(path, text)
+        _check_settings(path, cfg, seed, epoch)
         return f"{path}: this training is finished ({counted(epoch, 'epoch')}); nothing to do"
     if not goes_on:
         raise _would_be_lost(path, "weights but nothing to go on from")
     return None
+
+
+def _check_settings(path: Path, cfg: Config, seed: int | None, epoch: int) -> None:
+    """Refuse to call a training finished that was another one.
+
+    Raises:
+        CheckpointError: its settings are on record and differ.
+    """
+    start = last_start(path.parent)
+    if start is None:
+        return
+    before, facts = start
+    now = {"config": _values(cfg)} | ({} if seed is None else {"seed": seed})
+    changes = _changes({**facts, "config": _values(before)}, now, _NO_MATTER)
+    if changes:
+        raise CheckpointError(
+            f"{path}: a training is finished there ({counted(epoch, 'epoch')}), but another one: "
+            f"{changes}; for this one give another --save_dir"
+        )
 
 
 def _would_be_lost(path: Path, what: str) -> CheckpointError:
@@ -122,35 +159,50 @@ def restore(run: Run) -> Position:
 
     Raises:
         CheckpointError: checkpoints are there but none can be read; or the newest is of another
-            network; or the processes do not see the same files.
+            network.
+        SystemExit: the same, in the other processes.
     """
-    if run.world.is_main:
-        remove_temporaries(run.folder, "SEQTRACK*.pth.tar")
-    found = _newest(run)
-    position = Position() if found is None else _restore_from(run, *found)
-    places = (position.epoch, position.samples, position.step)
-    if not all([run.world.agree(number) for number in places]):
-        raise CheckpointError(
-            f"{run.folder}: the processes find different checkpoints there; --save_dir must be "
-            "a folder that all machines share"
-        )
+    position = run.world.on_main(lambda: _restore(run))
+    if position != Position() and run.world.size > 1:
+        _share(run)
     return position
 
 
+def _restore(run: Run) -> Position:
+    """Read the checkpoint, and strike what is on record about later epochs."""
+    remove_temporaries(run.folder, "SEQTRACK*.pth.tar")
+    found = _newest(run)
+    position = Position() if found is None else _restore_from(run, *found)
+    if validated_epoch(run.folder) > position.epoch:
+        note_validation(run.folder, 0)  # that epoch will be trained again
+    return position
+
+
+def _share(run: Run) -> None:
+    """Give all processes the state of the main one."""
+    world = run.world
+    world.take_from_main(run.objective.state_dict().values())
+    share_optimizer(run.optimizer, world)
+    run.stepper.load_state_dict(world.on_main(run.stepper.state_dict))
+    if run.ema is not None:
+        ema = run.ema
+        ema.updates = world.on_main(lambda: ema.updates)
+        world.take_from_main(ema.weights().values())
+
+
 def _write(run: Run, path: Path, content: Callable[[], dict[str, Any]]) -> None:
-    failure = ""
-    if run.world.is_main:
+    def write() -> None:
         try:
             save_checkpoint(path, content())
         except OSError as error:
             kept = epoch_checkpoints(run.folder)
             before = f"{kept[max(kept)].name} and before are whole" if kept else "none is there yet"
-            failure = (
+            raise PartialFailure(
                 f"{path}: the checkpoint cannot be saved ({error.strerror or error}); {before}; "
                 "make room and start again"
-            )
-    if run.world.highest(int(bool(failure))):
-        raise PartialFailure(failure or f"{path}: the first process cannot save the checkpoint")
+            ) from None
+
+    run.world.on_main(write)
 
 
 def _content(run: Run, position: Position) -> dict[str, Any]:
@@ -187,10 +239,14 @@ def _circumstances(run: Run) -> dict[str, Any]:
     """What should be the same when a training goes on."""
     return {
         "config_name": run.cfg.name,
-        "config": run.cfg.model_dump(by_alias=True, mode="json"),
+        "config": _values(run.cfg),
         "seed": run.seed,
         "processes": run.world.size,
     }
+
+
+def _values(cfg: Config) -> dict[str, Any]:
+    return cfg.model_dump(by_alias=True, mode="json")
 
 
 def _on_cpu(value: Any) -> Any:
@@ -213,7 +269,7 @@ def _newest(run: Run) -> tuple[Path, dict[str, Any]] | None:
         try:
             content = _read(path)
         except CheckpointError as error:
-            _warn(run, f"{error}; going on from the checkpoint before it")
+            run.log.warn(f"{error}; going on from the checkpoint before it")
             continue
         # Left over where a run was killed right after it had saved the epoch.
         if path == interrupt and content["epoch"] < max(epochs, default=0):
@@ -276,7 +332,7 @@ def _take_over_optimizer(run: Run, path: Path, state: dict[str, Any] | None) -> 
         except CheckpointError as error:
             raise CheckpointError(f"{path}: {error}; {_ADVICE}") from None
     if state is None or not state["state"]:
-        _warn(run, f"{path} holds no moments of the optimizer; they start from zero")
+        run.log.warn(f"{path} holds no moments of the optimizer; they start from zero")
 
 
 def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
@@ -300,22 +356,21 @@ def _say_where(run: Run, path: Path, content: dict[str, Any], position: Position
     settings = content.get("settings")
     if not isinstance(settings, dict):
         return
-    before, now = _flat(settings), _flat(_circumstances(run))
-    changes = [
-        f"{key} ({before[key]} -> {now[key]})"
-        for key in now
-        if key in before and before[key] != now[key] and not key.startswith("TEST.")
-    ]
+    changes = _changes(settings, _circumstances(run), ("TEST.",))
     if changes:
-        more = f" and {len(changes) - _CHANGES_SHOWN} more" if len(changes) > _CHANGES_SHOWN else ""
-        shown = ", ".join(changes[:_CHANGES_SHOWN])
-        _warn(run, f"not as it was when the checkpoint was written: {shown}{more}")
+        run.log.warn(f"not as it was when the checkpoint was written: {changes}")
 
 
-def _warn(run: Run, text: str) -> None:
-    # All processes read the same files; once is enough.
-    if run.world.is_main:
-        run.log.warn(text)
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any], no_matter: tuple[str, ...]) -> str:
+    """What differs, in words: `TRAIN.LR (0.001 -> 0.0005), …`; empty if nothing does."""
+    then, here = _flat(before), _flat(now)
+    changes = [
+        f"{key} ({then[key]} -> {here[key]})"
+        for key in here
+        if key in then and then[key] != here[key] and not key.startswith(no_matter)
+    ]
+    more = len(changes) - _CHANGES_SHOWN
+    return ", ".join(changes[:_CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

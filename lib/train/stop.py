@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # A terminal and a launcher may both pass on one Ctrl-C.
 _SAME_SECONDS = 1.0
 
@@ -30,7 +30,7 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             self._before = {
                 number: signal.signal(number, self._note)
-                for number in _SIGNALS
+                for number in SIGNALS
                 # A job in the background of a script is started deaf to Ctrl-C, and stays so.
                 if signal.getsignal(number) != signal.SIG_IGN
             }

@@ -21,8 +21,9 @@ from lib.train.log import QuietLog
 from lib.train.log_images import ask, draw_samples
 from lib.train.objective import Objective
 from lib.train.sampler import VALIDATION_EPOCH, TrackingSampler
+from lib.train.transforms import TrainingSample
 from lib.utils.distributed import World
-from lib.utils.errors import DataError
+from lib.utils.errors import SeqTrackError
 
 # The network and a way to warn -> named scores. Handed in, because tracking is not our layer.
 Scorer = Callable[[SeqTrack, Callable[[str], None]], dict[str, float]]
@@ -74,14 +75,28 @@ class Validator:
             values = {} if self.samples is None else self._held_out(self.samples)
             if self.world.is_main:
                 self._picture(epoch)
-                if self.closed_loop is not None:
-                    values |= self.closed_loop(self.objective.network, self.log.warn)
+            if self.closed_loop is not None:
+                values |= self.closed_loop(self.objective.network, self.log.warn)
             self.world.barrier()
         return values
 
-    @torch.no_grad()
     def _held_out(self, sampler: TrackingSampler) -> dict[str, float]:
-        """Means over all held-out samples; processes may have different numbers of batches."""
+        """Means over all held-out samples; nothing if a process has failed, which it says."""
+        zero = torch.zeros((), device=self.world.device)
+        sums = dict.fromkeys([*self._terms, "samples", "failed"], zero)
+        try:
+            sums |= self._sums(sampler)
+        except Exception as error:
+            # The training is safe on disk, and goes on.
+            self.log.warn(f"no losses of held-out samples: {_first_line(error)}")
+            sums["failed"] = zero + 1
+        mean = {name: float(value) for name, value in self.world.mean(sums).items()}
+        samples, failed = mean.pop("samples"), mean.pop("failed")
+        return {} if failed else {name: value / samples for name, value in mean.items()}
+
+    @torch.no_grad()
+    def _sums(self, sampler: TrackingSampler) -> dict[str, Tensor]:
+        """Sums over this process's held-out samples, and their number, which may be 0."""
         device = self.world.device
         sums: dict[str, Tensor] = {}
         count = 0
@@ -104,12 +119,7 @@ class Validator:
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + term.float() * len(batch)
             count += len(batch)
-        if not sums:  # more processes than samples
-            sums = {name: torch.zeros((), device=device) for name in self._terms}
-        sums["samples"] = torch.full((), float(count), device=device)
-        mean = {name: float(value) for name, value in self.world.mean(sums).items()}
-        samples = mean.pop("samples")
-        return {name: value / samples for name, value in mean.items()}
+        return {**sums, "samples": torch.full((), float(count), device=device)}
 
     @property
     def _terms(self) -> list[str]:
@@ -117,13 +127,16 @@ class Validator:
 
     def _picture(self, epoch: int) -> None:
         """The first samples, always the same, with what the network says about them."""
-        cfg, objective = self.cfg, self.objective
         key = 1 if self.samples is None else VALIDATION_EPOCH
         try:
             made = [self.pictured.sample(key, number) for number in range(_PICTURED_SAMPLES)]
-        except DataError as error:
-            self.log.warn(f"no pictures of samples: {error}")
-            return
+            self.log.picture("samples", self._drawn(made), epoch)
+        except Exception as error:
+            # The training is safe on disk, and goes on.
+            self.log.warn(f"no pictures of samples: {_first_line(error)}")
+
+    def _drawn(self, made: list[TrainingSample]) -> np.ndarray:
+        cfg, objective = self.cfg, self.objective
         batch = collate(made)
         there = batch.to(self.world.device)
         answer = ask(
@@ -135,7 +148,7 @@ class Validator:
             cfg.data.mean,
             cfg.data.std,
         )
-        drawn = draw_samples(
+        return draw_samples(
             batch.templates.numpy(),
             batch.template_boxes.numpy(),
             batch.search.numpy(),
@@ -143,7 +156,11 @@ class Validator:
             answer,
             cfg.data.seq_format,
         )
-        self.log.picture("samples", drawn, epoch)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error) if isinstance(error, SeqTrackError) else f"{type(error).__name__}: {error}"
+    return text.strip().partition("\n")[0]
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from lib.utils.errors import PartialFailure, SeqTrackError
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 # Others may wait while the first process validates or saves; the launcher sees dead ones.
 _TIMEOUT = timedelta(hours=2)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,21 +65,51 @@ class World:
         dist.all_reduce(everyone)
         return everyone.tolist()
 
-    def agree(self, number: int) -> bool:
-        """Whether all processes give the same number."""
-        return self.highest(number) == -self.highest(-number)
-
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Means over the processes of scalars that all of them give under the same names.
 
-        The scalars stay on their device and are not read.
+        The order of the names may differ between processes. The scalars stay on their device
+        and are not read.
         """
         scalars = {name: value.detach().float() for name, value in values.items()}
         if self.size == 1 or not scalars:
             return scalars
-        together = torch.stack(list(scalars.values()))
+        together = torch.stack([scalars[name] for name in sorted(scalars)])
         dist.all_reduce(together)
-        return dict(zip(scalars, together / self.size, strict=True))
+        means = dict(zip(sorted(scalars), together / self.size, strict=True))
+        return {name: means[name] for name in scalars}
+
+    def on_main(self, action: Callable[[], T]) -> T:
+        """Run `action` in the main process; all processes get the plain value that it returns.
+
+        Raises:
+            SeqTrackError: `action` raised it, in the main process.
+            SystemExit: the same in the others, with its exit code: one process says why for all.
+        """
+        if self.size == 1:
+            return action()
+        outcome: list[tuple[T | None, int]] = [(None, 0)]
+        failure: SeqTrackError | None = None
+        if self.is_main:
+            try:
+                outcome = [(action(), 0)]
+            except SeqTrackError as error:
+                failure, outcome = error, [(None, error.exit_code)]
+        dist.broadcast_object_list(outcome, 0, device=torch.device("cpu"))
+        if failure is not None:
+            raise failure
+        value, code = outcome[0]
+        if code:
+            raise SystemExit(code)
+        return value  # type: ignore[return-value]
+
+    def gather(self, value: T) -> list[T]:
+        """The plain values of all processes by rank, in the main one; nothing in the others."""
+        if self.size == 1:
+            return [value]
+        values: list[T] = [value] * self.size
+        dist.gather_object(value, values if self.is_main else None)
+        return values if self.is_main else []
 
     def take_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors with those of the main process."""

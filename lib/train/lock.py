@@ -1,0 +1,125 @@
+"""One training at a time in a folder: two would write the same files and one log.
+
+`training.lock` says who trains there, and the system locks it, until the process ends in whatever
+way: what a killed training leaves on this machine is in nobody's way. Where the system cannot tell
+(another machine, a file system without locks) the file's age does: a training that runs touches it
+every few seconds.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from lib.utils.errors import SeqTrackError
+
+LOCK_NAME = "training.lock"
+_BEAT_SECONDS = 20.0
+_DEAD_SECONDS = 120.0
+
+
+class TrainingLock:
+    """The lock of a folder, free until `acquire`.
+
+    Args:
+        folder: of the checkpoints; is made if need be.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK_NAME
+        self._stream: TextIO | None = None
+        self._closed = threading.Event()
+
+    def acquire(self) -> None:
+        """Take the lock and keep it fresh.
+
+        Raises:
+            SeqTrackError: another training has it, and nothing was written; or nothing can be.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stream, locked = _open_and_lock(self.path)
+        except OSError as error:
+            raise SeqTrackError(
+                f"{self.path}: cannot write there ({error.strerror or error})"
+            ) from None
+        stream.seek(0)
+        holder = _holder(stream.read())
+        fresh = time.time() - os.fstat(stream.fileno()).st_mtime < _DEAD_SECONDS
+        here = holder.get("host") == socket.gethostname()
+        if locked is False or (holder and fresh and not (locked and here)):
+            stream.close()
+            raise self._refusal(holder, here)
+        stream.truncate(0)
+        since = time.strftime("%Y-%m-%d %H:%M:%S%z")
+        json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, stream)
+        stream.flush()
+        self._stream = stream
+        threading.Thread(target=self._beat, daemon=True).start()
+
+    def close(self) -> None:
+        """Give the lock back, if it was taken."""
+        self._closed.set()
+        if self._stream is not None:
+            self.path.unlink(missing_ok=True)
+            self._stream.close()
+            self._stream = None
+
+    def _beat(self) -> None:
+        while not self._closed.wait(_BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def _refusal(self, holder: dict[str, Any], here: bool) -> SeqTrackError:
+        who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"
+        advice = "" if here else (
+            f"; if it was killed, {self.path} is void {_DEAD_SECONDS:.0f} s later, or remove it"
+        )  # fmt: skip
+        return SeqTrackError(
+            f"{self.path.parent}: a training runs there ({who}, since "
+            f"{holder.get('since', 'just now')}); end it, or give another --save_dir{advice}"
+        )
+
+
+def _open_and_lock(path: Path) -> tuple[TextIO, bool | None]:
+    """The file at `path`, and whether this process has the system's lock of it.
+
+    The lock is False where another process has it, None where the system knows no locks.
+    """
+    while True:
+        stream = open(path, "a+", encoding="utf-8")
+        locked = _lock(stream)
+        try:
+            if locked is False or os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+                return stream, locked
+        except FileNotFoundError:
+            pass
+        # Whoever had it removed the file in between.
+        stream.close()
+
+
+def _lock(stream: TextIO) -> bool | None:
+    try:
+        import fcntl  # not on every system
+    except ImportError:
+        return None
+    try:
+        # A record lock, which child processes (they load data) do not inherit.
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _holder(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -17,9 +17,12 @@ from lib.commands.entry import run
 from lib.test.tracker.base import Tracker
 from tests.test_video import BLUE, RED, halves, near, read_clip, spoil, write_clip
 from tests.tiny import TINY_YAML, draw_sequence, write_got10k_folder
+from tests.video_files import numbered, read_av, write_av
 
 REPOSITORY = Path(__file__).parents[1]
 BOX = "10,20,18,14"
+# More than the picture: every box is at it, whatever the weights say.
+FLOOR = "TEST.MIN_SIZE=200"
 
 
 class Place:
@@ -184,6 +187,10 @@ def test_the_clip_itself_is_never_overwritten(place, option):
         pytest.param(["CLIP", "--box", "1,2,nan,9"], "write x,y,w,h", id="not a number"),
         pytest.param(["CLIP", "--box", "96,0,5,5"], "outside of the first frame", id="outside"),
         pytest.param(["no.mp4", "--box", BOX], "no.mp4: no such video file", id="no file"),
+        pytest.param(["CLIP", "--box", "10:" + BOX], "belongs to the first frame", id="frame"),
+        pytest.param(["CLIP", "--start", "10"], "belongs to the first frame", id="start"),
+        pytest.param(["CLIP", "--backward"], "cut the clip first", id="backward"),
+        pytest.param(["rtsp://a/b", "--box", BOX], "rtsp://a/b: only video files", id="address"),
         pytest.param(["tiny.yaml", "--box", BOX], "not a video that FFmpeg", id="not a video"),
         pytest.param(["CLIP", "--box", BOX, "--out", "o.mov"], "ends in .mp4,", id="format"),
         pytest.param(["CLIP", "--box", BOX, "--out", "."], "ends in .mp4,", id="a folder"),
@@ -241,6 +248,50 @@ def test_an_image_of_another_size_keeps_what_was_tracked(place):
     code, _, err = place.static("shots", "--box", "1,2,10,10")
     assert code == 1 and "2.png is 48 x 48, but the images before it are 40 x 40" in err[0]
     assert len(rows_of(place.root / "shots_static_box.csv")) == 2
+
+
+def test_a_varying_rate_is_kept_and_fps_makes_it_constant(place):
+    times = [0, 30, 60, 90.5]
+    clip = write_av(place.root / "slow.mp4", numbered(4), times=times)
+    assert place.static(clip, "--box", BOX)[0] == 0
+    written = place.root / "slow_static_box.mp4"
+    assert [time for time, _ in read_av(written)] == pytest.approx(times, abs=1e-6)
+    assert [row["time_s"] for row in rows_of(written.with_suffix(".csv"))] == [
+        "0.000",
+        "30.000",
+        "60.000",
+        "90.500",
+    ]
+    assert place.static(clip, "--box", BOX, "--out", "even.mp4", "--fps", 10)[0] == 0
+    assert [time for time, _ in read_av(place.root / "even.mp4")] == [0, 0.1, 0.2, 0.3]
+
+
+@pytest.mark.parametrize("option", ["--csv", "--out"])
+def test_a_pipe_is_not_replaced_also_with_force(place, option):
+    name = "pipe.csv" if option == "--csv" else "pipe.mp4"
+    os.mkfifo(place.root / name)
+    code, _, err = place.static(place.clip, "--box", BOX, option, name, "--force")
+    assert code == 2 and f"{name} is a named pipe and is never replaced" in err[0]
+    assert (place.root / name).is_fifo() and place.files() == [name]
+
+
+def test_the_null_device_takes_no_table(place):
+    assert place.static(place.clip, "--box", BOX, "--out", "a.mp4", "--csv", os.devnull)[0] == 0
+    assert place.files() == ["a.mp4"] and Path(os.devnull).is_char_device()
+
+
+def test_a_box_at_the_floor_is_said_once_and_a_setting_lowers_it(place):
+    code, out, _ = place.seqtrack(place.clip, "--box", "12,22,4,4", "--box", BOX, "--set", FLOOR)
+    told = [line for line in out if "floor of 200 pixels" in line]
+    assert code == 0 and [line[:26] for line in told] == [
+        "target 1: from frame 1 on ",
+        "target 2: from frame 1 on ",
+    ]
+    sides = [float(row["w"]) for row in rows_of(place.root / "my clip_seqtrack.csv")]
+    assert sides[:2] == [4, 18] and set(sides[2:]) == {200}
+    one = ("--set", "TEST.MIN_SIZE=1", "--out", "one.mp4")
+    code, out, _ = place.seqtrack(place.clip, "--box", "12,22,2,2", *one)
+    assert code == 0 and min(float(r["w"]) for r in rows_of(place.root / "one.csv")) < 10
 
 
 class Impatient(Recorder):

@@ -274,6 +274,23 @@ def test_the_full_range_is_read_as_such(tmp_path):
     assert [int(frame.image[9, 9, 0]) for frame in frames] == pytest.approx([0, 255], abs=3)
 
 
+def test_a_thermal_video_has_one_range_that_is_said(tmp_path, caplog):
+    """14 of 16 bits, of which a picture uses little; later ones are on the scale of the first."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "gray16le"
+        for low, high in ((7000, 8000), (7000, 7500)):
+            values = np.full((64, 96), low, np.uint16)
+            values[:, 48:] = high
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="gray16le")))
+        container.mux(stream.encode())
+    first, second = (frame.image[32, :, 0] for frame in read(tmp_path / "a.mkv"))
+    assert first[90] - first[5] > 180
+    middle = (int(first[90]) + int(first[5])) / 2
+    assert first[5] == second[5] and second[90] == pytest.approx(middle, abs=2)
+    assert caplog.text.count("6875 to 8125 become 0 to 255") == 1
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.flv", "a.avi"])
 def test_a_file_that_is_cut_short_says_so(tmp_path, name):
     codec = "mjpeg" if name == "a.avi" else "libx264"

@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Frame, picture_size
 from lib.utils.errors import DataError, PartialFailure, counted
+from lib.utils.grey_range import GreyRange
 
 NO_PYAV = (
     "{what}: PyAV cannot be imported, so OpenCV does it, which gets interlaced, mirrored and cut "
@@ -204,7 +205,7 @@ class _Reader:
 
     def frames(self) -> Generator[Frame, None, None]:
         """All frames, as `VideoFile.frames`, without a word on missing ones."""
-        to_rgb = _Converter()
+        to_rgb = _Converter(self.path)
         size, first, time = None, None, 0.0
         for index, picture in enumerate(self._pictures()):
             image = upright(to_rgb(picture), _display_matrix(picture))
@@ -334,17 +335,37 @@ def is_hd(width: int, height: int) -> bool:
 
 
 class _Converter:
-    """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name."""
+    """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
 
-    def __init__(self) -> None:
+    Grey of more than 8 bits, as thermal cameras write, has one range for the file, that of its
+    first picture.
+    """
+
+    def __init__(self, path: Path) -> None:
         from av.video.reformatter import VideoReformatter
 
+        self.path = path
         self.reformatter = VideoReformatter()
+        self.grey_range: GreyRange | None = None
 
     def __call__(self, picture: Any) -> np.ndarray:
+        if picture.format.name.startswith("gray") and picture.format.components[0].bits > 8:
+            return self._deep_grey(picture)
         if is_hd(picture.width, picture.height) and picture.colorspace == _UNSPECIFIED:
             picture.colorspace = _BT709
         return self.reformatter.reformat(picture, format="rgb24").to_ndarray()
+
+    def _deep_grey(self, picture: Any) -> np.ndarray:
+        values = self.reformatter.reformat(picture, format="gray16le").to_ndarray()
+        if self.grey_range is None:
+            self.grey_range = GreyRange.of(values)
+            logger.warning(
+                "%s: grey of more than 8 bits; values of %s become 0 to 255 in the whole clip (the "
+                "range of its first frame, a little widened)",
+                self.path,
+                self.grey_range,
+            )
+        return cv2.cvtColor(self.grey_range.apply(values), cv2.COLOR_GRAY2RGB)
 
 
 def _display_matrix(picture: Any) -> np.ndarray | None:

@@ -15,7 +15,6 @@ OTB's protocol; the paired interval is that of `analysis_results.py`.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -196,10 +195,11 @@ def _ours(args: argparse.Namespace) -> tuple[Start, Step]:
     from lib.commands.trackers import make_spec, with_checkpoint
     from lib.config.paths import resolve_paths
     from lib.test.tracker.build import build_tracker
+    from lib.utils.cores import usable_cores
 
     spec = make_spec("seqtrack", args.config, [])
     spec = with_checkpoint(spec, args.checkpoint, resolve_paths(None, None), "DEFAULT")
-    spec = replace(spec, engine=args.engine, cpu_threads=args.threads or os.cpu_count())
+    spec = replace(spec, engine=args.engine, cpu_threads=args.threads or usable_cores())
     tracker = build_tracker(spec, "cpu")
 
     def start(image: np.ndarray, box: Box) -> None:

@@ -73,6 +73,31 @@ def test_a_frozen_encoder_leaves_an_empty_group():
     assert moved and not any("encoder" in key for key in moved)
 
 
+def test_layers_and_norms_may_have_groups_of_their_own():
+    cfg = training_config({"LR": 1e-3, "LAYER_DECAY": 0.5, "NO_DECAY": True, "CENTRE_WEIGHT": 1.0})
+    objective = make_objective(cfg)
+    optimizer = build_optimizer(objective, cfg)
+    of = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    named = [*objective.network.named_parameters(), *objective.heads.named_parameters()]
+    assert len(of) == len(named)
+    facts = {name: (of[id(p)]["lr"], of[id(p)]["weight_decay"]) for name, p in named}
+    assert cfg.train.weight_decay == 1e-4 and len(objective.network.encoder.body.blocks) == 2
+    for name, lr, decay in [
+        ("bottleneck.weight", 1e-3, 1e-4),
+        ("bottleneck.bias", 1e-3, 0),
+        ("pos_embed", 1e-3, 0),
+        ("decoder.embedding.word_embeddings.weight", 1e-3, 1e-4),
+        ("encoder.body.norm.weight", 1e-4, 0),
+        ("encoder.body.blocks.1.attn.qkv.weight", 1e-4 / 2, 1e-4),
+        ("encoder.body.blocks.0.norm1.bias", 1e-4 / 4, 0),
+        ("encoder.body.patch_embed.proj.weight", 1e-4 / 8, 1e-4),
+        ("encoder.body.pos_embed", 1e-4 / 8, 0),
+    ]:
+        assert facts[name] == (pytest.approx(lr), decay), name
+    rates = set_learning_rate(optimizer, cfg, epoch=401, step=0, progress=0.8)
+    assert rates == pytest.approx([group["initial_lr"] * 0.1 for group in optimizer.param_groups])
+
+
 def test_step_schedule_with_warm_up():
     cfg = training_config({"LR_DROP_EPOCH": 4, "SCHEDULER": {"WARMUP_STEPS": 10}})
     factor = [learning_rate_factor(cfg, 1 + step // 10, step, step / 100) for step in range(100)]

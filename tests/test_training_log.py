@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lib.config.schema import Config
 from lib.train.log import QuietLog, TrainingLog, warnings_in
 from lib.train.meter import duration
-from lib.train.optim import set_learning_rate
+from lib.train.optim import base_rates, set_learning_rate
 
 
 class Place:
@@ -123,7 +123,10 @@ def test_an_ending_is_kept_only_where_something_was_before(place):
 def test_learning_rates_are_those_of_the_epoch_that_ran(tmp_path):
     """The reference logs a tenth of it for epoch 401."""
     cfg = Config.model_validate({"TRAIN": {"EPOCH": 402, "LR_DROP_EPOCH": 400}})
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    groups = [
+        {"params": [torch.nn.Parameter(torch.zeros(1))], "initial_lr": rate}
+        for rate in base_rates(cfg)
+    ]
     optimizer = torch.optim.AdamW(groups)
     place = Place(tmp_path, epochs=402)
     place.log.watch(optimizer)

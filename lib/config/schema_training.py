@@ -51,6 +51,11 @@ class Training(Section):
     """Learning rate; the encoder's is times ENCODER_MULTIPLIER."""
     weight_decay: NotNegative = 1e-4
     """AdamW weight decay of all parameters."""
+    no_decay: bool = False
+    """No weight decay for norms, biases and positions (common practice for transformers)."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of an encoder block as a share of that of the block after it; the last block
+    has one share, the patch embedding the most (BEiT, Bao et al., ICLR 2022)."""
     betas: Annotated[tuple[Share, Share], ListOf] = (0.9, 0.999)
     """AdamW's decay of the mean and of the square of the gradient."""
     epoch: Count = 500

@@ -205,7 +205,7 @@ class TrainingLog(QuietLog):
         parts = [
             f"FPS: {average:.1f} ({recent:.1f})",
             *(f"{name}: {value:.5f}" for name, value in named.items()),
-            "LR: " + " ".join(f"{rate:.2e}" for rate in self._rates),
+            "LR: " + " ".join(f"{rate:.2e}" for rate in _shown(self._rates)),
             f"data: {100 * meter.data_seconds / max(meter.seconds, 1e-9):.0f}%",
             f"ETA: {duration(left * meter.seconds / meter.steps)}",
         ]
@@ -273,6 +273,11 @@ class TrainingLog(QuietLog):
             # What it still holds cannot be written if the disk is full.
             with suppress(OSError):
                 stream.close()
+
+
+def _shown(rates: list[float]) -> list[float]:
+    """The rates of the two usual groups, or the highest and the lowest of many."""
+    return rates if len(rates) <= 2 else [max(rates), min(rates)]
 
 
 class _ToLog(logging.Handler):

@@ -41,17 +41,43 @@ def base_rates(cfg: Config) -> tuple[float, float]:
 
 
 def parameter_groups(objective: Objective, cfg: Config) -> list[dict[str, Any]]:
-    """The two groups of `group_names` for an optimizer. Weight decay applies to all parameters."""
+    """The two groups of `group_names` for an optimizer, each with its base rate as `initial_lr`.
+
+    LAYER_DECAY and NO_DECAY cut them into smaller ones: parameters of one rate and weight decay.
+    """
     parameters = dict(objective.network.named_parameters())
     parameters |= {f"heads.{name}": p for name, p in objective.heads.named_parameters()}
-    return [
-        {
-            "params": [parameters[name] for name in names],
-            "lr": rate,
-            "weight_decay": cfg.train.weight_decay,
-        }
-        for names, rate in zip(group_names(objective), base_rates(cfg), strict=True)
-    ]
+    depth = len(objective.network.encoder.body.blocks)
+    groups = []
+    for names, rate in zip(group_names(objective), base_rates(cfg), strict=True):
+        # The reference's groups exist with nothing in them as well.
+        parts: dict[tuple[float, float], list[Tensor]] = {} if names else {(1.0, 0.0): []}
+        for name in names:
+            share = cfg.train.layer_decay ** _layers_above(name, depth)
+            spared = cfg.train.no_decay and _is_spared(name, parameters[name])
+            decay = 0.0 if spared else cfg.train.weight_decay
+            parts.setdefault((share, decay), []).append(parameters[name])
+        for (share, decay), members in parts.items():
+            lr = rate * share
+            group = {"params": members, "lr": lr, "initial_lr": lr, "weight_decay": decay}
+            groups.append(group)
+    return groups
+
+
+def _layers_above(name: str, depth: int) -> int:
+    """Layers between a parameter and the encoder's end: 0 for its norm and what is outside of it.
+
+    Source: layer-wise learning rate decay of BEiT (Bao et al., 2022) and MAE's fine-tuning.
+    """
+    _, is_body, rest = name.partition("encoder.body.")
+    parts = rest.split(".")
+    if not is_body or parts[0] == "norm":
+        return 0
+    return depth - int(parts[1]) if parts[0] == "blocks" else depth + 1
+
+
+def _is_spared(name: str, parameter: Tensor) -> bool:
+    return parameter.ndim <= 1 or "pos_embed" in name or "position_embeddings" in name
 
 
 def build_optimizer(objective: Objective, cfg: Config) -> AdamW:
@@ -77,7 +103,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     if mine != theirs:
         raise CheckpointError(
             f"the saved optimizer has groups of {theirs} parameters, this training has {mine}: "
-            "another network, other auxiliary losses, or other parameters are frozen"
+            "another network, other auxiliary losses, other parameters are frozen, or "
+            "TRAIN.NO_DECAY or LAYER_DECAY is another"
         )
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     keys = [key for group in state["param_groups"] for key in group["params"]]
@@ -132,7 +159,6 @@ def set_learning_rate(
 ) -> list[float]:
     """Give every group its rate for the step; see `learning_rate_factor`. Returns the rates."""
     factor = learning_rate_factor(cfg, epoch, step, progress)
-    rates = [rate * factor for rate in base_rates(cfg)]
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        group["lr"] = rate
-    return rates
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+    return [group["lr"] for group in optimizer.param_groups]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from lib.utils.cores import usable_cores
 from tests.dataset_files import make_got10k_val, make_lasot
@@ -24,6 +25,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Where the user keeps data and results is no business of the tests.
 for _name in [n for n in os.environ if n.startswith(("SEQTRACK_DATA", "SEQTRACK_SAVE"))]:
     del os.environ[_name]
+
+# How long an example takes is the machine's affair: a busy one must not fail a test.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 _WHY_DESELECTED = {
     "vot": "they need the VOT toolkit: bash scripts/setup_vot.sh makes its environment",

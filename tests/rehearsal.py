@@ -239,7 +239,11 @@ def rehearse_engine(cfg, precision="fp32", batches=(1, 2, 3, 33)):
 
 
 def rehearse_mask():
-    """The mask network: what it keeps of the first frame, and the logits of another one."""
+    """The mask network: what it keeps of the first frame, and the logits of another one.
+
+    Returns:
+        the logits, `(1, 1, side, side)`.
+    """
     mode = FakeTensorMode()
     refiner = AlphaRefiner(AlphaRefine(pool_size=4).eval().requires_grad_(False))
     network, refiner.device = move(refiner.network, mode), CUDA
@@ -255,6 +259,7 @@ def rehearse_mask():
     found = (tuple(logits.shape), logits.dtype)
     if found != ((1, 1, side, side), torch.float32):
         raise MistakeError(f"the logits are {found}")
+    return logits
 
 
 def rehearse_training(cfg, size=2):

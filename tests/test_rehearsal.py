@@ -48,7 +48,8 @@ def test_rehearsal_of_templates_and_steps(name, precision):
     ],
 )
 def test_rehearsal_of_other_readings(changes):
-    rehearse_engine(tiny_config(**changes), "bf16", batches=(3,))
+    engine = rehearse_engine(tiny_config(**changes), "bf16", batches=(3,))
+    assert engine.recorder.recorded, "no step was run as on CUDA"
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -69,7 +70,8 @@ def test_rehearsal_of_lockstep(tmp_path, batch_size):
 
 
 def test_rehearsal_of_masks():
-    rehearse_mask()
+    logits = rehearse_mask()
+    assert logits.device.type == "cuda" and logits.dtype == torch.float32
 
 
 def instead(place, name, wrong):

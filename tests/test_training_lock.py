@@ -77,7 +77,9 @@ def test_training_that_was_killed_on_another_machine(tmp_path):
     elsewhere(tmp_path, age=1000)
     lock = TrainingLock(tmp_path)
     lock.acquire()
+    assert json.loads(lock.path.read_text(encoding="utf-8"))["process"] == os.getpid()
     lock.close()
+    assert not lock.path.exists()
 
 
 def test_file_system_without_locks_goes_by_age(tmp_path, monkeypatch):

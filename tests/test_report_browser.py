@@ -5,7 +5,6 @@ Runs with the Chromium that SEQTRACK_BROWSER names, such as /usr/bin/chromium.
 
 import http.server
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,15 +15,11 @@ import pytest
 
 from lib.commands.entry import run
 from lib.datasets.annotations import read_boxes
+from tests.browser import PATIENCE_MS, chromium, needs_browser
 from tests.report_files import CALM, FRAMES, WILD, World
 
-BROWSER = os.environ.get("SEQTRACK_BROWSER", "")
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason="SEQTRACK_BROWSER does not name a Chromium, such as /usr/bin/chromium"
-)
+pytestmark = needs_browser
 LOST = 12
-# A busy machine is no reason to fail.
-PATIENCE_MS = 180_000
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +47,8 @@ def write(world: World, name: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    # A missing driver is a failure here: a browser was promised.
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        # A container has no sandbox to start; the page is our own.
-        browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox"], timeout=PATIENCE_MS
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Opened:

@@ -3,7 +3,6 @@
 Runs with the Chromium that SEQTRACK_BROWSER names, such as /usr/bin/chromium.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,10 @@ from typing import Any
 import pytest
 
 from lib.commands.entry import run
+from tests.browser import PATIENCE_MS, chromium, needs_browser
 from tests.video_files import numbered, write_av
 
-BROWSER = os.environ.get("SEQTRACK_BROWSER", "")
-pytestmark = pytest.mark.skipif(
-    not BROWSER, reason="SEQTRACK_BROWSER does not name a Chromium, such as /usr/bin/chromium"
-)
-# A busy machine is no reason to fail.
-PATIENCE_MS = 180_000
+pytestmark = needs_browser
 
 # Plays a video to its end and counts the pictures that the decoder gave.
 PLAY = """async () => {
@@ -40,16 +35,8 @@ PLAY = """async () => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    # A missing driver is a failure here: a browser was promised.
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        # A container has no sandbox to start; the page is our own.
-        browser = driver.chromium.launch(
-            executable_path=BROWSER, args=["--no-sandbox"], timeout=PATIENCE_MS
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("name", ["clip_static_box.mp4", "a.webm"])

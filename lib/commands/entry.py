@@ -91,7 +91,7 @@ def add_cpu_threads(p: argparse.ArgumentParser) -> None:
         "--cpu-threads",
         type=thread_count,
         metavar="N",
-        help="threads of a process that compute on the CPU (default: measured once, then kept)",
+        help="CPU threads of a process (default: all cores, few for a small network)",
     )
 
 

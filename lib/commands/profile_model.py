@@ -1,7 +1,6 @@
 """`python tracking/profile_model.py`: parameters, multiplications, and time per stage."""
 
 import argparse
-import functools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from lib.test.benchmark.scene import benchmark_network
+    from lib.test.tracker.build import choose_threads
     from lib.utils.device import resolve_device
 
     device = resolve_device(args.device)
@@ -58,7 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _tell_parameters(cfg, network)
     _tell_macs(cfg, network)
     if not args.no_speed:
-        _set_threads(args.cpu_threads, cfg, network)
+        threads = args.cpu_threads
+        if threads is None and device.type == "cpu":
+            threads = choose_threads(cfg)
+        if threads is not None:
+            torch.set_num_threads(threads)
         _tell_speed(cfg, network, args.rounds)
     return EXIT_OK
 
@@ -94,23 +98,6 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
         rows.append((name, f"{macs.linear_conv / 1e9:.2f}", f"{macs.all / 1e9:.2f}"))
     for line in lines_of(rows, [False, True, True]):
         say("  " + line)
-
-
-def _set_threads(wanted: int | None, cfg: "Config", network: "SeqTrack") -> None:
-    """As many CPU threads as wanted, or as tracking with this network would take."""
-    import torch
-
-    from lib.models.cpu_threads import Work, find_threads
-    from lib.models.engine import Engine, build_engine
-
-    @functools.cache
-    def build() -> Engine:
-        return build_engine("torch", network, cfg)
-
-    if wanted is None and network.pos_embed.device.type == "cpu":
-        wanted = find_threads(build, Work(cfg, "torch"), 1, say)
-    if wanted is not None:
-        torch.set_num_threads(wanted)
 
 
 def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:

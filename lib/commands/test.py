@@ -16,7 +16,7 @@ from lib.datasets.catalog import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record, hash_data
-from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
 
@@ -156,9 +156,7 @@ def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSp
                 "network"
             )
         return spec
-    # Beside other parts of a run on the same cores, a measurement would say nothing.
-    threads = args.cpu_threads or (MEASURED if args.shard is None else None)
-    return replace(spec, engine=args.engine, precision=precision, cpu_threads=threads)
+    return replace(spec, engine=args.engine, precision=precision, cpu_threads=args.cpu_threads)
 
 
 def _check_names(configs: Sequence[str], specs: Sequence[TrackerSpec]) -> None:

@@ -30,7 +30,7 @@ from lib.datasets.check import first_odd_boxes
 from lib.datasets.folder import LAYOUTS, open_folder
 from lib.datasets.sequence import Dataset
 from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
-from lib.test.tracker.spec import MEASURED, TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.test.video import FrameClip, clip_path, open_clip
 from lib.test.video_writer import SUFFIXES, Painter, check_suffix, kept_path, open_sink
 from lib.utils.boxes import Box
@@ -206,14 +206,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = _open_job(args, paths)
     outputs = _choose_outputs(args, job, spec)
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
-    spec = replace(spec, cpu_threads=args.cpu_threads or MEASURED)
+    spec = replace(spec, cpu_threads=args.cpu_threads)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.test.follow import build_targets
     from lib.test.tracker.build import with_threads
     from lib.utils.device import resolve_device
 
     device = resolve_device(args.device)
-    spec = with_threads(spec, device, len(job.boxes), 1, say)
+    spec = with_threads(spec, device, len(job.boxes), 1)
     targets = build_targets(spec, device)
     legend = "" if job.truth is None else " (green: ground truth)"
     what = f"{spec.tracker}/{spec.config_name} on {job.clip.name}"

@@ -6,7 +6,7 @@ quota of its control group). Threads beyond that only wait for each other.
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 _GROUPS = Path("/sys/fs/cgroup")
@@ -25,6 +25,11 @@ def usable_cores(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int:
     else:
         there = os.cpu_count() or 1
     return max(1, min([there, *_quotas(groups, own)]))
+
+
+def threads_are_given(env: Mapping[str, str]) -> bool:
+    """Whether the environment says how many threads there are, as torchrun does for its workers."""
+    return any(env.get(name) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[int]:

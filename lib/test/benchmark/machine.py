@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from lib.models.thread_choice import cpu_name
 from lib.utils.cores import usable_cores
 
 # Rows, inner and outer size of the product that gives the peak: an MLP of ViT-B over 768 tokens.
@@ -68,11 +67,13 @@ def _cpu() -> str:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return cpu_name()
+        text = ""
+    named = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    name = named[1] if named else platform.processor() or platform.machine()
     flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_tile") if flag in known]
-    return f"{cpu_name()} ({' '.join(wide) or 'no avx2'})"
+    return f"{name} ({' '.join(wide) or 'no avx2'})"
 
 
 def _commit() -> str | None:

@@ -136,7 +136,7 @@ def evaluate(
     if todo:
         _say_unstartable(plan.failed)
         _check_folders(plan)
-        spec = with_threads(spec, devices[0], options.batch_size, workers, _say)
+        spec = with_threads(spec, devices[0], options.batch_size, workers)
         bar = _bar(sum(plan.lengths[name] for name in todo))
         if in_process:
             outcomes = _track_here(todo, spec, devices[0], follow, bar.update)

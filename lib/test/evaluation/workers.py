@@ -15,12 +15,11 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from lib.models.cpu_threads import threads_are_given
 from lib.test.evaluation.running import Outcome
 from lib.test.evaluation.sources import Follow
 from lib.test.tracker.build import build_tracker
 from lib.test.tracker.spec import TrackerSpec
-from lib.utils.cores import usable_cores
+from lib.utils.cores import threads_are_given, usable_cores
 from lib.utils.errors import SeqTrackError
 
 logger = logging.getLogger(__name__)

@@ -5,28 +5,34 @@ built once per process and serves all sequences.
 """
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from lib.config.schema import Config
-from lib.models.cpu_threads import Work, find_threads
-from lib.models.engine import Engine, build_engine
+from lib.models.engine import build_engine
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.test.tracker.base import Tracker
 from lib.test.tracker.mil import MIL
 from lib.test.tracker.seqtrack import SeqTrackTracker
-from lib.test.tracker.spec import MEASURED, TrackerSpec, check_tracker_name
+from lib.test.tracker.spec import TrackerSpec, check_tracker_name
 from lib.test.tracker.static_box import StaticBox
 from lib.test.tracker.template_match import TemplateMatch
+from lib.utils.cores import threads_are_given, usable_cores
 from lib.utils.errors import ConfigError, SeqTrackError
 
 # Seed of the weights that `--checkpoint random` asks for.
 RANDOM_WEIGHTS_SEED = 0
+# What PyTorch takes by itself; the number in use may be changed after this.
+_DEFAULT_THREADS = torch.get_num_threads()
+# All threads wait for the last one after each operation, and a step has hundreds: less work than
+# this is not worth another thread. Two were never slower than one (docs/performance.md).
+_MACS_PER_THREAD = 100e6
+_FEW_THREADS = 2
 
 
 def load_network(
@@ -83,43 +89,37 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
 
 
 def with_threads(
-    spec: TrackerSpec,
-    device: torch.device | str,
-    batch_size: int,
-    processes: int,
-    tell: Callable[[str], object],
+    spec: TrackerSpec, device: torch.device | str, batch_size: int, processes: int
 ) -> TrackerSpec:
-    """The spec with a number of CPU threads in the place of MEASURED.
-
-    The first time on a machine, the network is loaded for it and runs for about two seconds.
+    """The spec with a number of CPU threads, unless it has one, or needs none.
 
     Args:
         spec: what the processes are going to build.
         device: where they compute; only for the CPU there is something to choose.
         batch_size: targets of a step.
         processes: that share the cores.
-        tell: gets one line when it was measured.
-
-    Raises:
-        SeqTrackError: as `build_tracker`.
     """
-    cfg = spec.config
-    if spec.cpu_threads != MEASURED:
-        return spec
     on_cpu = torch.device(device).type == "cpu"
     # The reference is a yardstick, and keeps PyTorch's default.
-    if cfg is None or not on_cpu or spec.engine == "reference":
-        return replace(spec, cpu_threads=None)
-    network = functools.cache(lambda: load_network(cfg, spec.checkpoint, device))
+    if spec.cpu_threads or not spec.config or not on_cpu or spec.engine == "reference":
+        return spec
+    return replace(spec, cpu_threads=choose_threads(spec.config, batch_size, processes))
 
-    def build() -> Engine:
-        return build_engine(spec.engine, network(), cfg, spec.precision)
 
-    # This engine follows PyTorch's number of threads, so one does for all.
-    build = functools.cache(build) if spec.engine == "torch" else build
-    work = Work(cfg, spec.engine, spec.precision, batch_size)
-    with _plain_errors(spec):
-        return replace(spec, cpu_threads=find_threads(build, work, processes, tell))
+def choose_threads(cfg: Config, batch_size: int = 1, processes: int = 1) -> int | None:
+    """CPU threads of each of some processes that share the cores: few for a small network.
+
+    None where the environment says it: PyTorch has read that.
+    """
+    if threads_are_given(os.environ):
+        return None
+    width, depth, _, patch = cfg.model.encoder.geometry
+    search, template = cfg.test.search_size // patch, cfg.test.template_size // patch
+    tokens = search**2 + cfg.test.num_templates * template**2
+    # Multiplications of the encoder's linear layers, which are nearly all of a large network's.
+    macs = batch_size * tokens * depth * 12 * width**2
+    share = min(_DEFAULT_THREADS, usable_cores()) // processes
+    return max(1, min(share, max(_FEW_THREADS, int(macs / _MACS_PER_THREAD))))
 
 
 @contextlib.contextmanager

@@ -9,8 +9,6 @@ from lib.config.schema import Config
 from lib.utils.errors import ConfigError, did_you_mean
 
 TRACKER_NAMES = ("seqtrack", "static_box", "mil", "template_match")
-# As a number of threads: the one that is found by measurement.
-MEASURED = 0
 # What a record of results without these settings means: they were SeqTrack's own.
 PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
     {
@@ -39,8 +37,7 @@ class TrackerSpec:
         update_key: key of the data set in TEST.UPDATE_INTERVALS.
         engine: what runs the network, one of `lib.models.engine_names.ENGINE_NAMES`.
         precision: of the engine; only fp32 gives the same tokens with every engine.
-        cpu_threads: of the process that builds the tracker; MEASURED until `with_threads` has
-            found them, None for as many as PyTorch has.
+        cpu_threads: of the process that builds the tracker; None for as many as PyTorch has.
     """
 
     tracker: str

@@ -69,7 +69,7 @@ def marked_tests(check: Check) -> str:
 
 def render(check: Check) -> str:
     """The sequences to track, and the CPU's boxes in fp32."""
-    from lib.test.benchmark.evaluate import render_sequences
+    from benchmarks.evaluate import render_sequences
 
     render_sequences(check.work / "videos", check.sizes.sequences, check.sizes.frames)
     track(check, "cpu", "fp32", 8)
@@ -89,8 +89,8 @@ def track(check: Check, device: str, precision: str, targets: int) -> Path:
 
 def tracked(check: Check, precision: str, targets: int) -> str:
     """So many targets at a time on the device, beside the CPU's boxes in fp32."""
+    from benchmarks.same_rows import compare_folders
     from lib.config.loader import load_config
-    from lib.test.benchmark.same_rows import compare_folders
 
     truth = check.work / "track-cpu-fp32-8/test/tracking_results"
     if not truth.is_dir():

@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lib.commands import benchmark, profile_model
+from benchmarks import command as benchmark
+from benchmarks.same_rows import RowAgreement, compare_folders
+from benchmarks.tables import table
+from benchmarks.track import candidates, summary
+from benchmarks.turns import take_turns
+from lib.commands import profile_model
 from lib.config.loader import load_config
 from lib.models.engine import Readout, build_engine
 from lib.models.seqtrack import build_seqtrack
-from lib.test.benchmark.equal import Agreement, margins
-from lib.test.benchmark.same_rows import RowAgreement, compare_folders
-from lib.test.benchmark.tables import table
-from lib.test.benchmark.timing import Times, take_turns
-from lib.test.benchmark.track import candidates, summary
-from lib.test.benchmark.work import decoder_macs, encoder_macs, frame_macs
+from lib.profile.timing import Times
+from lib.profile.work import decoder_macs, encoder_macs, frame_macs
+from lib.test.tracker.agreement import Agreement, margins
 from lib.utils.errors import SeqTrackError
 from tests.tiny import TINY_YAML, tiny_config
 

@@ -16,7 +16,7 @@ from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.models.packed import PackedLinear, _packed
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.vit import LayerNorm
-from lib.test.benchmark.equal import Agreement, box_distance
+from lib.test.tracker.agreement import Agreement, box_distance
 from lib.test.tracker.build import build_tracker, load_network
 from lib.test.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError

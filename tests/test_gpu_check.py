@@ -192,7 +192,8 @@ class Pretended(Check):
 
 def parsed(words: object):
     script, *rest = map(str, words)
-    module = f"lib.commands.{Path(script).stem}"
+    name = Path(script).stem
+    module = "benchmarks.command" if name == "benchmark" else f"lib.commands.{name}"
     assert (ROOT / script).is_file()
     return importlib.import_module(module).build_parser().parse_args(rest)
 

@@ -18,6 +18,16 @@ MAY_IMPORT = {
     "lib": {"lib"},  # lib/__init__.py, lib/cli.py
     "lib.commands": {"lib"},
     "lib.train": {"lib.train", "lib.models", "lib.datasets", "lib.config", "lib.utils"},
+    "lib.profile": {
+        *(
+            "lib.profile",
+            "lib.test.tracker",
+            "lib.models",
+            "lib.datasets",
+            "lib.config",
+            "lib.utils",
+        )
+    },
     "lib.test": {"lib.test", "lib.models", "lib.datasets", "lib.config", "lib.utils"},
     "lib.models": {"lib.models", "lib.config.schema", "lib.utils"},
     "lib.datasets": {"lib.datasets", "lib.config.paths", "lib.utils"},
@@ -132,6 +142,12 @@ def test_the_check_itself_finds(module: str, source: str) -> None:
 def test_the_check_itself_allows() -> None:
     source = "from lib import __version__\nfrom lib.utils import boxes\nimport numpy as np"
     assert not breaches(source, "lib.models.x")
+
+
+def test_the_library_does_without_the_benchmarks() -> None:
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not [n for _, n in imports(tree, name_of(path), False) if within(n, "benchmarks")]
 
 
 def test_no_layer_is_unknown() -> None:

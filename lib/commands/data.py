@@ -12,7 +12,6 @@ from lib.commands.data_facts import (
     benchmark_facts,
     number_of_sequences,
     paths_file,
-    table,
     training_facts,
 )
 from lib.commands.entry import parser, positive, say
@@ -31,6 +30,7 @@ from lib.datasets.catalog import (
 )
 from lib.datasets.check import Report, check_benchmark, check_folder
 from lib.datasets.listing import TrainingRow
+from lib.utils.columns import headed
 from lib.utils.errors import (
     EXIT_CODES_HELP,
     EXIT_OK,
@@ -237,8 +237,8 @@ def _list() -> str:
     training = [(row.name, row.folder or "-", row.format) for row in TRAINING_CATALOG]
     return "\n\n".join(
         (
-            table(("to track on", "sequences", "protocol", "folder", "also called"), benchmarks),
-            table(("to train on", "folder", "annotation"), training),
+            headed(("to track on", "sequences", "protocol", "folder", "also called"), benchmarks),
+            headed(("to train on", "folder", "annotation"), training),
             "A folder of sequences can be given by its path, too. "
             "`info NAME` says more of each, `check NAME` whether it is whole.",
         )
@@ -255,7 +255,7 @@ def _places(paths: Paths) -> str:
             rows[row.folder] = (row.folder, there, str(root), origin)
     save = next(source.save for source in paths.sources if source.save)
     return (
-        table(("data set", "there", "folder", "which comes from"), list(rows.values()))
+        headed(("data set", "there", "folder", "which comes from"), list(rows.values()))
         + f"\n\noutputs go to {save.path}, which comes from {save.origin}"
     )
 

@@ -56,16 +56,6 @@ def training_facts(row: TrainingRow, place: Place | None) -> str:
     )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they need to be."""
-    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (head, tuple("-" * width for width in widths), *rows)
-    ]
-    return "\n".join(lines)
-
-
 def number_of_sequences(row: Row) -> int | None:
     """How many sequences a benchmark has, as its list or its paper says."""
     if row.split.endswith(".csv"):

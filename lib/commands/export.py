@@ -85,7 +85,7 @@ def compare(
     """
     from lib.models.engine import build_engine
     from lib.models.engine_onnx import OnnxEngine
-    from lib.test.side_by_side import SideBySide
+    from lib.test.tracker.agreement import SideBySide
     from lib.test.tracker.seqtrack import SeqTrackTracker
 
     exported = OnnxEngine(place)

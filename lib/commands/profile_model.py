@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import torch
 
-    from lib.test.benchmark.scene import benchmark_network
+    from lib.profile.scene import benchmark_network
     from lib.test.tracker.build import choose_threads
     from lib.utils.device import resolve_device
 
@@ -84,8 +84,8 @@ def _millions(part: "nn.Module") -> str:
 
 
 def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
-    from lib.test.benchmark.tables import lines_of
-    from lib.test.benchmark.work import frame_macs
+    from lib.profile.work import frame_macs
+    from lib.utils.columns import align
 
     count = cfg.test.num_templates
     cases = {"as published": None, "equal templates" if count > 1 else "one template": 1}
@@ -96,7 +96,7 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
     for name, distinct in cases.items():
         macs = frame_macs(network, cfg, distinct)
         rows.append((name, f"{macs.linear_conv / 1e9:.2f}", f"{macs.all / 1e9:.2f}"))
-    for line in lines_of(rows, [False, True, True]):
+    for line in align(rows, [False, True, True]):
         say("  " + line)
 
 
@@ -104,23 +104,23 @@ def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
     import torch
 
     from lib.datasets.synthetic import load_synthetic
-    from lib.test.benchmark.scene import Scene
-    from lib.test.benchmark.stages import stage_rows
-    from lib.test.benchmark.tables import table
-    from lib.test.benchmark.track import TrackBenchmark
+    from lib.profile.scene import Scene, Workload
+    from lib.profile.stages import stage_rows
+    from lib.utils.columns import align
 
-    scene = Scene.of(load_synthetic("synthetic-002"))
-    bench = TrackBenchmark(network, cfg, scene, rounds, seconds=60)
-    say(f"time per stage on {network.pos_embed.device}, {torch.get_num_threads()} CPU threads")
+    workload = Workload(network, cfg, Scene.of(load_synthetic("synthetic-002")))
+    say(f"time per stage on {workload.device}, {torch.get_num_threads()} CPU threads")
     with tempfile.TemporaryDirectory() as folder:
-        rows = stage_rows(bench, Path(folder), rounds)
-    for line in table(rows):
+        rows = stage_rows(workload, Path(folder), rounds)
+    lines = [("templates", "what", "stage", "median ms", "p10", "p90", "n")]
+    for row in rows:
+        times = (f"{row[key]:.3g}" for key in ("median_ms", "p10_ms", "p90_ms"))
+        lines.append((row["situation"], row["what"], row["stage"], *times, str(row["calls"])))
+    for line in align(lines, [False] * 3 + [True] * 4):
         say("  " + line)
-    for situation in bench.situations():
-        for what in ("reference", "torch"):
-            total = sum(
-                row["median_ms"]
-                for row in rows
-                if (row["situation"], row["what"]) == (situation, what)
-            )
-            say(f"  {situation} templates, {what}: {total:.1f} ms, {1e3 / total:.1f} frames/s")
+    totals: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = row["situation"], row["what"]
+        totals[key] = totals.get(key, 0.0) + row["median_ms"]
+    for (situation, what), total in totals.items():
+        say(f"  {situation} templates, {what}: {total:.1f} ms, {1e3 / total:.1f} frames/s")

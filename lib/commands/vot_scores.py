@@ -13,6 +13,7 @@ from lib.test.vot.score import Scores, score_tracker
 from lib.test.vot.stacks import Experiment
 from lib.test.vot.toolkit import find_toolkit, said
 from lib.test.vot.workspace import Workspace
+from lib.utils.columns import align
 from lib.utils.errors import (
     EXIT_OK,
     PartialFailure,
@@ -137,17 +138,11 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
             for key in numbers
         )
     )
-    width = max(len("tracker"), *map(len, rows))
-    titles = [f"{experiment} {key}" for experiment, key in columns]
-    lines = ["  ".join([f"{'tracker':<{width}}", *titles])]
+    lines = [["tracker", *(f"{experiment} {key}" for experiment, key in columns)]]
     for name, row in rows.items():
         cells = [row.get(experiment, {}).get(key) for experiment, key in columns]
-        shown = [
-            f"{'-' if cell is None else f'{cell:.4f}':>{len(title)}}"
-            for cell, title in zip(cells, titles, strict=True)
-        ]
-        lines.append("  ".join([f"{name:<{width}}", *shown]))
-    return "\n".join(lines)
+        lines.append([name, *("-" if cell is None else f"{cell:.4f}" for cell in cells)])
+    return "\n".join(align(lines, [False] + [True] * len(columns)))
 
 
 def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:

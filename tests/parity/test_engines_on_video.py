@@ -10,12 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.same_rows import RowAgreement
 from lib.config.loader import load_config
 from lib.config.paths import repository_root, resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.models.engine import build_engine
-from lib.test.benchmark.equal import Agreement
-from lib.test.benchmark.same_rows import RowAgreement
+from lib.test.tracker.agreement import Agreement
 from lib.test.tracker.build import load_network
 from lib.test.tracker.seqtrack import TrackerSettings, start_target, track_step
 from lib.utils.crop import square_at

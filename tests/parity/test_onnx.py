@@ -8,7 +8,7 @@ from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
 from lib.models.engine import build_engine
-from lib.test.side_by_side import SideBySide
+from lib.test.tracker.agreement import SideBySide
 from lib.test.tracker.build import load_network
 from lib.test.tracker.seqtrack import SeqTrackTracker
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from lib.utils.columns import align
+
 UNKNOWN = "-"
 _LATEX_SPECIAL = str.maketrans(
     {
@@ -83,11 +85,7 @@ def as_text(table: Table) -> str:
     for r, row in enumerate(table.rows):
         cells = [cell + (mark(r, c) if mark else "") for c, cell in enumerate(row[1:], start=1)]
         lines.append([row[0], *cells])
-    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
-    aligned = [
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in lines
-    ]
+    aligned = align(lines, [False] + [True] * (len(table.header) - 1))
     title = f"{table.title}, * best" if table.best else table.title
     return "\n".join([title, *aligned, *table.footers]) + "\n"
 

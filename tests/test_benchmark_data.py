@@ -1,10 +1,10 @@
-"""lib/train/bench_data.py: all stores hold the same samples, and each gets its row."""
+"""benchmarks/data.py: all stores hold the same samples, and each gets its row."""
 
 import numpy as np
 import pytest
 
-from lib.train import bench_data
-from lib.train.bench_data import compare_scaled, loader_record, make_stores
+from benchmarks import data as bench_data
+from benchmarks.data import compare_scaled, loader_record, make_stores
 from tests.tiny import tiny_config
 
 

@@ -18,7 +18,6 @@ from lib.utils.crop import crop_square
 RANDOM_SEED = 0
 # Frames of this many are used in turn.
 FRAMES = 16
-SITUATIONS = ("equal", "different")
 
 
 @torch.no_grad()
@@ -87,3 +86,26 @@ class Scene:
             return self.state(settings, engine).templates
         numbers = range(settings.num_templates)
         return tuple(self.state(settings, engine, 3 * n).templates[0] for n in numbers)
+
+
+@dataclass
+class Workload:
+    """A network, and frames to run it on.
+
+    Attributes:
+        network: with its weights, on the device.
+        cfg: the configuration it was built from.
+        scene: the frames.
+    """
+
+    network: SeqTrack
+    cfg: Config
+    scene: Scene
+
+    def __post_init__(self) -> None:
+        self.settings = TrackerSettings.from_config(self.cfg)
+        self.device = self.network.pos_embed.device
+
+    def situations(self) -> list[str]:
+        """`equal`, and with more than one template `different`."""
+        return ["equal", "different"][: 1 if self.settings.num_templates == 1 else 2]

@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import torch
 
-    from lib.test.benchmark.machine import machine_record, peak_memory_mib
+    from benchmarks.machine import machine_record, peak_memory_mib
     from lib.utils.device import resolve_device
 
     device = resolve_device(args.device)
@@ -159,11 +159,11 @@ def _config(spec: TrackerSpec) -> Config:
 def _track(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
+    from benchmarks.track import TrackBenchmark, candidates
     from lib.datasets.catalog import open_dataset
     from lib.datasets.synthetic import load_synthetic
-    from lib.test.benchmark.scene import Scene, benchmark_network
-    from lib.test.benchmark.stages import stage_rows
-    from lib.test.benchmark.track import TrackBenchmark, candidates
+    from lib.profile.scene import Scene, benchmark_network
+    from lib.profile.stages import stage_rows
 
     spec = _weights(args, spec, paths)
     cfg = _config(spec)
@@ -185,7 +185,7 @@ def _track(
 def _evaluate(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
-    from lib.test.benchmark.evaluate import Raced, race
+    from benchmarks.evaluate import Raced, race
 
     spec = _weights(args, spec, paths)
     weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
@@ -249,7 +249,7 @@ def _quietly(words: list[str]) -> None:
 def _train(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
-    from lib.train.bench_step import step_record
+    from benchmarks.step import step_record
 
     batch = args.batch[0] if args.batch else None
     precisions = args.precision or ["fp32", "bf16"]
@@ -259,7 +259,7 @@ def _train(
 def _data(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
-    from lib.train.bench_data import loader_record
+    from benchmarks.data import loader_record
 
     record = loader_record(_config(spec), paths, args.rounds)
     scaled = record["scaled"]
@@ -271,7 +271,7 @@ def _data(
 
 
 def _tell(record: dict[str, Any]) -> None:
-    from lib.test.benchmark.tables import table
+    from benchmarks.tables import table
 
     for line in table(record["rows"]):
         say(line)

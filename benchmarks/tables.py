@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lib.utils.columns import align
+
 # Column -> heading; columns that no row has are left out.
 _COLUMNS = {
     "situation": "templates",
@@ -30,19 +32,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = [[_COLUMNS[column] for column in columns]]
     cells += [[_text(row.get(column)) for column in columns] for row in rows]
     numeric = [any(isinstance(row.get(column), (int, float)) for row in rows) for column in columns]
-    return lines_of(cells, numeric)
-
-
-def lines_of(cells: Sequence[Sequence[str]], to_the_right: Sequence[bool]) -> list[str]:
-    """Rows of texts as lines with straight columns."""
-    widths = [max(len(line[i]) for line in cells) for i in range(len(to_the_right))]
-    return [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_the_right, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
+    return align(cells, numeric)
 
 
 def _text(value: object) -> str:

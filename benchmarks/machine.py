@@ -78,7 +78,7 @@ def _cpu() -> str:
 
 def _commit() -> str | None:
     """The commit of the checkout, with a `+` where files differ from it; None without git."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[1]
     try:
         asked = [
             subprocess.run(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.same_rows import compare_folders
 from lib.datasets.synthetic import synthetic_sequence
 from lib.datasets.synthetic_suite import SUITES
-from lib.test.benchmark.same_rows import compare_folders
-from lib.test.benchmark.timing import Times
+from lib.profile.timing import Times
 from lib.utils.image_io import write_rgb
 
 # Builds a tracker, tracks all sequences of a folder, and writes raw results below another one.

@@ -6,16 +6,15 @@ already in both: what the loader costs is measured apart from this.
 """
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from benchmarks.turns import take_turns
 from lib.config.schema import Config
 from lib.models.pixels import normalise
 from lib.models.seqtrack import build_seqtrack
@@ -23,8 +22,6 @@ from lib.train.loss import token_cross_entropy
 from lib.train.objective import Objective
 from lib.train.optim import build_optimizer, parameter_groups
 from lib.train.stepper import Stepper
-
-_WARM_UPS = 2
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class NoiseBatch:
         return cls(*(tensor.to(device) for tensor in tensors))
 
 
-def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[], object]:
+def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[int], object]:
     """A step of the published kind: cross-entropy of the tokens, and nothing fused."""
     network = objective.network
     groups = parameter_groups(objective, cfg)
@@ -59,7 +56,7 @@ def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Call
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     _unfuse(network)
 
-    def step() -> object:
+    def step(_: int) -> object:
         inputs, words = tokenizer.encode(batch.boxes)
         with sdpa_kernel(SDPBackend.MATH):
             memory = network.memory(network.encode(templates, search, batch.template_boxes))
@@ -79,11 +76,11 @@ def _unfuse(network: nn.Module) -> None:
         block.attn.fused_attn = False
 
 
-def our_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[], object]:
+def our_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[int], object]:
     """A step as `train.py` makes it."""
     device = batch.search.device
     stepper = Stepper(objective, build_optimizer(objective, cfg), cfg, device)
-    return lambda: stepper.step([batch], 0.0)
+    return lambda _: stepper.step([batch], 0.0)
 
 
 def step_record(
@@ -115,46 +112,21 @@ def step_record(
         changed = cfg.train.model_copy(update={"precision": precision})
         own = cfg.model_copy(update={"train": changed})
         steps[precision] = our_step(copy.deepcopy(first), own, batch)
-    times = _take_turns(steps, device, rounds, seconds)
-    slow = float(np.median(times["reference"]))
-    rows = [_row(name, each, slow, len(batch.search)) for name, each in times.items()]
+    times = take_turns(steps, device, rounds, seconds, at_least=2)
+    slow = times["reference"].median
+    rows = [
+        {
+            "what": name if name == "reference" else f"ours {name}",
+            **each.row(),
+            "samples_per_s": round(1e3 * len(batch.search) / each.median, 2),
+            "ratio_to_reference": round(slow / each.median, 4),
+        }
+        for name, each in times.items()
+    ]
     return {
         "config": cfg.name,
         "batch_size": len(batch.search),
         "reference_ms": round(slow, 4),
         "ratio_to_reference": rows[-1]["ratio_to_reference"],
         "rows": rows,
-    }
-
-
-def _take_turns(
-    steps: dict[str, Callable[[], object]], device: torch.device, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    begun = time.perf_counter()
-    for number in range(-_WARM_UPS, rounds):
-        if number >= 2 and time.perf_counter() - begun > seconds:
-            break
-        for name, step in steps.items():
-            wait()
-            before = time.perf_counter()
-            step()
-            wait()
-            if number >= 0:
-                times[name].append(1e3 * (time.perf_counter() - before))
-    return times
-
-
-def _row(name: str, each: list[float], slow: float, samples: int) -> dict[str, Any]:
-    median = float(np.median(each))
-    low, high = np.percentile(each, (10, 90))
-    return {
-        "what": name if name == "reference" else f"ours {name}",
-        "median_ms": round(median, 4),
-        "p10_ms": round(float(low), 4),
-        "p90_ms": round(float(high), 4),
-        "calls": len(each),
-        "samples_per_s": round(1e3 * samples / median, 2),
-        "ratio_to_reference": round(slow / median, 4),
     }

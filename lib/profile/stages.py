@@ -13,8 +13,8 @@ from lib.models.engine import Distinct, Readout, build_engine
 from lib.models.engine_torch import TorchEngine
 from lib.models.fast_decoder import STEPS
 from lib.models.seqtrack import opening
-from lib.test.benchmark.timing import WARM_UPS, Times, timed
-from lib.test.benchmark.track import REFERENCE, TrackBenchmark
+from lib.profile.scene import Workload
+from lib.profile.timing import WARM_UPS, Times, timed
 from lib.test.tracker.seqtrack import advance
 from lib.utils.crop import crop_square
 from lib.utils.image_io import read_rgb, write_rgb
@@ -45,7 +45,7 @@ class StageClock:
 
 
 @torch.inference_mode()
-def stage_rows(bench: TrackBenchmark, folder: Path, rounds: int) -> list[dict[str, Any]]:
+def stage_rows(bench: Workload, folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Rows per stage of PyTorch and of the reference, for each situation of the templates.
 
     Args:
@@ -56,8 +56,8 @@ def stage_rows(bench: TrackBenchmark, folder: Path, rounds: int) -> list[dict[st
     path = folder / "frame.jpg"
     write_rgb(path, bench.scene.images[1 % len(bench.scene.images)])
     rows = []
-    engines = {name: build_engine(name, bench.network, bench.cfg) for name in (REFERENCE, "torch")}
-    frames = {REFERENCE: _reference_frame, "torch": _torch_frame}
+    frames = {"reference": _reference_frame, "torch": _torch_frame}
+    engines = {name: build_engine(name, bench.network, bench.cfg) for name in frames}
     for situation in bench.situations():
         clocks = {name: StageClock(bench.device) for name in engines}
         for _ in range(rounds + WARM_UPS):
@@ -69,7 +69,7 @@ def stage_rows(bench: TrackBenchmark, folder: Path, rounds: int) -> list[dict[st
 
 
 def _look(
-    clock: StageClock, bench: TrackBenchmark, engine: Any, path: Path
+    clock: StageClock, bench: Workload, engine: Any, path: Path
 ) -> tuple[Any, Any, torch.Tensor]:
     """Read, crop and upload; the image, the crop and the normalised search region."""
     settings = bench.settings
@@ -80,9 +80,7 @@ def _look(
     return image, crop, clock("upload", lambda: engine.normalise(pixels.to(bench.device)))
 
 
-def _finish(
-    clock: StageClock, bench: TrackBenchmark, engine: Any, seen: tuple, said: tuple
-) -> None:
+def _finish(clock: StageClock, bench: Workload, engine: Any, seen: tuple, said: tuple) -> None:
     """Box in the image and new state, from what was said and seen."""
     image, crop, _ = seen
     tokens, confidence, distributions = said
@@ -98,7 +96,7 @@ def _finish(
 
 
 def _torch_frame(
-    clock: StageClock, bench: TrackBenchmark, engine: TorchEngine, situation: str, path: Path
+    clock: StageClock, bench: Workload, engine: TorchEngine, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
     seen = _look(clock, bench, engine, path)
@@ -120,7 +118,7 @@ def _first(engine: TorchEngine, memory: torch.Tensor, begin: torch.Tensor | None
 
 
 def _reference_frame(
-    clock: StageClock, bench: TrackBenchmark, engine: Any, situation: str, path: Path
+    clock: StageClock, bench: Workload, engine: Any, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
     seen = _look(clock, bench, engine, path)

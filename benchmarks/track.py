@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.machine import matrix_product
+from benchmarks.turns import take_turns
 from lib.config.schema import Config
 from lib.models.engine import Engine, build_engine
 from lib.models.engine_names import PRECISIONS
-from lib.models.seqtrack import SeqTrack
-from lib.test.benchmark.equal import Agreement, box_distance
-from lib.test.benchmark.machine import matrix_product
-from lib.test.benchmark.scene import SITUATIONS, Scene
-from lib.test.benchmark.timing import Times, take_turns
-from lib.test.benchmark.work import frame_macs
-from lib.test.tracker.seqtrack import TrackerSettings
+from lib.profile.scene import Workload
+from lib.profile.timing import Times
+from lib.profile.work import frame_macs
+from lib.test.tracker.agreement import Agreement, box_distance
 
 REFERENCE, PRODUCT = "reference", "matrix product"
-# Below this share of the matrix peak the reference is a straw man and the ratio worth nothing.
+# Below this share of the matrix peak the reference fails the sanity check, and the ratio is void.
 LEAST_SHARE = 0.5
 
 
@@ -52,30 +51,16 @@ def candidates(
 
 
 @dataclass
-class TrackBenchmark:
+class TrackBenchmark(Workload):
     """Measures candidates on a scene, each beside the reference.
 
     Attributes:
-        network: with its weights, on the device.
-        cfg: the configuration it was built from.
-        scene: the frames.
         rounds: calls of each alternative.
         seconds: for each situation of the templates; it ends sooner when that time is over.
     """
 
-    network: SeqTrack
-    cfg: Config
-    scene: Scene
     rounds: int
     seconds: float
-
-    def __post_init__(self) -> None:
-        self.settings = TrackerSettings.from_config(self.cfg)
-        self.device = self.network.pos_embed.device
-
-    def situations(self) -> list[str]:
-        """`equal`, and with more than one template `different`."""
-        return list(SITUATIONS[: 1 if self.settings.num_templates == 1 else 2])
 
     def run(self, wanted: Sequence[Candidate]) -> dict[str, Any]:
         """Measure; the top level of the result is that of equal templates and batch 1."""

@@ -1,1 +1,0 @@
-"""Measuring: time per frame beside the published method, whole data sets, work done."""

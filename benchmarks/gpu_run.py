@@ -39,6 +39,7 @@ class Sizes:
         networks: measured ones.
         batches: targets at a time in the measurements.
         race: sequences and frames of the whole run beside the reference.
+        targets: at a time, tracked beside the CPU.
         slack: times the seconds that each part has.
     """
 
@@ -50,6 +51,7 @@ class Sizes:
     networks: tuple[str, ...] = ("seqtrack_b256", "seqtrack_l384")
     batches: tuple[int, ...] = (1, 8, 32, 128)
     race: tuple[int, int] = (48, 110)
+    targets: tuple[int, ...] = (1, 2, 3, 5, 33, 128)
     slack: int = 1
 
 
@@ -104,6 +106,8 @@ class Check:
     def start(self, *words: object, **settings: str) -> subprocess.Popen[bytes]:
         """Start a program in the checkout, Python's but for bash; it writes to the part's log."""
         command = [str(word) for word in words]
+        # What a rehearsal computes is too little to be shared out, and others are at work.
+        threads = {"OMP_NUM_THREADS": "1"} if self.quick else {}
         if command[0] != "bash":
             command.insert(0, sys.executable)
         with open(self.out / "logs" / f"{self.part}.log", "ab") as log:
@@ -112,7 +116,7 @@ class Check:
             return subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, **settings},
+                env={**os.environ, **threads, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

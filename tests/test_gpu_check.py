@@ -208,7 +208,7 @@ def pretend(out: Path, **changes: object) -> tuple[int, dict[str, tuple[str, str
 def test_all_parts_say_what_their_commands_left(tmp_path: Path) -> None:
     code, seen = pretend(tmp_path)
     assert code == 0, seen
-    names = {f"track-{p}-{n}" for p in ("fp32", "bf16") for n in (1, 2, 3, 5, 33, 128)}
+    names = {f"track-{p}-{n}" for p in ("fp32", "bf16") for n in (1, 3, 128)}
     names |= {"tests", "track-cpu", "train-fp32", "train-bf16", "compile", "two-ranks", "step"}
     assert names | {"frame-seqtrack_tiny", "race", "quickstart", "part"} == seen.keys()
     assert seen["train-fp32"][1] == "stopped in epoch 2, went on, done; AUC 0.1, 0.2"
@@ -222,7 +222,7 @@ def test_boxes_and_tokens_that_differ_fail_their_parts_only(tmp_path: Path) -> N
     code, seen = pretend(tmp_path, shift=0.5, equal=False)
     assert code == 1
     failed = {name for name, (outcome, _) in seen.items() if outcome == "FAILED"}
-    wrong = {f"track-fp32-{n}" for n in (1, 2, 3, 5, 33, 128)}
+    wrong = {f"track-fp32-{n}" for n in (1, 3, 128)}
     assert failed == wrong | {"frame-seqtrack_tiny", "step", "race"}
     assert seen["track-fp32-3"][1].startswith("boxes differ from the CPU's: 3 rows within 0.01 px")
     # The figures are there all the same.
@@ -265,8 +265,9 @@ def test_a_machine_without_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1020)  # The parts have 15 minutes; then the summary says which was slow.
 def test_the_whole_check_rehearsed_on_the_cpu(tmp_path: Path) -> None:
-    words = ["--device", "cpu", "--quick", "--minutes", "120", "--out", str(tmp_path / "out")]
+    words = ["--device", "cpu", "--quick", "--minutes", "15", "--out", str(tmp_path / "out")]
     done = subprocess.run(
         ["bash", "scripts/gpu_check.sh", *words],
         cwd=ROOT,

@@ -201,6 +201,34 @@ def test_moments_of_the_reference_are_taken_over(two_epochs, tmp_path):
     assert equal_states(weights_of(run), weights_of(two_epochs))
 
 
+def test_names_and_averages_of_wrapped_networks(tmp_path):
+    """`torch.compile` inside DistributedDataParallel, with an averaged network beside it."""
+    cfg = make_config(dropout=0.0, EMA_DECAY=0.5)
+    before = make_run(tmp_path / "before", cfg)
+    before.folder.mkdir()
+    save_epoch(before, Position(1, 0, STEPS))
+    content = load_tensors(epoch_path(before.folder, 1))
+    for fields in (content, content["resume"]):
+        fields["net"] = {f"module._orig_mod.{k}": v for k, v in fields["net"].items()}
+    save_checkpoint(epoch_path(tmp_path, 1), content)
+    run = make_run(tmp_path, cfg)
+    assert restore(run).epoch == 1
+    assert equal_states(weights_of(run), weights_of(before))
+    assert equal_states(run.ema.weights(), before.ema.weights())
+
+
+@pytest.mark.parametrize("field", ["net", "resume"])
+def test_weights_that_are_not_finite_are_not_gone_on_with(two_epochs, tmp_path, field):
+    content = load_tensors(epoch_path(copy_of(two_epochs, tmp_path, 1, 2), 2))
+    spoilt = {key: value.clone() for key, value in content["net"].items()}
+    spoilt["pos_embed"].view(-1)[3] = float("inf")
+    (content if field == "net" else content["resume"])["net"] = spoilt
+    save_checkpoint(epoch_path(tmp_path, 2), content)
+    run = make_run(tmp_path, LOSSLESS)
+    assert restore(run).epoch == 1
+    assert "pos_embed has 1 of" in run.log.warned[0] and "before it" in run.log.warned[0]
+
+
 def test_stripped_optimizer_costs_a_warning(two_epochs, tmp_path):
     content = load_tensors(epoch_path(two_epochs.folder, 1))
     del content["optimizer"]

@@ -21,12 +21,14 @@ from lib.models.weights import FINAL_NAMES, epoch_checkpoints, state_differences
 from lib.train.optim import restore_optimizer, share_optimizer
 from lib.train.record import RECORD_NAME, last_start, note_validation, validated_epoch
 from lib.train.run import Position, Run
-from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint
+from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint, weights_in
 from lib.utils.errors import CheckpointError, PartialFailure, counted
 from lib.utils.files import remove_temporaries
 
 INTERRUPT_NAME = "SEQTRACK_interrupt.pth.tar"
 _NET_TYPE = "SEQTRACK"
+# Weights among what trackers do not read.
+_RESUMED = ("net", "heads")
 _KEPT_LAST = 10
 _KEPT_EVERY = 10
 _CHANGES_SHOWN = 5
@@ -289,6 +291,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} does not say after which epoch it was written")
     if not isinstance(content.get("net"), dict):
         raise CheckpointError(f"{path} has no weights in a field 'net'")
+    content["net"] = weights_in(path, content)
+    if isinstance(resume := content.get("resume"), dict):
+        resume |= {name: weights_in(path, resume[name]) for name in _RESUMED if resume.get(name)}
     return content
 
 
@@ -307,7 +312,6 @@ def _restore_from(run: Run, path: Path, content: dict[str, Any]) -> Position:
 def _take_over(run: Run, path: Path, content: dict[str, Any]) -> Position:
     resume = content.get("resume") or {}
     weights = resume.get("net", content["net"])
-    weights = {key.removeprefix("module."): value for key, value in weights.items()}
     _load(run.objective.network, weights, path)
     if "heads" in resume:
         _load(run.objective.heads, resume["heads"], path)

@@ -107,7 +107,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         fields = _items(content) if isinstance(content, dict) else {}
     epoch, net_type = fields.get("epoch"), fields.get("net_type")
     return Checkpoint(
-        state=_weights(path, content),
+        state=weights_in(path, content),
         epoch=_epoch(epoch),
         net_type=net_type if isinstance(net_type, str) else None,
     )
@@ -290,7 +290,12 @@ def _load_safetensors(path: Path) -> tuple[OrderedDict[str, Tensor], dict[str, s
         ) from None
 
 
-def _weights(path: Path, content: Any) -> OrderedDict[str, Tensor]:
+def weights_in(path: Path, content: Any) -> OrderedDict[str, Tensor]:
+    """The weights in what a checkpoint at `path` holds, with names as `plain_names` gives them.
+
+    Raises:
+        CheckpointError: no weights are there, or a tensor holds NaN or infinity.
+    """
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a state dict")
     content = _items(content)

@@ -50,6 +50,15 @@ def test_fetch_record_and_check(server, save, capsys):
     assert sorted(p.name for p in target(save).parent.iterdir()) == ["SEQTRACK.pth.tar"]
 
 
+def test_a_pipe_in_its_place_is_left_alone(server, save, capsys):
+    publish(server.root)
+    target(save).parent.mkdir(parents=True)
+    os.mkfifo(target(save))
+    code, _, errors = call(save, "seqtrack_b256", "--source", server.url, "--force", capsys=capsys)
+    assert code == 2 and "is a named pipe and is never replaced" in errors[0]
+    assert target(save).is_fifo() and not any(path.endswith(".tar") for path, _ in server.requests)
+
+
 def test_source_from_the_environment(server, save, capsys, monkeypatch):
     publish(server.root)
     monkeypatch.setenv("SEQTRACK_DOWNLOAD_SOURCE", server.url + "/")

@@ -1,5 +1,6 @@
 """Starting the encoder from MAE: finding the file, resampling positions, strict loading."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from lib.models.pretrained import (
     default_cache_folder,
+    fetch_pretrained,
     find_pretrained,
     load_pretrained_encoder,
     resample_positions,
@@ -14,7 +16,7 @@ from lib.models.pretrained import (
 from lib.models.vit import VisionTransformer
 from lib.models.weights import load_weights
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, SeqTrackError
 
 KIT = Path(__file__).parent / "kits" / "parity"
 
@@ -153,3 +155,9 @@ def test_pretrained_missing_says_what_to_fetch(tmp_path, kind, model, words):
     with pytest.raises(CheckpointError) as caught:
         find_pretrained(kind, model, cache_folder=tmp_path)
     assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_pipe_where_the_file_goes_is_left_alone(tmp_path):
+    os.mkfifo(tmp_path / "mae_pretrain_vit_base.pth")
+    with pytest.raises(SeqTrackError, match="is a named pipe and is never replaced"):
+        fetch_pretrained("mae", "vit_base_patch16", tmp_path)

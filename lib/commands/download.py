@@ -39,6 +39,7 @@ from lib.utils.errors import (
     did_you_mean,
 )
 from lib.utils.file_format import FileFormat, file_format
+from lib.utils.files import check_replaceable
 
 # What is finished is on disk when the command is interrupted.
 SAVES_AS_IT_GOES = True
@@ -177,6 +178,7 @@ def obtain(
     known = None if force else ledger.find(item.target)
     if item.target.is_file() and not force:
         return _confirm(item, known, check, ledger)
+    check_replaceable(item.target)
     incoming = item.target.with_name(item.target.name + ".incoming")
     if force:
         discard(incoming)

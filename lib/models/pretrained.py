@@ -19,6 +19,7 @@ from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.download import DownloadError, discard, fetch
 from lib.utils.errors import CheckpointError
+from lib.utils.files import check_replaceable
 
 CACHE_VARIABLE = "SEQTRACK_PRETRAINED"
 _MAE = "https://dl.fbaipublicfiles.com/mae/pretrain/mae_pretrain_vit_{}.pth"
@@ -92,6 +93,7 @@ def fetch_pretrained(
     path = (cache_folder or default_cache_folder()) / _name(url)
     if path.is_file():
         return path
+    check_replaceable(path)
     incoming = path.with_name(path.name + ".incoming")
     try:
         fetch(url, incoming, quiet=not sys.stderr.isatty())

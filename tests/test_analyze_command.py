@@ -241,8 +241,23 @@ def test_short_and_long_results_are_scored_with_a_warning(
         "the frames without a result count as lost",
         f"warning: {folder / 'second.txt'}: 8 rows for 4 frames; the surplus is cut off",
     ]
-    sequences = place.scores()["videos"]["a"]["sequences"]
-    assert [sequences[name]["OP50"] for name in NAMES] == [50, 100, 100]
+    found = place.scores()["videos"]["a"]
+    assert [found["sequences"][name]["OP50"] for name in NAMES] == [50, 100, 100]
+    assert found["short"] == ["first"]
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex"])
+def test_tables_name_the_short_results(
+    place: Place, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """A score travels without the warnings of its command."""
+    folder = place.track("a")
+    lines = (folder / "first.txt").read_text().splitlines(keepends=True)
+    write_text(folder / "first.txt", "".join(lines[:2]))
+    assert place.analyze("--config", "a", "--format", form) == 0
+    words = "1 sequence with fewer results than frames: first"
+    assert words in capsys.readouterr().out
+    assert words in (place.save / "test" / "analysis" / "videos.csv").read_text()
 
 
 def test_lasot_refuses_short_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

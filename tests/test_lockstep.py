@@ -1,6 +1,7 @@
 """Lock-step evaluation: the same boxes as one by one, whoever joins, leaves or fails."""
 
 import dataclasses
+import os
 import shutil
 
 import numpy as np
@@ -165,6 +166,24 @@ def test_worker_processes_in_lock_step(dataset, network, cfg, alone, tmp_path):
         np.testing.assert_allclose(
             read_results(folder.boxes_file(name)), alone[name].result.boxes, atol=1e-6
         )
+
+
+@pytest.mark.parametrize("picture", ["b/000001.jpg", "b/000003.jpg"])
+def test_a_full_disk_in_lock_step(dataset, network, cfg, tmp_path, monkeypatch, picture):
+    """At the first picture of a sequence that joins, or at one of a later step."""
+    debug, replace = tmp_path / "debug", os.replace
+
+    def full(source, target):
+        if str(target).endswith(picture):
+            raise OSError(28, "No space left on device", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", full)
+    options = RunOptions(batch_size=2, debug_dir=debug)
+    outcomes, _ = track(Lockstep(dataset, options), network, cfg)
+    assert [name for name in LENGTHS if outcomes[name].disk_full] == ["b"]
+    assert picture in outcomes["b"].reason
+    assert [name for name in LENGTHS if outcomes[name].result is None] == ["b"]
 
 
 def test_a_tracker_of_one_target_is_refused(dataset):

@@ -159,13 +159,13 @@ class Bench:
             (truth,) = (folder / name).glob("groundtruth*.txt")
             write_text(truth, GOOD)
 
-    def score(self, text: str | None, form: str) -> tuple[int, Path]:
+    def score(self, text: str | None, form: str, encoding: str = "") -> tuple[int, Path]:
         """Exit code with `text` as the second result, and its file."""
         files = [self.raw / FORMS[form].format(name) for name in self.names]
         write_text(files[0], GOOD)
         if text is not None:
             files[1].parent.mkdir(parents=True, exist_ok=True)
-            encoding = "latin-1" if text.startswith("\x89") else "utf-8"
+            encoding = encoding or ("latin-1" if text.startswith("\x89") else "utf-8")
             files[1].write_bytes(text.encode(encoding))
         roots = ["--data_dir", str(self.root), "--save_dir", str(self.root / "save")]
         given = ["--results", f"X={self.raw}", "--dataset", self.dataset, *self.options]
@@ -201,6 +201,18 @@ def test_malformed_results(
         assert code == 0
         assert error.startswith(f"warning: {file}: {expected} rows for 4 frames; "), error
         assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_results_in_wide_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    """What `>` of an old PowerShell and some editors of Windows write."""
+    for mark, (code, words) in (("\ufeff", (0, "")), ("", (2, "save it as UTF-8"))):
+        bench = Bench(tmp_path / str(code), "lasot")
+        assert bench.score(mark + GOOD, form, "utf-16-le")[0] == code
+        assert words in capsys.readouterr().err
+        assert code or bench.found() == 100
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import multiprocessing
 import os
 import signal
 import time
@@ -13,8 +14,8 @@ import pytest
 
 from lib.config.paths import resolve_paths
 from lib.datasets.catalog import open_dataset
-from lib.test.evaluation import workers
-from lib.test.evaluation.following import OneByOne, RunOptions
+from lib.test.evaluation import runner, workers
+from lib.test.evaluation.following import OneByOne, RunOptions, failure
 from lib.test.evaluation.results import (
     ResultsFolder,
     RunRecord,
@@ -364,6 +365,27 @@ def test_whatever_there_is_no_room_for_the_run_ends(dataset, folder, tmp_path, m
     with pytest.raises(PartialFailure, match=f"{what}.*3 of 3 sequences are left"):
         run(dataset, folder, options)
     assert not folder.boxes_file("a").exists()
+
+
+class NoRoomForPictures(OneByOne):
+    """The disk of the debug pictures is full, in a process where nothing can be patched."""
+
+    def _track(self, tracker, name, on_frame, readers):
+        return failure(name, OSError(28, "No space left on device", f"{name}.jpg"))
+
+
+@pytest.mark.parametrize("writes", ["here", "the worker"])
+def test_a_full_disk_ends_the_workers_too(dataset, folder, monkeypatch, writes):
+    if writes == "here":
+        for name in NAMES:
+            refuse(monkeypatch, name, OSError(28, "No space left on device"))
+    else:
+        follow = NoRoomForPictures(dataset, RunOptions())
+        monkeypatch.setattr(runner, "make_follow", lambda *_: follow)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(PartialFailure, match=r"disk is full.*3 of 3 sequences are left"):
+        evaluate(dataset, NAMES, SPEC, folder, RECORD, RunOptions(), ["cpu"], in_process=False)
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_workers_are_gone_when_the_reader_stops(dataset):

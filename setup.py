@@ -14,7 +14,7 @@ setup(
         *find_packages(include=["lib", "lib.*"]),
         # Folders of data, which setuptools wants to hear of as well.
         "lib.datasets.splits",
-        "lib.test.report.assets",
+        "lib.report.assets",
         "lib.experiments",
         *configurations,
     ],

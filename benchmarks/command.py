@@ -21,8 +21,8 @@ from lib.commands.entry import (
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
-from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
-from lib.test.tracker.spec import TrackerSpec
+from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
+from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import (
     EXIT_OK,
     EXIT_PARTIAL,
@@ -160,10 +160,10 @@ def _track(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
     from benchmarks.track import TrackBenchmark, candidates
-    from lib.datasets.catalog import open_dataset
-    from lib.datasets.synthetic import load_synthetic
+    from lib.datasets.benchmarks.open import open_dataset
     from lib.profile.scene import Scene, benchmark_network
     from lib.profile.stages import stage_rows
+    from lib.synthetic.video.dataset import load_synthetic
 
     spec = _weights(args, spec, paths)
     cfg = _config(spec)

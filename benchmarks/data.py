@@ -16,16 +16,16 @@ import numpy as np
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.draw import UnusableSampleError
-from lib.datasets.lmdb_files import LmdbSet
-from lib.datasets.pack import open_pack
-from lib.datasets.pack_crop import CropRule, reach_of
-from lib.datasets.pack_write import Packing
-from lib.datasets.synthetic import load_synthetic
-from lib.datasets.training import open_training_set
-from lib.datasets.training_set import IndexedSet, TrainingSet
-from lib.train.sampler import TrackingSampler, VideoSource
-from lib.train.transforms import Frame, TrainingSample, TrainingTransform
+from lib.datasets.storage.lmdb import LmdbSet
+from lib.datasets.storage.pack import open_pack
+from lib.datasets.storage.pack_crop import CropRule, reach_of
+from lib.datasets.storage.pack_write import Packing
+from lib.datasets.training.open import open_training_set
+from lib.datasets.training.sample import UnusableSampleError
+from lib.datasets.training.set import IndexedSet, TrainingSet
+from lib.synthetic.video.dataset import load_synthetic
+from lib.train.data.sampler import TrackingSampler, VideoSource
+from lib.train.data.transforms import Frame, TrainingSample, TrainingTransform
 from lib.utils.errors import SeqTrackError
 from lib.utils.image_io import JPEG_SHRINKS
 

@@ -11,9 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.same_rows import compare_folders
-from lib.datasets.synthetic import synthetic_sequence
-from lib.datasets.synthetic_suite import SUITES
 from lib.profile.timing import Times
+from lib.synthetic.video.dataset import synthetic_sequence
+from lib.synthetic.video.suite import SUITES
 from lib.utils.image_io import write_rgb
 
 # Builds a tracker, tracks all sequences of a folder, and writes raw results below another one.

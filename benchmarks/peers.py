@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(args: argparse.Namespace) -> int:
     """Run all trackers that can run here, and print how they did."""
-    from lib.datasets.folder import open_folder
+    from lib.datasets.benchmarks.folder import open_folder
     from lib.utils.errors import ConfigError
     from lib.utils.files import atomic_write_text, user_path
 
@@ -194,7 +194,7 @@ def _ours(args: argparse.Namespace) -> tuple[Start, Step]:
 
     from lib.commands.trackers import make_spec, with_checkpoint
     from lib.config.paths import resolve_paths
-    from lib.test.tracker.build import build_tracker
+    from lib.tracker.build import build_tracker
     from lib.utils.cores import usable_cores
 
     spec = make_spec("seqtrack", args.config, [])
@@ -235,9 +235,9 @@ def _peer(args: argparse.Namespace) -> tuple[Start, Step]:
 
 def _figures(videos: Sequence[Any], runs: Mapping[str, Runs]) -> dict[str, Any]:
     """Scores in percent, rates, and ours against each of the others."""
-    from lib.test.analysis.frames import join
-    from lib.test.analysis.metrics import score_sequence
-    from lib.test.analysis.statistics import paired_bootstrap
+    from lib.analysis.frames import join
+    from lib.analysis.metrics import score_sequence
+    from lib.analysis.statistics import paired_bootstrap
 
     figures: dict[str, Any] = {}
     for name, one in runs.items():
@@ -266,7 +266,7 @@ def _figures(videos: Sequence[Any], runs: Mapping[str, Runs]) -> dict[str, Any]:
 
 
 def _print_tables(figures: Mapping[str, Any], names: Sequence[str]) -> None:
-    from lib.test.analysis.tables import Table, as_text
+    from lib.analysis.tables import Table, as_text
 
     rows = []
     for tracker, one in figures.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.test.tracker.agreement import TIES_ALLOWED
+from lib.tracker.agreement import TIES_ALLOWED
 from lib.utils.crop import square_at
 
 # Pixels: boxes closer than this are the same one.

@@ -23,8 +23,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.analysis.tables import Table, as_text  # noqa: E402
 from lib.datasets.sequence_files import packaged_names  # noqa: E402
-from lib.test.analysis.tables import Table, as_text  # noqa: E402
 from lib.utils.cores import usable_cores  # noqa: E402
 
 FRAMES = 685_360

@@ -18,8 +18,8 @@ from benchmarks.turns import take_turns
 from lib.config.schema import Config
 from lib.models.pixels import normalise
 from lib.models.seqtrack import build_seqtrack
-from lib.train.loss import token_cross_entropy
-from lib.train.objective import Objective
+from lib.train.losses.objective import Objective
+from lib.train.losses.tokens import token_cross_entropy
 from lib.train.optim import build_optimizer, parameter_groups
 from lib.train.stepper import Stepper
 

@@ -10,12 +10,12 @@ import torch
 from benchmarks.machine import matrix_product
 from benchmarks.turns import take_turns
 from lib.config.schema import Config
-from lib.models.engine import Engine, build_engine
-from lib.models.engine_names import PRECISIONS
 from lib.profile.scene import Workload
 from lib.profile.timing import Times
 from lib.profile.work import frame_macs
-from lib.test.tracker.agreement import Agreement, box_distance
+from lib.tracker.agreement import Agreement, box_distance
+from lib.tracker.engine.api import Engine, build_engine
+from lib.tracker.engine.names import PRECISIONS
 
 REFERENCE, PRODUCT = "reference", "matrix product"
 # Below this share of the matrix peak the reference fails the sanity check, and the ratio is void.

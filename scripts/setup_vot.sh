@@ -16,7 +16,7 @@ case ${1:-} in
 esac
 
 # 0.7.4 is the last release whose experiments from anchors work, and attributee 0.1.10 cannot be
-# imported by it. lib/test/vot/toolkit.py asks for the same version.
+# imported by it. lib/vot/toolkit.py asks for the same version.
 pins=(vot-toolkit==0.7.4 vot-trax==4.0.2 attributee==0.1.9 numpy==2.4.6 numba==0.68.1
   cachetools==8.0.1 phx-class-registry==5.1.1 lazy-object-proxy==1.13.0)
 opencv=5.0.0.93

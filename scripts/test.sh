@@ -4,7 +4,7 @@
 #   bash scripts/test.sh                    all tests but those marked slow or gpu
 #   bash scripts/test.sh --all              these too, where the machine can run them
 #                                           (vot: where scripts/setup_vot.sh made .venv-vot)
-#   bash scripts/test.sh [--all] -- ARGS    ARGS go to pytest, e.g. tests/test_boxes.py -k clip
+#   bash scripts/test.sh [--all] -- ARGS    ARGS go to pytest, e.g. tests/utils/test_boxes.py -k clip
 #
 # The tests run in as many processes as there are cores (at most 16); -- -n 0 runs them in one.
 # Exit status: 0 all passed; 1 a stage failed (all stages run anyway); 2 wrong arguments.

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from lib.utils.cores import usable_cores
-from tests.dataset_files import make_got10k_val, make_lasot
+from tests.helpers.dataset_files import make_got10k_val, make_lasot
 
 # Before anything imports torch. More threads than this only get in each other's way here.
 _CORES = usable_cores()

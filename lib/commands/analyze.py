@@ -8,6 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lib.analysis.attributes import Attributes, NoAttributesError, read_attributes
+from lib.analysis.compare import MAX_LINES, Comparison, Contender
+from lib.analysis.export import as_tree, to_csv, to_json
+from lib.analysis.findings import Findings, work_out
+from lib.analysis.tables import WRITERS
+from lib.analysis.text import tables
+from lib.analysis.zoo.published import published_scores
 from lib.commands.contenders import (
     Chosen,
     add_result_arguments,
@@ -21,13 +28,6 @@ from lib.commands.entry import count, parser, say
 from lib.commands.zoo import show_zoo
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.sequence import Dataset
-from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES, Comparison, Contender
-from lib.test.analysis.export import as_tree, to_csv, to_json
-from lib.test.analysis.findings import Findings, work_out
-from lib.test.analysis.published import published_scores
-from lib.test.analysis.report import tables
-from lib.test.analysis.tables import WRITERS
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ResultsError, SeqTrackError
 from lib.utils.files import atomic_write_text, user_path
 

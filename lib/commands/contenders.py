@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lib.analysis.compare import Comparison, Contender, compare, list_findings
+from lib.analysis.conventions import KINDS, check_kind, convention_named, convention_names
 from lib.commands.entry import add_roots, add_run_ids
 from lib.config.paths import Paths
-from lib.datasets.catalog import dataset_names, find_row, open_dataset
+from lib.datasets.benchmarks.open import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.test.analysis.compare import Comparison, Contender, compare, list_findings
-from lib.test.analysis.conventions import KINDS, check_kind, convention_named, convention_names
-from lib.test.analysis.result_files import results_below
+from lib.results.find import results_below
 from lib.utils.errors import ConfigError, ResultsError, did_you_mean
 from lib.utils.files import user_path
 

@@ -16,8 +16,9 @@ from lib.commands.data_facts import (
 )
 from lib.commands.entry import parser, positive, say
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.benchmark import Row, open_tree
-from lib.datasets.catalog import (
+from lib.datasets.benchmarks.check import Report, check_benchmark, check_folder
+from lib.datasets.benchmarks.layout import Row, open_tree
+from lib.datasets.benchmarks.open import (
     CATALOG,
     TRAINING_CATALOG,
     Place,
@@ -28,8 +29,7 @@ from lib.datasets.catalog import (
     open_dataset,
     place_of,
 )
-from lib.datasets.check import Report, check_benchmark, check_folder
-from lib.datasets.listing import TrainingRow
+from lib.datasets.training.listing import TrainingRow
 from lib.utils.columns import headed
 from lib.utils.errors import (
     EXIT_CODES_HELP,

@@ -4,14 +4,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.analysis.conventions import KINDS, default_convention
 from lib.config.loader import list_configs, load_config
 from lib.config.paths import repository_root
 from lib.config.schema import Config
-from lib.datasets.benchmark import Row
-from lib.datasets.catalog import TRAINING_CATALOG, Place, all_rows
-from lib.datasets.listing import TrainingRow
+from lib.datasets.benchmarks.layout import Row
+from lib.datasets.benchmarks.open import TRAINING_CATALOG, Place, all_rows
 from lib.datasets.sequence_files import packaged_list, packaged_names
-from lib.test.analysis.conventions import KINDS, default_convention
+from lib.datasets.training.listing import TrainingRow
 
 _WIDTH = 16
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from lib.commands.entry import parser
 from lib.config.paths import ALPHA_REFINE_FOLDER, Paths, resolve_paths
-from lib.models.alpha_refine.weights import load_alpha_refine
+from lib.masks.alpha_refine.weights import load_alpha_refine
 from lib.models.signature import recognise
 from lib.models.weights import PUBLISHED_CONFIGS
 from lib.utils.checkpoint import read_state_dict

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from lib.commands.entry import say
-from lib.commands.job import Job
-from lib.datasets.check import first_odd_boxes
-from lib.test.evaluation.following import RunOptions
-from lib.test.evaluation.plan import failure_lines, make_plan
-from lib.test.evaluation.runner import evaluate, make_follow
-from lib.test.evaluation.shared_queue import Place
-from lib.test.evaluation.shared_run import Run, evaluate_shared
+from lib.datasets.benchmarks.check import first_odd_boxes
+from lib.evaluation.distributed import Run, evaluate_shared
+from lib.evaluation.job import Job
+from lib.evaluation.one_by_one import RunOptions
+from lib.evaluation.plan import failure_lines, make_plan
+from lib.evaluation.queue import Place
+from lib.evaluation.run import evaluate, make_follow
 from lib.utils.device import resolve_device
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, PartialFailure, counted
 

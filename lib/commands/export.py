@@ -11,9 +11,9 @@ from lib.commands.entry import add_overrides, add_roots, count, parser, say
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.paths import resolve_paths
 from lib.config.schema import Config
-from lib.datasets.catalog import dataset_names, open_dataset
+from lib.datasets.benchmarks.open import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.models.engine_names import PRECISIONS, check_engine
+from lib.tracker.engine.names import PRECISIONS, check_engine
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
 from lib.utils.files import user_path
 
@@ -60,8 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.dataset, paths) if args.frames else None
     spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.models.engine_onnx import export, import_runtime
-    from lib.test.tracker.build import load_network
+    from lib.tracker.build import load_network
+    from lib.tracker.engine.onnx import export, import_runtime
 
     import_runtime()
     network = load_network(cfg, spec.checkpoint)
@@ -83,10 +83,10 @@ def compare(
     Raises:
         DataError: a frame cannot be read.
     """
-    from lib.models.engine import build_engine
-    from lib.models.engine_onnx import OnnxEngine
-    from lib.test.tracker.agreement import SideBySide
-    from lib.test.tracker.seqtrack import SeqTrackTracker
+    from lib.tracker.agreement import SideBySide
+    from lib.tracker.engine.api import build_engine
+    from lib.tracker.engine.onnx import OnnxEngine
+    from lib.tracker.seqtrack import SeqTrackTracker
 
     exported = OnnxEngine(place)
     both = SideBySide(build_engine("torch", network, cfg), exported, cfg.test.search_size)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from lib.commands.entry import add_roots, add_run_ids, parser, say
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.annotations import read_boxes
-from lib.datasets.archive_tree import DataTree
-from lib.datasets.benchmark import Entry, Row, find_layout, load_benchmark_sequence
-from lib.datasets.catalog import find_row, open_benchmark, place_of
-from lib.datasets.ground_truth import read_names
-from lib.test.evaluation.results import RUN_FILE, ResultsFolder
-from lib.test.evaluation.submission import (
+from lib.datasets.benchmarks.layout import Entry, Row, find_layout, load_benchmark_sequence
+from lib.datasets.benchmarks.open import find_row, open_benchmark, place_of
+from lib.datasets.storage.tree import DataTree
+from lib.datasets.text.boxes import read_boxes
+from lib.datasets.text.ground_truth import read_names
+from lib.results.files import RUN_FILE, ResultsFolder
+from lib.submission.pack import (
     SERVERS,
     Facts,
     Server,

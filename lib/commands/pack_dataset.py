@@ -11,13 +11,13 @@ from tqdm import tqdm
 from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.catalog import TRAINING_CATALOG, looks_like_path
-from lib.datasets.pack import is_begun, open_pack
-from lib.datasets.pack_check import check_pack
-from lib.datasets.pack_crop import CropRule, reach_of
-from lib.datasets.pack_write import Packing
-from lib.datasets.training import open_training_set
-from lib.datasets.training_set import IndexedSet
+from lib.datasets.benchmarks.open import TRAINING_CATALOG, looks_like_path
+from lib.datasets.storage.pack import is_begun, open_pack
+from lib.datasets.storage.pack_check import check_pack
+from lib.datasets.storage.pack_crop import CropRule, reach_of
+from lib.datasets.storage.pack_write import Packing
+from lib.datasets.training.open import open_training_set
+from lib.datasets.training.set import IndexedSet
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted
 from lib.utils.files import check_writable, user_path
 

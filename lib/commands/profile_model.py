@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from lib.profile.scene import benchmark_network
-    from lib.test.tracker.build import choose_threads
+    from lib.tracker.build import choose_threads
     from lib.utils.device import resolve_device
 
     device = resolve_device(args.device)
@@ -103,9 +103,9 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
 def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
     import torch
 
-    from lib.datasets.synthetic import load_synthetic
     from lib.profile.scene import Scene, Workload
     from lib.profile.stages import stage_rows
+    from lib.synthetic.video.dataset import load_synthetic
     from lib.utils.columns import align
 
     workload = Workload(network, cfg, Scene.of(load_synthetic("synthetic-002")))

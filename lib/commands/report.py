@@ -6,6 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.analysis.attributes import Attributes, NoAttributesError, read_attributes
+from lib.analysis.compare import MAX_LINES
+from lib.analysis.export import documents
+from lib.analysis.findings import work_out
+from lib.analysis.text import format_table
 from lib.commands.contenders import (
     add_result_arguments,
     check_rules,
@@ -17,13 +22,8 @@ from lib.commands.contenders import (
 from lib.commands.entry import parser, say
 from lib.config.paths import resolve_paths
 from lib.datasets.sequence import Dataset
-from lib.test.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.test.analysis.compare import MAX_LINES
-from lib.test.analysis.export import documents
-from lib.test.analysis.findings import work_out
-from lib.test.analysis.report import format_table
-from lib.test.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
-from lib.test.report.plots import require_matplotlib, write_plots
+from lib.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
+from lib.report.plots import require_matplotlib, write_plots
 from lib.utils.errors import EXIT_OK, ConfigError, counted
 from lib.utils.files import atomic_write_text, check_writable, user_path
 

@@ -20,7 +20,7 @@ from lib.utils.image_io import WRITTEN_SUFFIXES, write_rgb
 
 if TYPE_CHECKING:
     from lib.models.tokens import BoxTokenizer
-    from lib.train.transforms import TrainingSample
+    from lib.train.data.transforms import TrainingSample
 
 _TEXT_COLOUR = (230, 230, 230)
 _GROUND = (40, 40, 40)
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = _picture_path(args.out, paths.log_dir / f"samples-{cfg.name}.png")
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.models.seqtrack import build_tokenizer
-    from lib.train.sampler import VALIDATION_EPOCH, build_sampler
+    from lib.train.data.sampler import VALIDATION_EPOCH, build_sampler
 
     sampler = build_sampler(cfg, paths, args.seed, args.part)
     epoch = args.epoch if args.part == "train" else VALIDATION_EPOCH

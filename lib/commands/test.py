@@ -8,15 +8,15 @@ from dataclasses import replace
 
 from lib import __version__
 from lib.commands.entry import add_cpu_threads, add_overrides, add_roots, count, parser, positive
-from lib.commands.job import Job
 from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.catalog import dataset_names, find_row, open_dataset
+from lib.datasets.benchmarks.open import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.models.engine_names import ENGINE_NAMES, PRECISIONS, check_engine
-from lib.test.evaluation.results import ResultsFolder, RunRecord, check_run_record, hash_data
-from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.evaluation.job import Job
+from lib.results.files import ResultsFolder, RunRecord, check_run_record, hash_data
+from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
+from lib.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.errors import ConfigError, DataError, ResultsError
 from lib.utils.files import sha256_of
 
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     jobs = plan_jobs(args)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.commands.evaluation import run_jobs, run_shared
-    from lib.test.evaluation.shared_queue import Place
+    from lib.evaluation.queue import Place
 
     place = Place.of(os.environ)
     if place is not None:

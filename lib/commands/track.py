@@ -25,14 +25,11 @@ from lib.commands.entry import (
 )
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.catalog import dataset_names, open_dataset
-from lib.datasets.check import first_odd_boxes
-from lib.datasets.folder import LAYOUTS, open_folder
+from lib.datasets.benchmarks.check import first_odd_boxes
+from lib.datasets.benchmarks.folder import LAYOUTS, open_folder
+from lib.datasets.benchmarks.open import dataset_names, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.test.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
-from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.test.video import FrameClip, clip_path, open_clip
-from lib.test.video_writer import SUFFIXES, Painter, check_suffix, kept_path, open_sink
+from lib.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
 from lib.utils.boxes import Box
 from lib.utils.errors import (
     EXIT_OK,
@@ -44,9 +41,12 @@ from lib.utils.errors import (
     counted,
 )
 from lib.utils.files import check_replaceable, check_writable, user_path
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
+from lib.video.open import FrameClip, clip_path, open_clip
+from lib.video.write import SUFFIXES, Painter, check_suffix, kept_path, open_sink
 
 if TYPE_CHECKING:
-    from lib.test.follow import Targets
+    from lib.video.targets import Targets
 
 # What is finished is on disk when the command is interrupted.
 SAVES_AS_IT_GOES = True
@@ -208,9 +208,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
     spec = replace(spec, cpu_threads=args.cpu_threads)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.test.follow import build_targets
-    from lib.test.tracker.build import with_threads
+    from lib.tracker.build import with_threads
     from lib.utils.device import resolve_device
+    from lib.video.targets import build_targets
 
     device = resolve_device(args.device)
     spec = with_threads(spec, device, len(job.boxes), 1)
@@ -330,7 +330,7 @@ def _track(
     floor: _Floor,
 ) -> None:
     """Frames in, video and rows out; both files are whole whatever ends it."""
-    from lib.test.follow import follow
+    from lib.video.targets import follow
 
     several = len(job.boxes) > 1
     painter = Painter([f"#{number + 1}" if several else "" for number in range(len(job.boxes))])

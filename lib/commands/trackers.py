@@ -5,7 +5,7 @@ from dataclasses import replace
 from lib.commands.entry import say
 from lib.config.loader import load_config
 from lib.config.paths import Paths
-from lib.test.tracker.spec import TrackerSpec
+from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError
 from lib.utils.files import user_path
 

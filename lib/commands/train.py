@@ -23,9 +23,9 @@ from lib.utils.errors import (
 from lib.utils.files import check_writable, user_path
 
 if TYPE_CHECKING:
-    from lib.train.log import QuietLog
+    from lib.train.build import Options
+    from lib.train.logging.log import QuietLog
     from lib.train.run import Run
-    from lib.train.setup import Options
     from lib.utils.distributed import World
 
 # What is finished is on disk when the command is interrupted.
@@ -85,8 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]) -> int:
     """Train in this process, alone or as one of many."""
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.train.setup import Options
-    from lib.train.state import finished
+    from lib.train.build import Options
+    from lib.train.checkpoint import finished
     from lib.utils.distributed import join_world
 
     options = Options(
@@ -111,7 +111,7 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
 
 
 def _dry_run(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
-    from lib.commands.closed_loop import missing_sequences
+    from lib.train.closed_loop import missing_sequences
     from lib.train.dry_run import dry_run
 
     if world.is_main and (missing := missing_sequences(cfg, paths)):
@@ -125,10 +125,10 @@ def _start(cfg: Config, options: "Options", paths: Paths, world: "World") -> Non
     Raises:
         SeqTrackError: another training runs in the folder; nothing of it was touched.
     """
-    from lib.commands.closed_loop import build_closed_loop
+    from lib.train.build import open_log, prepare
+    from lib.train.closed_loop import build_closed_loop
     from lib.train.lock import TrainingLock
-    from lib.train.setup import open_log, prepare
-    from lib.train.summary import summary
+    from lib.train.logging.summary import summary
     from lib.utils.distributed import lost_connections
 
     lock = TrainingLock(paths.checkpoint_dir(cfg.name))
@@ -154,9 +154,9 @@ def _fit(run: "Run") -> None:
     Raises:
         PartialFailure: the system refused a file.
     """
-    from lib.train.log import warnings_in
+    from lib.train.logging.log import warnings_in
+    from lib.train.logging.record import write_record
     from lib.train.loop import fit
-    from lib.train.record import write_record
 
     # Not before: a folder that holds another training must keep its records.
     facts = {**run.settings, "seed": run.seed, "processes": run.world.size}

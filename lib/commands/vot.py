@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from lib.commands.entry import EXIT_CODES_HELP, parser, positive
-from lib.test.vot.stacks import DEFAULT_STACK, STACKS, UPDATE_KEYS
+from lib.vot.stacks import DEFAULT_STACK, STACKS, UPDATE_KEYS
 
 # What is finished is on disk when the command is interrupted.
 SAVES_AS_IT_GOES = True

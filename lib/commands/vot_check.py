@@ -10,10 +10,6 @@ from lib.commands.entry import say
 from lib.commands.vot_entry import Made, made_of
 from lib.commands.vot_init import chosen_workspace
 from lib.commands.vot_run import check_interpreter, why
-from lib.test.vot.record import other_maker
-from lib.test.vot.sequences import Sequence
-from lib.test.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
-from lib.test.vot.workspace import Workspace
 from lib.utils.errors import (
     EXIT_OK,
     EXIT_PARTIAL,
@@ -22,6 +18,10 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
+from lib.vot.record import other_maker
+from lib.vot.sequences import Sequence
+from lib.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
+from lib.vot.workspace import Workspace
 
 # What the toolkit prints at the end of its self-test, in its own spelling.
 _PASSED = "concluded successfuly"

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import __version__
+from lib.analysis.zoo.published import MODELS
 from lib.commands.entry import Parser
 from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
-from lib.test.analysis.published import MODELS
-from lib.test.tracker.spec import TRACKER_NAMES, TrackerSpec
-from lib.test.vot.record import VotRecord
-from lib.test.vot.stacks import UPDATE_KEYS, Stack
-from lib.test.vot.workspace import CODE_ROOT, arguments_of
+from lib.tracker.spec import TRACKER_NAMES, TrackerSpec
 from lib.utils.errors import ConfigError, did_you_mean
 from lib.utils.files import sha256_of, user_path
+from lib.vot.record import VotRecord
+from lib.vot.stacks import UPDATE_KEYS, Stack
+from lib.vot.workspace import CODE_ROOT, arguments_of
 
 # The eight models, each as box tracker and with Alpha-Refine's masks.
 MODEL_NAMES = tuple(config + got for config in MODELS.values() for got in ("", "_got"))
@@ -48,7 +48,7 @@ class Entry:
     @property
     def label(self) -> str:
         """For reports."""
-        from lib.test.refine import REFINERS
+        from lib.masks.base import REFINERS
 
         base = self.config if self.tracker == "seqtrack" else self.tracker
         label = base.replace("_", "-").upper().replace("SEQTRACK", "SeqTrack")
@@ -90,7 +90,7 @@ def find_entry(name: str) -> Entry:
     Raises:
         ConfigError: there is no such tracker.
     """
-    from lib.test.refine import REFINERS
+    from lib.masks.base import REFINERS
 
     configs = set(list_configs())
     plain = {one for one in TRACKER_NAMES if one != "seqtrack"}
@@ -188,10 +188,10 @@ def _refiner_weights(entry: Entry, args: argparse.Namespace, paths: Paths) -> Pa
             raise ConfigError(f"--refiner-checkpoint {path}: not found")
         return path
     if entry.refiner == "sam2":
-        from lib.test.sam2 import find_model
+        from lib.masks.sam2 import find_model
 
         return find_model(paths)
-    from lib.test.alpha_refine import find_weights
+    from lib.masks.alpha_refine.stage import find_weights
 
     return find_weights(paths)
 

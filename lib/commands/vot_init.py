@@ -6,12 +6,12 @@ from pathlib import Path
 from lib.commands.entry import say
 from lib.commands.vot_entry import DEFAULT_TRACKERS, find_entry, serve_arguments
 from lib.config.paths import resolve_paths
-from lib.test.vot.sequences import LIST_FILE, read_names
-from lib.test.vot.stacks import Stack, find_stack
-from lib.test.vot.toolkit import Toolkit, find_toolkit, said
-from lib.test.vot.workspace import Workspace, make_section, open_workspace, write_workspace
 from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, PartialFailure, counted
 from lib.utils.files import atomic_write_text, check_writable, user_path
+from lib.vot.sequences import LIST_FILE, read_names
+from lib.vot.stacks import Stack, find_stack
+from lib.vot.toolkit import Toolkit, find_toolkit, said
+from lib.vot.workspace import Workspace, make_section, open_workspace, write_workspace
 
 
 def workspace_root(args: argparse.Namespace, stack: Stack) -> Path:

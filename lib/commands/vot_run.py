@@ -14,11 +14,6 @@ from lib.commands.entry import say
 from lib.commands.vot_entry import Made, made_of
 from lib.commands.vot_init import chosen_workspace
 from lib.commands.vot_scores import chosen_experiments, forget_scores
-from lib.test.vot.record import check_maker, claim_results
-from lib.test.vot.results import RunFile, run_files
-from lib.test.vot.stacks import Experiment
-from lib.test.vot.toolkit import Toolkit, find_toolkit, plain_path, said
-from lib.test.vot.workspace import Workspace
 from lib.utils.errors import (
     EXIT_OK,
     CheckpointError,
@@ -29,6 +24,11 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
+from lib.vot.record import check_maker, claim_results
+from lib.vot.results import RunFile, run_files
+from lib.vot.stacks import Experiment
+from lib.vot.toolkit import Toolkit, find_toolkit, plain_path, said
+from lib.vot.workspace import Workspace
 
 _SPOKEN_EVERY = 60.0
 

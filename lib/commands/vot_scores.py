@@ -8,11 +8,6 @@ from typing import Any
 
 from lib.commands.entry import say
 from lib.commands.vot_init import chosen_workspace
-from lib.test.vot.results import has_results
-from lib.test.vot.score import Scores, score_tracker
-from lib.test.vot.stacks import Experiment
-from lib.test.vot.toolkit import find_toolkit, said
-from lib.test.vot.workspace import Workspace
 from lib.utils.columns import align
 from lib.utils.errors import (
     EXIT_OK,
@@ -22,6 +17,11 @@ from lib.utils.errors import (
     counted,
 )
 from lib.utils.files import atomic_write_text
+from lib.vot.results import has_results
+from lib.vot.score import Scores, score_tracker
+from lib.vot.stacks import Experiment
+from lib.vot.toolkit import find_toolkit, said
+from lib.vot.workspace import Workspace
 
 _REPORT_FILES = {"html": "report.html", "latex": "report.tex", "plots": ""}
 

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from lib.commands.vot_entry import Made, find_entry, find_parts
-from lib.test.vot.workspace import CODE_ROOT
 from lib.utils.errors import EXIT_OK, SeqTrackError
+from lib.vot.workspace import CODE_ROOT
 
 # The toolkit reads words and protocol from one pipe; only whole lines may go there.
 _FORMAT = "%(asctime)s %(message)s"
@@ -26,7 +26,7 @@ def serve(args: argparse.Namespace) -> int:
         SeqTrackError: the tracker cannot be built or cannot go on; the log says so too.
     """
     log_file = open_log(CODE_ROOT / args.workspace / "logs" / args.name)
-    log = logging.getLogger("lib.test.vot")
+    log = logging.getLogger("lib.vot")
     # What libraries print must not get between the lines of the protocol.
     with contextlib.redirect_stdout(sys.stderr):
         try:
@@ -41,16 +41,16 @@ def serve(args: argparse.Namespace) -> int:
             raise
         finally:
             log.info("the end")
-            logging.getLogger("lib.test.vot").removeHandler(log_file)
+            logging.getLogger("lib.vot").removeHandler(log_file)
             log_file.close()
 
 
 def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> int:
-    from lib.test.refine import build_refiner
-    from lib.test.tracker.build import build_tracker
-    from lib.test.vot.client import Session, import_trax
-    from lib.test.vot.client import serve as answer
+    from lib.masks.base import build_refiner
+    from lib.tracker.build import build_tracker
     from lib.utils.device import resolve_device
+    from lib.vot.client import Session, import_trax
+    from lib.vot.client import serve as answer
 
     import_trax()
     began = time.perf_counter()
@@ -72,7 +72,7 @@ def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> int:
 
 def open_log(folder: Path) -> logging.Handler:
     """A log of this process in a folder; where nothing can be written, there is none."""
-    logger = logging.getLogger("lib.test.vot")
+    logger = logging.getLogger("lib.vot")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     handler: logging.Handler

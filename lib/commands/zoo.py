@@ -8,14 +8,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from lib.analysis.findings import Findings, work_out
+from lib.analysis.tables import UNKNOWN, WRITERS, Table
+from lib.analysis.text import difference_table, sequence_table
+from lib.analysis.zoo.commands import Remedies
+from lib.analysis.zoo.published import COLUMNS, MODELS, published_scores
+from lib.analysis.zoo.table import DOWNLOADED, HERE, Zoo, holds_results, make_zoo
 from lib.commands.contenders import OtherResults, chosen_results
 from lib.config.paths import Paths
-from lib.test.analysis.findings import Findings, work_out
-from lib.test.analysis.published import COLUMNS, MODELS, published_scores
-from lib.test.analysis.report import difference_table, sequence_table
-from lib.test.analysis.tables import UNKNOWN, WRITERS, Table
-from lib.test.analysis.zoo import DOWNLOADED, HERE, Zoo, holds_results, make_zoo
-from lib.test.analysis.zoo_commands import Remedies
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, ResultsError
 from lib.utils.files import atomic_write_text, user_path
 

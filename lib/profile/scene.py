@@ -9,10 +9,10 @@ import torch
 
 from lib.config.schema import Config
 from lib.datasets.sequence import Sequence
-from lib.models.engine import Engine, Template
 from lib.models.seqtrack import SeqTrack
-from lib.test.tracker.build import load_network
-from lib.test.tracker.seqtrack import TargetState, TrackerSettings, start_target
+from lib.tracker.build import load_network
+from lib.tracker.engine.api import Engine, Template
+from lib.tracker.seqtrack import TargetState, TrackerSettings, start_target
 from lib.utils.crop import crop_square
 
 RANDOM_SEED = 0

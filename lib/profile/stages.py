@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from lib.models.engine import Distinct, Readout, build_engine
-from lib.models.engine_torch import TorchEngine
 from lib.models.fast_decoder import STEPS
 from lib.models.seqtrack import opening
 from lib.profile.scene import Workload
 from lib.profile.timing import WARM_UPS, Times, timed
-from lib.test.tracker.seqtrack import advance
+from lib.tracker.engine.api import Distinct, Readout, build_engine
+from lib.tracker.engine.torch import TorchEngine
+from lib.tracker.seqtrack import advance
 from lib.utils.crop import crop_square
 from lib.utils.image_io import read_rgb, write_rgb
 

@@ -11,17 +11,17 @@ import torch
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.datasets.draw import Draw, Sighting
-from lib.datasets.training import training_set_names
+from lib.datasets.training.open import training_set_names
+from lib.datasets.training.sample import Draw, Sighting
 from lib.models.pretrained import find_pretrained
-from lib.train.data import Batch, collate
-from lib.train.log import QuietLog, Say, warnings_in
-from lib.train.meter import duration
+from lib.train.build import Options, assemble, check_options, load_start, new_network
+from lib.train.data.loader import Batch, collate
+from lib.train.data.sampler import TrackingSampler, build_sampler
+from lib.train.logging.log import QuietLog, Say, warnings_in
+from lib.train.logging.meter import duration
+from lib.train.logging.summary import summary
 from lib.train.optim import set_learning_rate
 from lib.train.run import Run
-from lib.train.sampler import TrackingSampler, build_sampler
-from lib.train.setup import Options, assemble, check_options, load_start, new_network
-from lib.train.summary import summary
 from lib.utils.cores import usable_cores
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, DataError

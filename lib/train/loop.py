@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.train.data import Batch, training_batches
-from lib.train.dump import dump_batches, non_finite_weights
+from lib.train.checkpoint import place, restore, save_epoch, save_final, save_interrupt
+from lib.train.data.loader import Batch, training_batches
+from lib.train.logging.nonfinite import dump_batches, non_finite_weights
+from lib.train.logging.record import note_validation, validated_epoch
 from lib.train.optim import set_learning_rate
-from lib.train.record import note_validation, validated_epoch
 from lib.train.run import Position, Run
-from lib.train.state import place, restore, save_epoch, save_final, save_interrupt
+from lib.train.signals import SIGNALS, StopRequest
 from lib.train.stepper import NonFiniteLoss, StepResult
-from lib.train.stop import SIGNALS, StopRequest
 from lib.utils.errors import counted
 
 Batches = Iterator[tuple[int, int, Batch]]

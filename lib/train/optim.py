@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import AdamW
 
 from lib.config.schema import Config
-from lib.train.objective import Objective
+from lib.train.losses.objective import Objective
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from torch.optim import Optimizer
 
 from lib.config.schema import Config
-from lib.train.data import batches_per_epoch
+from lib.train.data.loader import batches_per_epoch
 from lib.utils.distributed import World
 
 if TYPE_CHECKING:
+    from lib.train.data.sampler import TrackingSampler
     from lib.train.ema import Ema
-    from lib.train.log import TrainingLog
-    from lib.train.objective import Objective
-    from lib.train.sampler import TrackingSampler
+    from lib.train.logging.log import TrainingLog
+    from lib.train.losses.objective import Objective
     from lib.train.stepper import Stepper
 
 

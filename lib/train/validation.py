@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack
-from lib.train.data import collate, validation_batches
+from lib.train.data.loader import collate, validation_batches
+from lib.train.data.sampler import VALIDATION_EPOCH, TrackingSampler
+from lib.train.data.transforms import TrainingSample
 from lib.train.ema import Ema
-from lib.train.log import QuietLog
-from lib.train.log_images import ask, draw_samples
-from lib.train.objective import Objective
-from lib.train.sampler import VALIDATION_EPOCH, TrackingSampler
-from lib.train.transforms import TrainingSample
+from lib.train.logging.log import QuietLog
+from lib.train.logging.samples import ask, draw_samples
+from lib.train.losses.objective import Objective
 from lib.utils.distributed import World
 from lib.utils.errors import SeqTrackError
 

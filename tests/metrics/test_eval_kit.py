@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.datasets.annotations import read_boxes_text
-from lib.test.analysis.conventions import GOT10K_CONVENTIONS, OpeConvention, convention_named
-from lib.test.analysis.frames import TrackedSequence
-from lib.test.analysis.metrics import DatasetScore, OpeScore, OverlapScore, score_dataset
+from lib.analysis.conventions import GOT10K_CONVENTIONS, OpeConvention, convention_named
+from lib.analysis.frames import TrackedSequence
+from lib.analysis.metrics import DatasetScore, OpeScore, OverlapScore, score_dataset
+from lib.datasets.text.boxes import read_boxes_text
 from lib.utils.errors import DataError, ResultsError
 from tests.metrics.conftest import KitCase, find_cases
 

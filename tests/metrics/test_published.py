@@ -9,9 +9,9 @@ import json
 import numpy as np
 import pytest
 
-from lib.test.analysis.conventions import OPE_CONVENTIONS
-from lib.test.analysis.frames import TrackedSequence
-from lib.test.analysis.metrics import DatasetScore, OpeScore, score_dataset
+from lib.analysis.conventions import OPE_CONVENTIONS
+from lib.analysis.frames import TrackedSequence
+from lib.analysis.metrics import DatasetScore, OpeScore, score_dataset
 from tests.metrics.conftest import DEFAULT_KIT
 
 UAV20L = "uav20l_strcf.json"

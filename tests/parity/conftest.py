@@ -18,7 +18,7 @@ import torch
 from lib.config.loader import load_config
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
-from tests.kit_scripts import import_script
+from tests.helpers.kit_scripts import import_script
 
 DEFAULT_KIT = Path(__file__).parents[1] / "kits" / "parity"
 KIT = Path(os.environ.get("SEQTRACK_PARITY_KIT") or DEFAULT_KIT).resolve()

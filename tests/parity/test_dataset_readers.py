@@ -7,8 +7,8 @@ import pytest
 
 from lib.config.paths import resolve_paths
 from lib.datasets.sequence_files import packaged_names
-from lib.datasets.training import open_training_set
-from tests.dataset_files import write_text
+from lib.datasets.training.open import open_training_set
+from tests.helpers.dataset_files import write_text
 
 from .conftest import kit_cases
 

@@ -13,11 +13,11 @@ import pytest
 from benchmarks.same_rows import RowAgreement
 from lib.config.loader import load_config
 from lib.config.paths import repository_root, resolve_paths
-from lib.datasets.catalog import open_dataset
-from lib.models.engine import build_engine
-from lib.test.tracker.agreement import Agreement
-from lib.test.tracker.build import load_network
-from lib.test.tracker.seqtrack import TrackerSettings, start_target, track_step
+from lib.datasets.benchmarks.open import open_dataset
+from lib.tracker.agreement import Agreement
+from lib.tracker.build import load_network
+from lib.tracker.engine.api import build_engine
+from lib.tracker.seqtrack import TrackerSettings, start_target, track_step
 from lib.utils.crop import square_at
 
 from .test_tracker import SEQUENCES

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.engine import Distinct, Template, build_engine
-from lib.models.engine_torch import Kept
 from lib.models.tokens import BoxTokenizer
+from lib.tracker.engine.api import Distinct, Template, build_engine
+from lib.tracker.engine.torch import Kept
 
 from .conftest import config_named, filled_network, kit_files, name_parts, recipe
 

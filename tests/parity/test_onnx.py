@@ -6,11 +6,11 @@ import pytest
 
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
-from lib.datasets.catalog import open_dataset
-from lib.models.engine import build_engine
-from lib.test.tracker.agreement import SideBySide
-from lib.test.tracker.build import load_network
-from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.datasets.benchmarks.open import open_dataset
+from lib.tracker.agreement import SideBySide
+from lib.tracker.build import load_network
+from lib.tracker.engine.api import build_engine
+from lib.tracker.seqtrack import SeqTrackTracker
 
 from .conftest import filled_network, kit_cases, recipe
 from .test_tracker import SEQUENCES, case_config, check_track

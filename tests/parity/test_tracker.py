@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lib.config.paths import resolve_paths
-from lib.datasets.catalog import open_dataset
-from lib.models.engine import build_engine
-from lib.test.evaluation.results import read_results, write_results
-from lib.test.tracker.seqtrack import SeqTrackTracker
+from lib.datasets.benchmarks.open import open_dataset
+from lib.results.files import read_results, write_results
+from lib.tracker.engine.api import build_engine
+from lib.tracker.seqtrack import SeqTrackTracker
 
 from .conftest import config_named, filled_network, kit_cases, recipe
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lib.config.schema import Config
-from lib.datasets.draw import Draw, Sighting, UnusableSampleError
+from lib.datasets.training.sample import Draw, Sighting, UnusableSampleError
 from lib.models.pixels import normalise
-from lib.train.transforms import TrainingTransform, Variation, box_in_crop, jitter_box
+from lib.train.data.transforms import TrainingTransform, Variation, box_in_crop, jitter_box
 from lib.utils.crop import crop_square
 
 from .conftest import kit_cases, recipe

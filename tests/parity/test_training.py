@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from lib.models.tokens import BoxTokenizer
-from lib.train import loss
-from lib.train.objective import Objective
+from lib.train.losses import tokens as loss
+from lib.train.losses.objective import Objective
 
 from .conftest import config_named, filled_network, kit_cases, recipe
 

@@ -8,7 +8,7 @@ then ours where it has none. Tolerances are those of the README there.
 import os
 from pathlib import Path
 
-from tests.kit_scripts import import_script
+from tests.helpers.kit_scripts import import_script
 
 DEFAULT_KIT = Path(__file__).parents[1] / "kits" / "alpha_refine"
 KIT = Path(os.environ.get("SEQTRACK_AR_KIT") or DEFAULT_KIT).resolve()

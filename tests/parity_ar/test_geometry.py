@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pytest
 
-from lib.models.alpha_refine.geometry import Window, box_in_window
-from lib.test.alpha_refine import THRESHOLD
-from lib.test.refine import fit_mask, mask_bounds
+from lib.masks.alpha_refine.geometry import Window, box_in_window
+from lib.masks.alpha_refine.stage import THRESHOLD
+from lib.masks.base import fit_mask, mask_bounds
 
 from .conftest import kit_file
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.models.alpha_refine.geometry import Window, box_in_window
-from lib.models.alpha_refine.network import AlphaRefine
-from lib.models.alpha_refine.prroi_pool import prroi_pool
-from lib.models.alpha_refine.weights import load_alpha_refine
-from lib.test.alpha_refine import AlphaRefiner
+from lib.masks.alpha_refine.geometry import Window, box_in_window
+from lib.masks.alpha_refine.network import AlphaRefine
+from lib.masks.alpha_refine.prroi_pool import prroi_pool
+from lib.masks.alpha_refine.stage import AlphaRefiner
+from lib.masks.alpha_refine.weights import load_alpha_refine
 
 from .conftest import DEFAULT_KIT, kit_file, recipe
 

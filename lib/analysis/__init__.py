@@ -1,0 +1,1 @@
+"""Scores of raw results and their statistics: never torch."""

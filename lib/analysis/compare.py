@@ -1,0 +1,369 @@
+"""Raw results of several trackers on one data set, read, checked and scored side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.analysis.conventions import (
+    Convention,
+    OpeConvention,
+    convention_named,
+    default_convention,
+)
+from lib.analysis.first_rows import OddFirstRow, first_rows_caution, odd_first_row
+from lib.analysis.frames import TrackedSequence, join
+from lib.analysis.metrics import (
+    DatasetScore,
+    Score,
+    average_runs,
+    mean_score,
+    score_sequence,
+)
+from lib.datasets.sequence import Dataset
+from lib.datasets.sequence import Sequence as Video
+from lib.results.files import read_results
+from lib.results.find import ResultFiles
+from lib.results.record import run_cautions
+from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted
+
+MAX_LINES = 10
+SERVER_SCORED = ("got10k_test", "trackingnet")
+
+
+class NothingToScoreError(DataError):
+    """Only the first box of a sequence is known."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A tracker in the comparison: what to call it, and where its results are.
+
+    Attributes:
+        label: unique in the comparison.
+        folder: of its result files, in a form that `ResultFiles` knows.
+        more_runs: folders of further runs, averaged with the first.
+        config: the configuration of seqtrack that made them, '' for any other tracker.
+        runids: numbers of the runs, in the order of their folders; () where they have none.
+    """
+
+    label: str
+    folder: Path
+    more_runs: tuple[Path, ...] = ()
+    config: str = ""
+    runids: tuple[int, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Of all runs."""
+        return (self.folder, *self.more_runs)
+
+
+FoundFiles = Mapping[str, Mapping[str, Sequence[Path]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Scores of all trackers on the same sequences of one data set.
+
+    Attributes:
+        dataset: name of the data set.
+        kind: the protocol it was scored by.
+        convention: the toolkit's reading of it.
+        scores: by the tracker's label.
+        left_out: sequences that lack a result of some tracker, or ground truth beyond the first
+            box; scored for none.
+        warnings: one line for every caution, one per tracker whose sequences have unequal numbers
+            of results, then one per result file that was scored though its length is wrong, those
+            too short first.
+        cautions: by label, what a score must not be quoted without: cut videos, untrained weights,
+            runs that were not made alike, boxes that look like another form.
+        short: by label, sequences with fewer results than frames.
+    """
+
+    dataset: str
+    kind: str
+    convention: str
+    scores: Mapping[str, DatasetScore]
+    left_out: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    cautions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    short: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def notes(self, label: str) -> tuple[str, ...]:
+        """What stands below the scores of a tracker, wherever they are shown."""
+        short = self.short.get(label, ())
+        if not short:
+            return self.cautions.get(label, ())
+        more = f" and {len(short) - MAX_LINES} more" if len(short) > MAX_LINES else ""
+        names = f"{', '.join(short[:MAX_LINES])}{more}"
+        fewer = f"{counted(len(short), 'sequence')} with fewer results than frames: {names}"
+        return (*self.cautions.get(label, ()), fewer)
+
+
+@dataclass
+class _Found:
+    """What scoring the files of a comparison gives.
+
+    Attributes:
+        scores: of the runs, by label and sequence.
+        lengths: for every file of a wrong length, whether it is too long, and a line about it.
+        short: by label, sequences with fewer results than frames.
+        odd_rows: by label, first rows that are not the given box.
+        problems: lines about what cannot be scored, each once.
+        unknown: sequences of which only the first box is known, with a line about each.
+    """
+
+    scores: dict[str, dict[str, list[Score]]]
+    lengths: list[tuple[bool, str]] = field(default_factory=list)
+    short: dict[str, list[str]] = field(default_factory=dict)
+    odd_rows: dict[str, list[OddFirstRow]] = field(default_factory=dict)
+    problems: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+
+    def note_rows(self, label: str, tracked: TrackedSequence, chosen: Convention) -> None:
+        """Remember a number of rows that is not that of the frames."""
+        found, rows = len(tracked.predicted), len(tracked.ground_truth)
+        if found == rows or not isinstance(chosen, OpeConvention):
+            return
+        short = self.short.setdefault(label, [])
+        # Of several runs, more than one may be.
+        if found < rows and tracked.name not in short:
+            short.append(tracked.name)
+        fate = "the surplus is cut off" if found > rows else chosen.short_results
+        line = f"{tracked.source}: {found} rows for {rows} frames; {fate}"
+        self.lengths.append((found > rows, line))
+
+    def length_lines(self) -> list[str]:
+        """A line for every file of a wrong length, those too short first.
+
+        A cut surplus changes no score: a list that is cut must not end before what does.
+        """
+        return [line for _, line in sorted(self.lengths, key=lambda one: one[0])]
+
+
+def compare(
+    dataset: Dataset,
+    contenders: Sequence[Contender],
+    kind: str | None = None,
+    convention: str | None = None,
+    skip_missing: bool = False,
+    mixed_runs: bool = False,
+) -> Comparison:
+    """Score every contender on every sequence of `dataset`.
+
+    Args:
+        dataset: sequences with their ground truth.
+        contenders: the trackers.
+        kind: protocol; the data set's own by default.
+        convention: the kind's own by default.
+        skip_missing: leave out, for all, sequences that lack the result file of some contender.
+        mixed_runs: average runs that were not made alike.
+
+    Raises:
+        DataError: the ground truth is private or cannot be scored.
+        ResultsError: result files are missing or refused, one line for each; or the runs of a
+            contender were not made alike.
+    """
+    kind = kind or dataset.protocol
+    if kind in SERVER_SCORED:
+        raise DataError(
+            f"{dataset.name}: its ground truth is not public; "
+            "submit the raw results to the benchmark's evaluation server"
+        )
+    convention = convention or default_convention(kind)
+    cautions = {one.label: run_cautions(one.folders, mixed_runs) for one in contenders}
+    files = {one.label: _files_of(one, dataset) for one in contenders}
+    names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
+    found = _score_all(dataset, names, files, kind, convention)
+    for label, rows in found.odd_rows.items():
+        cautions[label] += (first_rows_caution(rows, len(found.scores[label])),)
+    warnings = (
+        *(f"{dataset.name}: {label}: {text}" for label in cautions for text in cautions[label]),
+        *_uneven_runs(dataset.name, files, names),
+        *found.length_lines(),
+    )
+    totals = {
+        one.label: _combine(found.scores[one.label], kind, convention, one.runids)
+        for one in contenders
+    }
+    left_out += tuple(found.unknown)
+    return Comparison(
+        dataset.name, kind, convention, totals, left_out, warnings, cautions, found.short
+    )
+
+
+def load_scorable(dataset: Dataset, name: str) -> Video:
+    """Sequence `name` with the ground truth of all its frames.
+
+    Raises:
+        NothingToScoreError: only its first box is known.
+        DataError: it cannot be read.
+    """
+    video = dataset.load(name)
+    if len(video.ground_truth) == 1 < len(video):
+        raise NothingToScoreError(
+            f"{video.annotation}: one box for {len(video)} frames; "
+            "without ground truth there is nothing to score"
+        )
+    return video
+
+
+def read_tracked(video: Video, files: ResultFiles, convention: Convention) -> TrackedSequence:
+    """Join a sequence with its result file among `files`, the first of several repetitions.
+
+    Raises:
+        ResultsError: the file is missing or malformed.
+        DataError: the size of the frames is needed and cannot be read.
+    """
+    found = files.of(video.name)
+    path = found[0] if found else files.folder / f"{video.name}.txt"
+    return read_tracked_file(video, path, convention)
+
+
+def read_tracked_file(video: Video, path: Path, convention: Convention) -> TrackedSequence:
+    """Join a sequence with a result file; errors as `read_tracked`."""
+    ope = convention if isinstance(convention, OpeConvention) else None
+    boxes = read_results(path, allow_nan=ope is not None and ope.accepts_nan)
+    return join(video, boxes, with_size=ope is None, results_file=str(path))
+
+
+def list_findings(title: str, findings: Sequence[str], hint: str = "") -> str:
+    """A message with one line per finding, at most MAX_LINES of them; a single one stands alone.
+
+    Example:
+        >>> print(list_findings("otb: {} wrong", ["a.txt:1: no box", "b.txt: empty"]))
+        otb: 2 wrong
+          a.txt:1: no box
+          b.txt: empty
+    """
+    if len(findings) == 1:
+        return findings[0] + (f"; {hint}" if hint else "")
+    lines = [title.format(len(findings)), *findings[:MAX_LINES]]
+    if len(findings) > MAX_LINES:
+        lines.append(f"... and {len(findings) - MAX_LINES} more")
+    return "\n  ".join(lines) + (f"\n{hint}" if hint else "")
+
+
+def _files_of(one: Contender, dataset: Dataset) -> dict[str, list[Path]]:
+    """The files of every sequence, one for each run; none where one is missing."""
+    runs = [ResultFiles(folder, dataset.sequence_names) for folder in one.folders]
+    found = {}
+    for name in dataset.sequence_names:
+        of_runs = [files.of(name) for files in runs]
+        found[name] = [path for paths in of_runs for path in paths] if all(of_runs) else []
+    return found
+
+
+def _common_sequences(
+    dataset: Dataset, contenders: Sequence[Contender], files: FoundFiles, skip_missing: bool
+) -> tuple[list[str], tuple[str, ...]]:
+    """Sequences with a result file of every contender, and the others."""
+    lacking = {
+        name for one in contenders for name in dataset.sequence_names if not files[one.label][name]
+    }
+    if lacking and not skip_missing:
+        raise ResultsError(
+            list_findings(
+                f"{dataset.name}: {{}} result files are missing",
+                [line for one in contenders for line in _missing_files(one, dataset)],
+                "track them, or leave them out for all trackers with --skip-missing",
+            )
+        )
+    names = [name for name in dataset.sequence_names if name not in lacking]
+    if not names:
+        seen = [
+            f"{folder}: {ResultFiles(folder).seen()}"
+            for one in contenders
+            for folder in one.folders
+            if not any(files[one.label].values())
+        ]
+        raise ResultsError(
+            "; ".join([f"{dataset.name}: no sequence has results of every tracker", *seen])
+        )
+    return names, tuple(name for name in dataset.sequence_names if name in lacking)
+
+
+def _missing_files(one: Contender, dataset: Dataset) -> list[str]:
+    """A line for every file that a contender lacks."""
+    lines = []
+    for folder in one.folders:
+        files = ResultFiles(folder, dataset.sequence_names)
+        lines += [
+            f"{folder / name}.txt: missing, the results of {one.label} on sequence "
+            f"{name}{files.hint(name)}"
+            for name in dataset.sequence_names
+            if not files.of(name)
+        ]
+    return lines
+
+
+def _score_all(
+    dataset: Dataset, names: Sequence[str], files: FoundFiles, kind: str, convention: str
+) -> _Found:
+    """Scores of all runs on all sequences, and what was noticed.
+
+    Raises:
+        ResultsError: all that is wrong, at once.
+    """
+    chosen = convention_named(convention)
+    found = _Found({label: {} for label in files})
+    for name in names:
+        try:
+            video = load_scorable(dataset, name)
+        except NothingToScoreError as error:
+            found.unknown[name] = str(error)
+            continue
+        except SeqTrackError as error:
+            found.problems[str(error)] = None
+            continue
+        for label, path in [(one, path) for one in files for path in files[one][name]]:
+            try:
+                tracked = read_tracked_file(video, path, chosen)
+                score = score_sequence(tracked, kind, convention)
+            except SeqTrackError as error:
+                found.problems[str(error)] = None
+                continue
+            found.scores[label].setdefault(name, []).append(score)
+            found.note_rows(label, tracked, chosen)
+            if odd := odd_first_row(tracked):
+                found.odd_rows.setdefault(label, []).append(odd)
+    if len(found.unknown) == len(names):
+        found.problems = dict.fromkeys(found.unknown.values())
+    if found.problems:
+        title = f"{dataset.name}: {{}} files cannot be scored"
+        raise ResultsError(list_findings(title, list(found.problems)))
+    return found
+
+
+def _combine(
+    rows: Mapping[str, Sequence[Score]], kind: str, convention: str, runids: Sequence[int]
+) -> DatasetScore:
+    """The score of a data set from those of all runs on its sequences."""
+    averages = {name: average_runs(scores) for name, scores in rows.items()}
+    total = mean_score([*averages.values()], convention)
+    count = max(map(len, rows.values()))
+    # Toolkits stop repeating a sequence once it repeats itself: its last result is that of the
+    # further runs as well.
+    runs = [
+        mean_score([scores[min(run, len(scores) - 1)] for scores in rows.values()], convention)
+        for run in range(count)
+    ]
+    # Repetitions in a folder have no numbers of their own.
+    numbers = runids if len(runids) == count else range(1, count + 1)
+    named = dict(zip(numbers, runs, strict=True)) if count > 1 else {}
+    return DatasetScore(kind, convention, total, averages, named)
+
+
+def _uneven_runs(dataset: str, files: FoundFiles, names: Sequence[str]) -> list[str]:
+    """A line for every contender that tracked some sequences less often than others."""
+    lines = []
+    for label, found in files.items():
+        most = max(len(found[name]) for name in names)
+        fewer = [name for name in names if len(found[name]) < most]
+        if fewer:
+            lines.append(
+                f"{dataset}: {label} has {most} results of some sequences and fewer of "
+                f"{len(fewer)} others, the first is {fewer[0]} with {len(found[fewer[0]])}; "
+                "the last one stands for the runs without one"
+            )
+    return lines

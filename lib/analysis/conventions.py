@@ -1,0 +1,153 @@
+"""The named choices of scoring: kinds of data sets, and conventions of the toolkits.
+
+A convention is one toolkit's reading of the rules; `docs/scores.md` says in words where they
+differ and which numbers were made with which.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+from lib.analysis.frames import FrameErrors, TrackedSequence
+from lib.analysis.got10k import counted_overlaps
+from lib.analysis.ope import (
+    got10k_ope_errors,
+    lasot_matlab_errors,
+    otb_matlab_errors,
+    pytracking_errors,
+)
+from lib.utils.errors import DataError, SeqTrackError, did_you_mean
+
+KINDS = (
+    "lasot",
+    "lasot_extension_subset",
+    "otb",
+    "uav",
+    "nfs",
+    "tnl2k",
+    "tc128",
+    "avist",
+    "itb",
+    "vasttrack",
+    "got10k_val",
+)
+
+
+@dataclass(frozen=True)
+class OpeConvention:
+    """How one toolkit reads one-pass evaluation.
+
+    Attributes:
+        errors: (sequence, kind) to the errors of its frames.
+        accepts_nan: whether NaN in the results is repaired instead of refused.
+        drops_lost_sequences: whether curves that are zero throughout leave the mean.
+        short_results: what becomes of frames without a result, for messages.
+    """
+
+    errors: Callable[[TrackedSequence, str], FrameErrors]
+    accepts_nan: bool = False
+    drops_lost_sequences: bool = False
+    short_results: str = "the frames without a result count as lost"
+
+
+@dataclass(frozen=True)
+class Got10kConvention:
+    """How GOT-10k's own protocol is applied; `overlaps` gives those that count, to be pooled."""
+
+    overlaps: Callable[[TrackedSequence], np.ndarray]
+
+
+Convention = OpeConvention | Got10kConvention
+
+
+def _toolkit_ope(skip_nan: bool) -> OpeConvention:
+    return OpeConvention(
+        partial(got10k_ope_errors, skip_nan=skip_nan),
+        short_results="the frames without a result are left out",
+    )
+
+
+def _otb(decimals: int | None) -> OpeConvention:
+    return OpeConvention(
+        partial(otb_matlab_errors, decimals=decimals),
+        accepts_nan=True,
+        short_results="the last box is repeated",
+    )
+
+
+def _toolkit_own(cover: bool | None, bound: bool | None) -> Got10kConvention:
+    return Got10kConvention(partial(counted_overlaps, cover=cover, bound=bound))
+
+
+OPE_CONVENTIONS: Mapping[str, OpeConvention] = MappingProxyType(
+    {
+        "seqtrack_lib_test": OpeConvention(pytracking_errors),
+        "pytracking": OpeConvention(partial(pytracking_errors, all_positive=True)),
+        "seqtrack_exclude_invalid_frames": OpeConvention(
+            partial(pytracking_errors, valid_only=True)
+        ),
+        "pytracking_exclude_invalid_frames": OpeConvention(
+            partial(pytracking_errors, all_positive=True, valid_only=True)
+        ),
+        "lasot_matlab_port": OpeConvention(
+            lasot_matlab_errors, accepts_nan=True, drops_lost_sequences=True
+        ),
+        "otb_matlab": _otb(decimals=None),
+        "otb_python_port": _otb(decimals=4),
+        "got10k_toolkit_OPE_otb": _toolkit_ope(skip_nan=False),
+        "got10k_toolkit_OPE_nfs": _toolkit_ope(skip_nan=False),
+        "got10k_toolkit_OPE_tc128": _toolkit_ope(skip_nan=False),
+        "got10k_toolkit_OPE_uav": _toolkit_ope(skip_nan=True),
+        "got10k_toolkit_OPE_lasot": _toolkit_ope(skip_nan=True),
+    }
+)
+GOT10K_CONVENTIONS: Mapping[str, Got10kConvention] = MappingProxyType(
+    {
+        "cover_bound": _toolkit_own(cover=True, bound=True),
+        "cover": _toolkit_own(cover=True, bound=False),
+        "bound": _toolkit_own(cover=False, bound=True),
+        "no_cover_no_bound": _toolkit_own(cover=False, bound=False),
+        "got10k_toolkit": _toolkit_own(cover=None, bound=None),
+    }
+)
+
+
+def check_kind(kind: str) -> None:
+    """Raise DataError unless `kind` is one of KINDS."""
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS)
+        raise DataError(f"unknown scoring protocol {kind!r}{hint} (known: {', '.join(KINDS)})")
+
+
+def default_convention(kind: str) -> str:
+    """The convention of the official protocol of `kind`.
+
+    Raises:
+        DataError: unknown kind.
+    """
+    check_kind(kind)
+    return "cover_bound" if kind == "got10k_val" else "seqtrack_lib_test"
+
+
+def convention_names() -> list[str]:
+    """All conventions, one-pass evaluation first."""
+    return [*OPE_CONVENTIONS, *GOT10K_CONVENTIONS]
+
+
+def convention_named(name: str) -> Convention:
+    """The convention called `name`.
+
+    Raises:
+        SeqTrackError: there is none; the message lists them.
+    """
+    found: Convention | None = OPE_CONVENTIONS.get(name) or GOT10K_CONVENTIONS.get(name)
+    if found is None:
+        names = convention_names()
+        hint = did_you_mean(name, names)
+        raise SeqTrackError(
+            f"unknown scoring convention {name!r}{hint} (known: {', '.join(names)})"
+        )
+    return found

@@ -1,0 +1,265 @@
+"""Scores of tracking results: each benchmark's protocol, in the conventions of the toolkits.
+
+    score = score_dataset(tracked_sequences, kind="lasot")
+    score.total.percentages()  # AUC, OP50, OP75, Precision, NormPrecision
+
+A *kind* selects the benchmark's rules, a *convention* the toolkit whose reading of them is used.
+Curves and scores are fractions of frames; only `percentages` multiplies. A data set's score is
+the mean over its sequences, but for GOT-10k, which pools the frames of all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lib.analysis.conventions import (
+    OpeConvention,
+    check_kind,
+    convention_named,
+    default_convention,
+)
+from lib.analysis.frames import FrameErrors, TrackedSequence
+from lib.utils.errors import DataError
+
+# Groups of four steps, each from its own start: the rounding of the arange in the established
+# code (0.7500000000000001, but 0.8), which decides where an overlap ties with a threshold.
+_STEP = np.arange(21)
+OVERLAP_THRESHOLDS = (_STEP // 4 * 4) * 0.05 + (_STEP % 4) * 0.05
+CENTER_THRESHOLDS = np.arange(51.0)
+NORMALISED_THRESHOLDS = np.arange(51.0) / 100
+GOT10K_THRESHOLDS = np.linspace(0, 1, 101)
+_AT_HALF, _AT_THREE_QUARTERS, _AT_20 = 10, 15, 20
+
+
+@dataclass(frozen=True, eq=False)
+class OpeScore:
+    """Curves of one sequence, or their mean over a data set; fractions of frames.
+
+    Attributes:
+        success: (21,) share of overlaps above 0, 0.05 … 1.
+        precision: (51,) share of centre errors up to 0, 1 … 50 pixels.
+        norm_precision: (51,) share of normalised errors up to 0, 0.01 … 0.5.
+    """
+
+    success: np.ndarray
+    precision: np.ndarray
+    norm_precision: np.ndarray
+
+    @property
+    def auc(self) -> float:
+        """Mean of the success curve; 20/21 for a perfect tracker, since 1 is not above 1."""
+        return float(self.success.mean())
+
+    @property
+    def op50(self) -> float:
+        """Share of frames with an overlap above 0.5."""
+        return float(self.success[_AT_HALF])
+
+    @property
+    def op75(self) -> float:
+        """Share of frames with an overlap above 0.75."""
+        return float(self.success[_AT_THREE_QUARTERS])
+
+    @property
+    def precision20(self) -> float:
+        """Share of frames whose centre is at most 20 pixels off."""
+        return float(self.precision[_AT_20])
+
+    @property
+    def norm_precision20(self) -> float:
+        """Share of frames whose normalised error is at most 0.2."""
+        return float(self.norm_precision[_AT_20])
+
+    def percentages(self) -> dict[str, float]:
+        """The headline scores in percent."""
+        return {
+            "AUC": 100 * self.auc,
+            "OP50": 100 * self.op50,
+            "OP75": 100 * self.op75,
+            "Precision": 100 * self.precision20,
+            "NormPrecision": 100 * self.norm_precision20,
+        }
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """The curve of which each headline score is a point or the mean."""
+        return {
+            **dict.fromkeys(("AUC", "OP50", "OP75"), self.success),
+            "Precision": self.precision,
+            "NormPrecision": self.norm_precision,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class OverlapScore:
+    """GOT-10k's scores over the counted frames of one sequence, or of all; fractions.
+
+    Attributes:
+        success: (101,) share of overlaps above 0, 0.01 … 1.
+        ao: average overlap.
+        sr50: share of overlaps above 0.5.
+        sr75: share of overlaps above 0.75.
+        frames: number of counted frames; with none, the scores are NaN.
+    """
+
+    success: np.ndarray
+    ao: float
+    sr50: float
+    sr75: float
+    frames: int
+
+    def percentages(self) -> dict[str, float]:
+        """The headline scores in percent."""
+        return {"AO": 100 * self.ao, "SR50": 100 * self.sr50, "SR75": 100 * self.sr75}
+
+    def curves(self) -> dict[str, np.ndarray]:
+        """The curve of which each headline score is a point or the mean."""
+        return dict.fromkeys(("AO", "SR50", "SR75"), self.success)
+
+
+Score = OpeScore | OverlapScore
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetScore:
+    """The score of one tracker on one data set.
+
+    Attributes:
+        kind: the protocol.
+        convention: the toolkit's reading of it.
+        total: of the whole data set.
+        sequences: by name; of several runs, their average.
+        runs: the total of each run by its number, where there are several.
+    """
+
+    kind: str
+    convention: str
+    total: Score
+    sequences: Mapping[str, Score]
+    runs: Mapping[int, Score] = field(default_factory=dict)
+
+
+def score_sequence(tracked: TrackedSequence, kind: str, convention: str | None = None) -> Score:
+    """Score one sequence; `tracked` is left as it is.
+
+    Args:
+        tracked: ground truth and predictions.
+        kind: one of KINDS; the rules of the data set.
+        convention: a key of OPE_CONVENTIONS or GOT10K_CONVENTIONS; None is the kind's own.
+
+    Raises:
+        ResultsError: the protocol refuses the predictions.
+        DataError: it refuses the ground truth or misses flags; or `kind` is unknown.
+        SeqTrackError: unknown convention.
+    """
+    check_kind(kind)
+    chosen = convention_named(convention or default_convention(kind))
+    if isinstance(chosen, OpeConvention):
+        return _ope_score(chosen.errors(tracked, kind))
+    return _overlap_score(chosen.overlaps(tracked))
+
+
+def mean_score(scores: Sequence[Score], convention: str) -> Score:
+    """One score for a whole data set from those of its sequences, as `convention` combines them.
+
+    Raises:
+        DataError: no sequence.
+    """
+    if not scores:
+        raise DataError("no sequence to score")
+    ope = [score for score in scores if isinstance(score, OpeScore)]
+    if not ope:
+        return _pooled([score for score in scores if isinstance(score, OverlapScore)])
+    return _mean_ope(ope, drops_lost(convention))
+
+
+def average_runs(scores: Sequence[Score]) -> Score:
+    """One score for a sequence that was tracked several times.
+
+    Curves are averaged, as PyTracking does with runs; GOT-10k pools the frames of repetitions.
+
+    Raises:
+        DataError: no score.
+    """
+    if not scores:
+        raise DataError("no run to average")
+    if len(scores) == 1:
+        return scores[0]
+    ope = [score for score in scores if isinstance(score, OpeScore)]
+    if ope:
+        return _mean_ope(ope, drop_lost=False)
+    return _pooled([score for score in scores if isinstance(score, OverlapScore)])
+
+
+def drops_lost(convention: str) -> bool:
+    """Whether `convention` leaves curves that are zero throughout out of a data set's mean."""
+    chosen = convention_named(convention)
+    return isinstance(chosen, OpeConvention) and chosen.drops_lost_sequences
+
+
+def is_lost(curve: np.ndarray) -> bool:
+    """Whether a curve of a sequence is zero throughout, as LaSOT's toolkit tells it."""
+    return bool(curve.sum() <= np.finfo(float).eps)
+
+
+def score_dataset(
+    tracked: Sequence[TrackedSequence], kind: str, convention: str | None = None
+) -> DatasetScore:
+    """Score every sequence and combine them; arguments and errors as in `score_sequence`."""
+    convention = convention or default_convention(kind)
+    scores = {one.name: score_sequence(one, kind, convention) for one in tracked}
+    return DatasetScore(kind, convention, mean_score(list(scores.values()), convention), scores)
+
+
+def _ope_score(errors: FrameErrors) -> OpeScore:
+    return OpeScore(
+        success=_share(errors.overlap[:, None] > OVERLAP_THRESHOLDS, errors.counted),
+        precision=_share(errors.center[:, None] <= CENTER_THRESHOLDS, errors.counted),
+        norm_precision=_share(errors.normalised[:, None] <= NORMALISED_THRESHOLDS, errors.counted),
+    )
+
+
+def _share(passed: np.ndarray, counted: int) -> np.ndarray:
+    return passed.sum(axis=0) / counted
+
+
+def _overlap_score(overlap: np.ndarray) -> OverlapScore:
+    if not len(overlap):
+        nan = float("nan")
+        return OverlapScore(np.full(len(GOT10K_THRESHOLDS), nan), nan, nan, nan, 0)
+    return OverlapScore(
+        success=(overlap[:, None] > GOT10K_THRESHOLDS).mean(axis=0),
+        ao=float(overlap.mean()),
+        sr50=float((overlap > 0.5).mean()),
+        sr75=float((overlap > 0.75).mean()),
+        frames=len(overlap),
+    )
+
+
+def _mean_ope(scores: Sequence[OpeScore], drop_lost: bool) -> OpeScore:
+    return OpeScore(
+        success=_mean_curve([score.success for score in scores], drop_lost),
+        precision=_mean_curve([score.precision for score in scores], drop_lost),
+        norm_precision=_mean_curve([score.norm_precision for score in scores], drop_lost),
+    )
+
+
+def _pooled(scores: Sequence[OverlapScore]) -> OverlapScore:
+    """All frames of all sequences as one: the mean weighted by the number of frames."""
+    some = [score for score in scores if score.frames]
+    if not some:
+        return scores[0]
+    frames = [score.frames for score in some]
+    return OverlapScore(
+        success=np.average([score.success for score in some], axis=0, weights=frames),
+        ao=float(np.average([score.ao for score in some], weights=frames)),
+        sr50=float(np.average([score.sr50 for score in some], weights=frames)),
+        sr75=float(np.average([score.sr75 for score in some], weights=frames)),
+        frames=sum(frames),
+    )
+
+
+def _mean_curve(curves: Sequence[np.ndarray], drop_lost: bool) -> np.ndarray:
+    """Mean curve; `drop_lost` leaves out curves that are zero throughout (LaSOT's toolkit)."""
+    kept = [curve for curve in curves if not (drop_lost and is_lost(curve))]
+    return np.mean(kept or curves, axis=0)

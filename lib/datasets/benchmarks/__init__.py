@@ -1,0 +1,1 @@
+"""Test sets: how each lies on the disk, and how one is opened."""

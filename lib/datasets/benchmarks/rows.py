@@ -1,0 +1,290 @@
+"""The table of benchmarks. Frames and sequences are counted as their papers and toolkits do."""
+
+from dataclasses import replace
+
+from lib.datasets.benchmarks.layout import Layout, Row
+from lib.datasets.sequence_files import SequenceFiles
+
+LASOT_FILES = SequenceFiles(
+    images="{group}/{name}/img",
+    annotation="{group}/{name}/groundtruth.txt",
+    absence=("{group}/{name}/full_occlusion.txt", "{group}/{name}/out_of_view.txt"),
+)
+GOT10K_FILES = SequenceFiles(
+    images="{name}",
+    annotation="{name}/groundtruth.txt",
+    absence=("{name}/absence.label",),
+    cover="{name}/cover.label",
+)
+_CSV_LAYOUT = Layout(SequenceFiles(images="{image_folder}", annotation="{annotation}"))
+
+_SYNTHETIC = Row(
+    name="synthetic",
+    results_folder="synthetic",
+    # Generated sequences flag absent targets; LaSOT's rules are the ones that heed that.
+    protocol="lasot",
+    sequences=12,
+    frames=1330,
+    rule="a check that everything works, not a benchmark",
+)
+_SYNTHETIC_HARD = replace(_SYNTHETIC, name="synthetic_hard", results_folder="synthetic_hard")
+_LASOT = Row(
+    name="lasot",
+    results_folder="lasot",
+    protocol="lasot",
+    folder="lasot",
+    split="lasot_test.txt",
+    frames=685360,
+    layouts=(Layout(LASOT_FILES, "%08d.jpg"),),
+    paper="Fan et al., LaSOT, CVPR 2019",
+    homepage="http://vision.cs.stonybrook.edu/~lasot",
+    rule="protocol II: 280 sequences to test, the other 1120 may be trained on",
+)
+_LASOT_EXTENSION = replace(
+    _LASOT,
+    name="lasot_extension_subset",
+    results_folder="lasot_extension_subset",
+    protocol="lasot_extension_subset",
+    folder="lasot_extension_subset",
+    aliases=("lasot_ext", "lasotext", "lasot_extension"),
+    split="lasot_extension_subset_test.txt",
+    frames=None,
+    paper="Fan et al., LaSOT: a high-quality large-scale benchmark, IJCV 2021",
+    rule="classes that LaSOT does not have; nothing of it may be trained on",
+)
+_GOT10K_VAL = Row(
+    name="got10k_val",
+    results_folder="got10k_val",
+    protocol="got10k_val",
+    folder="got10k",
+    aliases=("got_10k_val",),
+    subfolder="val",
+    list_file="list.txt",
+    sequences=180,
+    layouts=(Layout(GOT10K_FILES),),
+    remarks=(
+        (
+            "GOT-10k_Val_000175",
+            "a public copy of the labels holds 261 rows for its 271 frames: take those of the "
+            "original archive",
+        ),
+    ),
+    paper="Huang et al., GOT-10k, TPAMI 2021",
+    homepage="http://got-10k.aitestunion.com",
+    rule="train on GOT-10k's train part only (the _got configurations)",
+)
+_GOT10K_TEST = replace(
+    _GOT10K_VAL,
+    name="got10k_test",
+    results_folder="got10k",
+    protocol="got10k_test",
+    aliases=("got_10k_test",),
+    subfolder="test",
+    layouts=(Layout(SequenceFiles(images="{name}", annotation="{name}/groundtruth.txt")),),
+    remarks=(),
+    first_box_only=True,
+    rule="train on GOT-10k's train part only (the _got configurations); scored by its server",
+)
+_TRACKINGNET = Row(
+    name="trackingnet",
+    results_folder="trackingnet",
+    protocol="trackingnet",
+    folder="trackingnet",
+    subfolder="TEST",
+    listing="anno/*.txt",
+    sequences=511,
+    # As unpacked, and as downloaded: an archive of frames for each video.
+    layouts=(
+        Layout(SequenceFiles(images="frames/{name}", annotation="anno/{name}.txt")),
+        Layout(SequenceFiles(images="zips/{name}", annotation="anno/{name}.txt")),
+    ),
+    first_box_only=True,
+    paper="Mueller et al., TrackingNet, ECCV 2018",
+    homepage="https://tracking-net.org",
+    rule="TRAIN_0 to TRAIN_11 may be trained on; scored by its server",
+)
+_TNL2K = Row(
+    name="tnl2k",
+    results_folder="tnl2k",
+    protocol="tnl2k",
+    folder="tnl2k",
+    listing="*",
+    sequences=700,
+    layouts=(Layout(SequenceFiles(images="{name}/imgs", annotation="{name}/groundtruth.txt")),),
+    # Reports of it do not say whether they count from 0 or from 1.
+    broken_frames=(
+        ("test_015_Sord_video_Q01_done", 492),
+        ("test_015_Sord_video_Q01_done", 493),
+    ),
+    paper="Wang et al., TNL2K, CVPR 2021",
+    homepage="https://sites.google.com/view/langtrackbenchmark",
+    rule="its descriptions in language.txt are not used",
+)
+_NFS = Row(
+    name="nfs",
+    results_folder="nfs",
+    protocol="nfs",
+    folder="nfs",
+    aliases=("nfs30",),
+    split="nfs.csv",
+    # SeqTrack's form, PyTracking's, and NFS as it is downloaded, with 30 and with 240 frames a
+    # second.
+    layouts=(
+        Layout(SequenceFiles("{video}/30/{video}", "{video}/30/{video}_pytracking.txt")),
+        _CSV_LAYOUT,
+        Layout(SequenceFiles("{video}/30/{video}", "{video}/30/{video}.txt"), vatic=True),
+        Layout(SequenceFiles("{video}/240/{video}", "{video}/240/{video}.txt"), "", 8, vatic=True),
+    ),
+    paper="Galoogahi et al., Need for Speed, ICCV 2017",
+    homepage="http://ci2cv.net/nfs/index.html",
+    rule="30 frames per second: every eighth frame",
+)
+_UAV = Row(
+    name="uav",
+    results_folder="uav",
+    protocol="uav",
+    folder="UAV123",
+    aliases=("uav123",),
+    split="uav.csv",
+    layouts=(_CSV_LAYOUT,),
+    nan_means_absent=True,
+    paper="Mueller et al., A Benchmark and Simulator for UAV Tracking, ECCV 2016",
+    homepage="https://cemse.kaust.edu.sa/ivul/uav123",
+    rule="UAV123: 123 sequences, some of which are parts of one video",
+)
+_UAV20L = replace(
+    _UAV,
+    name="uav20l",
+    results_folder="uav20l",
+    aliases=(),
+    split="uav20l.csv",
+    rule="UAV20L: 20 long sequences of the same videos, scored by UAV123's rules",
+)
+_UAV_10FPS = replace(
+    _UAV,
+    name="uav123_10fps",
+    results_folder="uav123_10fps",
+    folder="UAV123_10fps",
+    aliases=("uav_10fps", "uav10fps"),
+    # Every third frame of UAV123, from the first one; its ranges are (n - 1) // 3 + 1.
+    split="uav123_10fps.csv",
+    rule="UAV123 at 10 frames per second: the same sequences, every third frame",
+)
+_OTB = Row(
+    name="otb",
+    results_folder="otb",
+    protocol="otb",
+    folder="OTB2015",
+    aliases=("otb100", "otb2015"),
+    split="otb.csv",
+    layouts=(_CSV_LAYOUT,),
+    paper="Wu et al., Object Tracking Benchmark, TPAMI 2015",
+    homepage="http://cvlab.hanyang.ac.kr/tracker_benchmark",
+    rule="one-pass evaluation on 100 sequences",
+)
+_TC128 = Row(
+    name="tc128",
+    results_folder="tc128",
+    protocol="tc128",
+    folder="TC128",
+    aliases=("tcolor128", "tcolor_128", "temple_color"),
+    listing="*",
+    sequences=128,
+    layouts=(
+        Layout(
+            SequenceFiles(
+                images="{name}/img",
+                annotation="{name}/*_gt.txt",
+                frame_range="{name}/*_frames.txt",
+            ),
+            "%04d.jpg",
+        ),
+    ),
+    paper="Liang et al., Encoding Color Information for Visual Tracking, TIP 2015",
+    homepage="https://www.dabi.temple.edu/~hbling/data/TColor-128/TColor-128.html",
+    rule="one-pass evaluation on 128 sequences, 78 of which are its own",
+)
+_TC128CE = replace(
+    _TC128,
+    name="tc128ce",
+    results_folder="tc128ce",
+    aliases=(),
+    only="_ce",
+    sequences=78,
+    rule="the 78 sequences that are TC128's own (_ce in their names)",
+)
+_AVIST = Row(
+    name="avist",
+    results_folder="avist",
+    protocol="avist",
+    folder="avist",
+    listing="anno/*.txt",
+    sequences=120,
+    layouts=(
+        Layout(
+            SequenceFiles(
+                images="sequences/{name}",
+                annotation="anno/{name}.txt",
+                absence=(
+                    "full_occlusion/{name}_full_occlusion.txt",
+                    "out_of_view/{name}_out_of_view.txt",
+                ),
+            ),
+            "img_%05d.jpg",
+        ),
+    ),
+    paper="Noman et al., AVisT, BMVC 2022",
+    homepage="https://sites.google.com/view/avist-benchmark",
+    rule="adverse visibility; nothing of it may be trained on",
+)
+_ITB = Row(
+    name="itb",
+    results_folder="itb",
+    protocol="itb",
+    folder="itb",
+    listing="*/*",
+    sequences=180,
+    layouts=(Layout(SequenceFiles(images="{place}", annotation="{place}/groundtruth.txt")),),
+    paper="Li et al., Informative Tracking Benchmark, arXiv 2112.06467",
+    homepage="https://github.com/XinLi-zn/Informative-tracking-benchmark",
+    rule="scored by OTB's rules",
+)
+_VASTTRACK = Row(
+    name="vasttrack",
+    results_folder="vasttrack",
+    protocol="vasttrack",
+    folder="vasttrack",
+    subfolder="test",
+    any_root=True,
+    listing="*/*",
+    sequences=3500,
+    layouts=(
+        Layout(SequenceFiles(images="{place}/imgs", annotation="{place}/Groundtruth.txt")),
+        Layout(SequenceFiles(images="{place}/imgs", annotation="{place}/groundtruth.txt")),
+    ),
+    zero_means_absent=True,
+    paper="Peng et al., VastTrack, NeurIPS 2024",
+    homepage="https://github.com/HengLan/VastTrack",
+    rule="the test split, 3500 sequences in a folder of their own",
+)
+
+CATALOG: tuple[Row, ...] = (
+    _SYNTHETIC,
+    _SYNTHETIC_HARD,
+    _LASOT,
+    _LASOT_EXTENSION,
+    _GOT10K_VAL,
+    _GOT10K_TEST,
+    _TRACKINGNET,
+    _TNL2K,
+    _NFS,
+    _UAV,
+    _UAV20L,
+    _UAV_10FPS,
+    _OTB,
+    _TC128,
+    _TC128CE,
+    _AVIST,
+    _ITB,
+    _VASTTRACK,
+)

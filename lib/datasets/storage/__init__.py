@@ -1,0 +1,1 @@
+"""Where frames lie when they are no loose files: zip, LMDB, packs."""

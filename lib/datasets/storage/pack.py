@@ -1,0 +1,236 @@
+"""Packed training sets: frames in a few large zip files, boxes and places in one index.
+
+    <pack>/pack.json         what it is, written last: without it the pack is not finished
+    <pack>/pack.index        boxes as in `training_index`, and where every frame lies
+    <pack>/shard-00000.zip   frames, stored as they are: any unpacker reads them
+
+A training set of millions of small files is slow to copy, to list and to open on network disks.
+Here a frame is one read at a known place of a file that is open already.
+"""
+
+import json
+import os
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.datasets.sequence import EncodedFrames
+from lib.datasets.training.index import DAMAGE, map_arrays
+from lib.datasets.training.set import TrainingSequence
+from lib.utils.errors import DataError
+
+FORMAT = "seqtrack-pack-1"
+ABOUT, INDEX = "pack.json", "pack.index"
+# In the place of `ABOUT` until all shards are there.
+PLAN = "plan.json"
+# Where a frame lies; size 0: it is not there.
+PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("crc", "<u4")])
+
+
+def shard_name(number: int) -> str:
+    """Name of a shard's file."""
+    return f"shard-{number:05d}.zip"
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether a pack that was finished is in `folder`; its shards are not looked at."""
+    return (folder / ABOUT).is_file()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether any part of a pack is in `folder`."""
+    named = any((folder / name).is_file() for name in (ABOUT, INDEX, PLAN))
+    return named or any(folder.glob("shard-*.zip"))
+
+
+@dataclass
+class Shards:
+    """The files of a pack, each opened once per process, when first read from.
+
+    Attributes:
+        folder: of the pack.
+    """
+
+    folder: Path
+    _open: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens its own."""
+        return Shards, (self.folder,)
+
+    def __del__(self) -> None:
+        """Close them."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+    def path(self, number: int) -> Path:
+        """File of a shard."""
+        return self.folder / shard_name(number)
+
+    def read(self, number: int, offset: int, size: int) -> bytes:
+        """Bytes of a shard, fewer at its end.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            if number not in self._open:
+                flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+                self._open[number] = os.open(self.path(number), flags)
+            descriptor = self._open[number]
+            if hasattr(os, "pread"):
+                return os.pread(descriptor, size, offset)
+            os.lseek(descriptor, offset, os.SEEK_SET)
+            return os.read(descriptor, size)
+        except FileNotFoundError:
+            raise DataError(
+                f"{self.path(number)}: missing; pack again, which makes it and keeps the others"
+            ) from None
+        except OSError as error:
+            raise DataError(
+                f"{self.path(number)}: cannot be read ({error.strerror or error})"
+            ) from None
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFrames(EncodedFrames):
+    """Frames of one sequence in a pack; see `FrameSource`.
+
+    Attributes:
+        shards: the pack's files.
+        name: of the sequence, for messages.
+        places: `(N,)` of `PLACE`.
+    """
+
+    shards: Shards
+    name: str
+    places: np.ndarray
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.places)
+
+    def read_bytes(self, index: int) -> bytes:
+        """The image file of frame `index`.
+
+        Raises:
+            DataError: it is not in the pack, or damaged.
+        """
+        shard, size, offset, crc = self.places[index].item()
+        if not size:
+            raise DataError(f"{self.describe(index)}: not in the pack (missing when it was made)")
+        data = self.shards.read(shard, offset, size)
+        if len(data) != size or zlib.crc32(data) != crc:
+            raise DataError(
+                f"{self.describe(index)}: damaged in its shard; remove the shard and pack again"
+            )
+        return data
+
+    def describe(self, index: int) -> str:
+        """Shard, sequence and number."""
+        return f"{self.shards.path(int(self.places[index]['shard']))}: {self.name} frame {index}"
+
+
+@dataclass(eq=False)
+class PackedSet:
+    """A training set in a pack. See `lib.datasets.training.set.TrainingSet`.
+
+    Attributes:
+        name: as in DATA.TRAIN.DATASETS_NAME.
+        is_video: False for stills.
+        shards: the pack's files.
+        sequences: as in `TrainingIndex`; so are `boxes` and `visible`.
+        places: `(M,)` of `PLACE`, a row for each box.
+        key: of the index.
+    """
+
+    name: str
+    is_video: bool
+    shards: Shards
+    sequences: np.ndarray
+    boxes: np.ndarray
+    visible: np.ndarray
+    places: np.ndarray
+    key: str
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the pack's folder: another process maps the same memory."""
+        return open_pack, (self.shards.folder, self.name)
+
+    def __len__(self) -> int:
+        """Number of sequences."""
+        return len(self.sequences)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of frames of every sequence, `(n,)` int32."""
+        return np.array(self.sequences["length"])
+
+    @property
+    def visible_counts(self) -> np.ndarray:
+        """Number of frames of every sequence in which the target is visible, `(n,)` int32."""
+        return np.array(self.sequences["visible"])
+
+    def load(self, index: int) -> TrainingSequence:
+        """Sequence `index`; no image is opened."""
+        entry = self.sequences[index]
+        rows = slice(int(entry["start"]), int(entry["start"]) + int(entry["length"]))
+        name = os.fsdecode(entry["name"])
+        return TrainingSequence(
+            name=name,
+            frames=PackedFrames(self.shards, name, np.array(self.places[rows])),
+            # Copies: a view would pickle with the whole index behind it.
+            boxes=np.array(self.boxes[rows]),
+            visible=np.array(self.visible[rows]),
+        )
+
+    def describe(self, index: int) -> str:
+        """Name of the set and the sequence, and the pack's folder."""
+        name = os.fsdecode(self.sequences[index]["name"])
+        return f"{self.name} {name} ({self.shards.folder})"
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a pack says of itself.
+
+    Raises:
+        DataError: it is not a pack, is not finished, or is of another version.
+    """
+    path = folder / ABOUT
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']!r} instead of {FORMAT!r}")
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder}: no finished pack ({ABOUT} is missing); run scripts/pack_dataset.py to its "
+            "end, which goes on where it stopped"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: not a pack's description ({error}); pack again") from None
+    return about
+
+
+def open_pack(folder: Path, name: str) -> PackedSet:
+    """The training set in a pack.
+
+    Args:
+        folder: of the pack.
+        name: for messages, and the name of the set from now on.
+
+    Raises:
+        DataError: it is damaged or not finished.
+    """
+    about = read_about(folder)
+    file = folder / INDEX
+    try:
+        key, video = str(about["key"]), bool(about["is_video"])
+        sequences, boxes, visible, places = map_arrays(file, FORMAT, key, 4)
+    except DAMAGE as error:
+        raise DataError(
+            f"{file}: cannot be read ({error}); remove it and pack again: finished shards stay"
+        ) from None
+    return PackedSet(name, video, Shards(folder), sequences, boxes, visible, places, key)

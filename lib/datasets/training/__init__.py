@@ -1,0 +1,1 @@
+"""Training sets: how each lies on the disk, and how one is opened."""

@@ -1,0 +1,1 @@
+"""Trackers over data sets: one sequence, many, on many processes."""

@@ -1,0 +1,1 @@
+"""Raw results and what made them: files, never torch."""

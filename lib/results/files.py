@@ -1,0 +1,295 @@
+"""Raw result files: `<sequence>.txt`, `_time.txt` and `_confidence.txt`, and the run they are of.
+
+A folder of results holds, for every sequence, one line per frame in each file: the box (x, y, w,
+h, separated by tabs, whole numbers unless asked otherwise), the seconds, the confidence. Its
+`run.json` says what made them, so that a resumed run never mixes two trackers.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.datasets.sequence import Dataset
+from lib.datasets.text.boxes import read_boxes
+from lib.tracker.spec import changed_settings
+from lib.utils.errors import DataError, ResultsError, SeqTrackError
+from lib.utils.files import atomic_write_text
+
+RUN_FILE = "run.json"
+_FLOAT_FORMAT = "%.6f"
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceResult:
+    """What a tracker gave for one sequence of N frames.
+
+    Attributes:
+        boxes: (N, 4) x, y, w, h in pixels; row 0 is the box it was given.
+        times: (N,) wall seconds per frame, row 0 the initialisation.
+        confidences: (N,), or None from a tracker without.
+    """
+
+    boxes: np.ndarray
+    times: np.ndarray
+    confidences: np.ndarray | None = None
+
+
+def read_results(path: Path | str, *, allow_nan: bool = False) -> np.ndarray:
+    """Boxes of a result file as (N, 4) float64, separated by tabs, commas or spaces.
+
+    Raises:
+        ResultsError: the file is missing, empty, or has a line that is not four finite numbers;
+            the message starts with `file:line`. `allow_nan` accepts NaN.
+    """
+    try:
+        return read_boxes(path, allow_nan=allow_nan)
+    except DataError as error:
+        raise ResultsError(str(error)) from error
+
+
+def write_results(path: Path | str, boxes: np.ndarray, as_float: bool = False) -> None:
+    """Write boxes (N, 4) atomically, tab separated; whole numbers are cut off, not rounded.
+
+    Cutting toward zero is what the established trackers do to the results that papers score.
+
+    Raises:
+        ResultsError: not (N, 4) finite numbers.
+        OSError: the folder cannot be written.
+    """
+    boxes = np.asarray(boxes, dtype=np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ResultsError(f"{path}: boxes to write are {boxes.shape}, expected (N, 4)")
+    broken = ~np.isfinite(boxes).all(axis=1)
+    if broken.any():
+        row = int(np.argmax(broken))
+        raise ResultsError(f"{path}: box of frame {row} is not finite ({boxes[row].tolist()})")
+    if as_float:
+        rows = [[_FLOAT_FORMAT % value for value in row] for row in boxes.tolist()]
+    else:
+        rows = [[str(int(value)) for value in row] for row in boxes.tolist()]
+    atomic_write_text(path, "".join("\t".join(row) + "\n" for row in rows))
+
+
+def write_column(path: Path | str, values: Iterable[float], fmt: str = _FLOAT_FORMAT) -> None:
+    """Write one number per line in printf style `fmt`, atomically; OSError as above."""
+    atomic_write_text(path, "".join(fmt % value + "\n" for value in values))
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The result files of one tracker, configuration and data set."""
+
+    root: Path
+
+    def boxes_file(self, sequence: str) -> Path:
+        """File of the boxes."""
+        return self.root / f"{sequence}.txt"
+
+    def time_file(self, sequence: str) -> Path:
+        """File of the seconds per frame."""
+        return self.root / f"{sequence}_time.txt"
+
+    def confidence_file(self, sequence: str) -> Path:
+        """File of the confidences."""
+        return self.root / f"{sequence}_confidence.txt"
+
+    def clashes(self, names: Iterable[str]) -> dict[str, str]:
+        """Sequences whose boxes would lie in another one's file of times or confidences.
+
+        Returns:
+            name of such a sequence to the name of the other one.
+        """
+        known = set(names)
+        owners = {}
+        for name in known:
+            for file in (self.time_file(name), self.confidence_file(name)):
+                if file.stem in known:
+                    owners[file.stem] = name
+        return owners
+
+    def is_complete(self, sequence: str, frames: int) -> bool:
+        """Whether the boxes are there, readable, and as many as `frames`."""
+        try:
+            return len(read_results(self.boxes_file(sequence))) == frames
+        except ResultsError:
+            return False
+
+    def write(self, sequence: str, result: SequenceResult, as_float: bool = False) -> None:
+        """Write all files of a sequence; the boxes last, since they make it complete.
+
+        Raises:
+            ResultsError: lengths differ, or a box is not finite.
+            OSError: the folder cannot be written.
+        """
+        rows = len(result.boxes)
+        for values, word in ((result.times, "times"), (result.confidences, "confidences")):
+            if values is not None and len(values) != rows:
+                raise ResultsError(f"{sequence}: {len(values)} {word} for {rows} boxes")
+        write_column(self.time_file(sequence), result.times)
+        if result.confidences is None:
+            self.confidence_file(sequence).unlink(missing_ok=True)
+        else:
+            write_column(self.confidence_file(sequence), result.confidences)
+        write_results(self.boxes_file(sequence), result.boxes, as_float)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What made the results of a folder; it must stay the same in it, but for the version.
+
+    Data may also move, or have sequences added. Only both at once are taken for other data.
+
+    Attributes:
+        tracker: name of the tracker.
+        config_name: name of its configuration.
+        settings: those of the configuration that decide boxes, by dotted key.
+        checkpoint_sha256: of the weights, None for trackers without.
+        dataset: name of the data set.
+        source: the folder it was read from, or 'built-in'.
+        max_frames: limit of frames per sequence, None for all.
+        float_results: whether the boxes keep decimals.
+        data_sha256: tells this data from other data, see `hash_data`; None if not known.
+        benchmark: whether its name alone tells what the data is.
+        version: version of the project; kept for information.
+    """
+
+    tracker: str
+    config_name: str
+    settings: Mapping[str, Any]
+    checkpoint_sha256: str | None
+    dataset: str
+    source: str
+    max_frames: int | None = None
+    float_results: bool = False
+    data_sha256: str | None = None
+    benchmark: bool = False
+    version: str = ""
+
+
+# Of a record: what may change in a folder of results.
+_MAY_CHANGE = ("source", "data_sha256", "benchmark", "version")
+
+
+def hash_data(dataset: Dataset, benchmark: bool) -> str:
+    """A hash of what tells this data from other data of its name, wherever it lies.
+
+    Of a benchmark that is the list of sequences; of others also the number of frames and the
+    first box of each, since any folder can hold a `cam1` and a `cam2`.
+    """
+    lines = list(dataset.sequence_names)
+    for number, name in enumerate(() if benchmark else dataset.sequence_names):
+        # What cannot be loaded has no results either.
+        with contextlib.suppress(SeqTrackError):
+            sequence = dataset.load(name)
+            lines[number] += f"\0{len(sequence)} {sequence.init_box}"
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def check_run_record(folder: ResultsFolder, record: RunRecord) -> None:
+    """Make sure that `folder` holds results of the run `record`, or none; writes nothing.
+
+    Raises:
+        ResultsError: the folder holds results of another or an unknown run.
+    """
+    problem = _other_run(folder, record)
+    if problem:
+        count = len(_result_files(folder))
+        raise ResultsError(
+            f"{problem}; --overwrite removes the {count} result files there and goes on, "
+            "another --runid keeps them"
+        )
+
+
+def claim_folder(folder: ResultsFolder, record: RunRecord, overwrite: bool = False) -> None:
+    """Make `folder` that of the run `record` and say so in its `run.json`.
+
+    With `overwrite`, results of another run are removed: an interrupted run that left some of
+    them would later take them for its own. Call it once, when the first result is there, so
+    that nothing is lost by a run that never gets so far.
+
+    Raises:
+        ResultsError: without `overwrite`, the folder holds results of another run.
+        OSError: the folder cannot be written.
+    """
+    path = folder.root / RUN_FILE
+    if not overwrite:
+        check_run_record(folder, record)
+    elif _other_run(folder, record):
+        for leftover in _result_files(folder):
+            leftover.unlink()
+    content = {field.name: getattr(record, field.name) for field in fields(record)}
+    if path.exists() and not _difference(path, record):
+        known = read_run_record(path)
+        # Data that moved, or to which something was added, has to be known by that next time.
+        content = {**known, **{name: content[name] for name in ("source", "data_sha256")}}
+        if content == known:
+            return
+    atomic_write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_run_record(path: Path | str) -> dict[str, Any]:
+    """The fields of a `run.json`.
+
+    Raises:
+        ResultsError: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{path}: not a text file (byte {error.start})") from error
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def _result_files(folder: ResultsFolder) -> list[Path]:
+    return sorted(folder.root.glob("*.txt"))
+
+
+def _other_run(folder: ResultsFolder, record: RunRecord) -> str:
+    """In words, which other run the folder's results are of; empty if they are of `record`."""
+    path = folder.root / RUN_FILE
+    if not _result_files(folder):
+        return ""
+    if not path.exists():
+        return f"{folder.root}: holds results but no {RUN_FILE} that says what made them"
+    return _difference(path, record)
+
+
+def _difference(path: Path, record: RunRecord) -> str:
+    """In words, how the run of `path` differs from `record`; empty if not."""
+    try:
+        known = read_run_record(path)
+    except ResultsError as error:
+        return str(error)
+    differing = [
+        f"{name} was {known.get(name)!r} and is now {getattr(record, name)!r}"
+        for name in (field.name for field in fields(record))
+        if name not in (*_MAY_CHANGE, "settings") and known.get(name) != getattr(record, name)
+    ]
+    differing += _other_data(known, record)
+    differing += changed_settings(known.get("settings"), record.settings)
+    return f"{path}: results of another run ({', '.join(differing)})" if differing else ""
+
+
+def _other_data(known: Mapping[str, Any], record: RunRecord) -> list[str]:
+    """In words, that results of other data are there; nothing if they are of this data."""
+    there = known.get("data_sha256")
+    # A benchmark is known by its name; what was written before the hash was has only that.
+    same = there == record.data_sha256 if there else record.benchmark
+    if same or known.get("source") == record.source:
+        return []
+    return [
+        f"source was {known.get('source')!r} and is now {record.source!r}, where other sequences "
+        f"lie; if they are the same, write that source into {RUN_FILE}"
+    ]

@@ -1,0 +1,1 @@
+"""Generated pictures: test sequences and training pairs."""

@@ -1,1 +1,0 @@
-"""Run trackers over sequences, write raw results, score them."""

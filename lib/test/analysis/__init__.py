@@ -1,1 +1,0 @@
-"""Raw result files in, scores and tables out (numpy only, never torch)."""

@@ -1,1 +1,0 @@
-"""Sequences in, raw result files out."""

@@ -1,1 +1,0 @@
-"""The report: one page that compares trackers, and opens from a file without any network."""

@@ -1,1 +1,0 @@
-"""Trackers behind one two-method contract."""

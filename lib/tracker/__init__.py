@@ -1,0 +1,1 @@
+"""Trackers: what tracks a target from frame to frame."""

@@ -1,0 +1,132 @@
+"""From a `TrackerSpec` to a tracker.
+
+A spec is small and picklable, so every worker process can build its own tracker; the network is
+built once per process and serves all sequences.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from lib.config.schema import Config
+from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.weights import load_weights
+from lib.tracker.base import Tracker
+from lib.tracker.baselines.mil import MIL
+from lib.tracker.baselines.static_box import StaticBox
+from lib.tracker.baselines.template_match import TemplateMatch
+from lib.tracker.engine.api import build_engine
+from lib.tracker.seqtrack import SeqTrackTracker
+from lib.tracker.spec import TrackerSpec, check_tracker_name
+from lib.utils.cores import threads_are_given, usable_cores
+from lib.utils.errors import ConfigError, SeqTrackError
+
+# Seed of the weights that `--checkpoint random` asks for.
+RANDOM_WEIGHTS_SEED = 0
+# What PyTorch takes by itself; the number in use may be changed after this.
+_DEFAULT_THREADS = torch.get_num_threads()
+# All threads wait for the last one after each operation, and a step has hundreds: less work than
+# this is not worth another thread. Two were never slower than one (docs/performance.md).
+_MACS_PER_THREAD = 100e6
+_FEW_THREADS = 2
+
+
+def load_network(
+    cfg: Config, checkpoint: Path | None, device: torch.device | str = "cpu"
+) -> SeqTrack:
+    """The configuration's network with its weights, in evaluation mode.
+
+    Args:
+        cfg: the configuration.
+        checkpoint: weights file, or None for seeded untrained weights.
+        device: where the network goes.
+
+    Raises:
+        CheckpointError: the file is unsafe, damaged or of another model.
+    """
+    if checkpoint is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(RANDOM_WEIGHTS_SEED)
+            network = build_seqtrack(cfg)
+    else:
+        # On the meta device nothing is allocated or initialised: the file brings every tensor.
+        with torch.device("meta"):
+            network = build_seqtrack(cfg)
+        load_weights(network, checkpoint)
+    return network.to(device).eval().requires_grad_(False)
+
+
+def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Tracker:
+    """The tracker that `spec` describes, on `device`; PyTorch gets the threads that it names.
+
+    Raises:
+        ConfigError: no such tracker, or a setting that cannot work.
+        CheckpointError: the weights cannot be used.
+        SeqTrackError: there is not enough memory, or the device fails.
+    """
+    check_tracker_name(spec.tracker)
+    if spec.cpu_threads:
+        # Before the engine is there: some lay out weights or start threads of their own by it.
+        torch.set_num_threads(spec.cpu_threads)
+    if spec.tracker == "static_box":
+        return StaticBox()
+    if spec.tracker == "mil":
+        return MIL()
+    if spec.tracker == "template_match":
+        return TemplateMatch()
+    if spec.config is None:
+        raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
+    # Convolutions in TF32 would round the patches, and with them some of the tokens.
+    torch.backends.cudnn.allow_tf32 = False
+    with _plain_errors(spec):
+        network = load_network(spec.config, spec.checkpoint, device)
+        engine = build_engine(spec.engine, network, spec.config, spec.precision)
+    return SeqTrackTracker(engine, spec.config, spec.update_key)
+
+
+def with_threads(
+    spec: TrackerSpec, device: torch.device | str, batch_size: int, processes: int
+) -> TrackerSpec:
+    """The spec with a number of CPU threads, unless it has one, or needs none.
+
+    Args:
+        spec: what the processes are going to build.
+        device: where they compute; only for the CPU there is something to choose.
+        batch_size: targets of a step.
+        processes: that share the cores.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    # The reference is a yardstick, and keeps PyTorch's default.
+    if spec.cpu_threads or not spec.config or not on_cpu or spec.engine == "reference":
+        return spec
+    return replace(spec, cpu_threads=choose_threads(spec.config, batch_size, processes))
+
+
+def choose_threads(cfg: Config, batch_size: int = 1, processes: int = 1) -> int | None:
+    """CPU threads of each of some processes that share the cores: few for a small network.
+
+    None where the environment says it: PyTorch has read that.
+    """
+    if threads_are_given(os.environ):
+        return None
+    width, depth, _, patch = cfg.model.encoder.geometry
+    search, template = cfg.test.search_size // patch, cfg.test.template_size // patch
+    tokens = search**2 + cfg.test.num_templates * template**2
+    # Multiplications of the encoder's linear layers, which are nearly all of a large network's.
+    macs = batch_size * tokens * depth * 12 * width**2
+    share = min(_DEFAULT_THREADS, usable_cores()) // processes
+    return max(1, min(share, max(_FEW_THREADS, int(macs / _MACS_PER_THREAD))))
+
+
+@contextlib.contextmanager
+def _plain_errors(spec: TrackerSpec) -> Iterator[None]:
+    """Say in one line that memory is short or a device out of order, as PyTorch does at length."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise SeqTrackError(f"{spec.config_name} cannot be built: {reason[0]}") from error

@@ -1,0 +1,1 @@
+"""Runs the network for a tracker: PyTorch, a CUDA graph, ONNX Runtime."""

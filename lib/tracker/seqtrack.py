@@ -1,0 +1,334 @@
+"""SeqTrack as a tracker: crop, read out four tokens, map the box back.
+
+The core is one pure step over a batch of targets, `track_step`: B states and B frames in, one
+call of the engine that runs the network, B new states out. The tracker that users know is that
+with B = 1.
+Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the reference tracker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from lib.config.schema import Config
+from lib.models.seqtrack import SeqTrack
+from lib.tracker.base import Info, Tracker
+from lib.tracker.engine.api import Engine, Readout, Template, build_engine
+from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
+from lib.utils.boxes import CLIP_MARGIN, Box, clip_xywh, pull_size
+from lib.utils.crop import Crop, crop_square, map_box_back
+from lib.utils.errors import CheckpointError, ConfigError, DataError
+
+# How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
+_USUAL_SCORE_RATE = 0.1
+
+
+@dataclass(frozen=True)
+class TrackerSettings:
+    """The numbers of the tracker; see the TEST section of a configuration.
+
+    Attributes:
+        template_factor: side of the template crop in units of `sqrt(w * h)` of the target.
+        template_size: side of the resized template crop in pixels.
+        search_factor: as `template_factor`, for the search region.
+        search_size: as `template_size`, for the search region.
+        num_templates: T, templates in use.
+        window: whether the window penalty favours the middle of the search region.
+        update_interval: frames between two template updates.
+        update_threshold: score (0..40) that an update needs.
+        expectation: whether a coordinate is the mean about the likeliest bin instead of the bin.
+        size_prior: share of the log size by which an answer is pulled toward the first box.
+        hold_below: share of the usual confidence below which the box stays where it was.
+        min_size: pixels that a box keeps each way, and of it inside the picture.
+    """
+
+    template_factor: float
+    template_size: int
+    search_factor: float
+    search_size: int
+    num_templates: int
+    window: bool
+    update_interval: int
+    update_threshold: float
+    expectation: bool = False
+    size_prior: float = 0.0
+    hold_below: float = 0.0
+    min_size: int = CLIP_MARGIN
+
+    @classmethod
+    def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
+        """Settings for a data set's update-interval key, such as `GOT10K_TEST`.
+
+        Raises:
+            ConfigError: sizes or template count differ from those the network was built for.
+        """
+        test, data = cfg.test, cfg.data
+        for key, here, there in (
+            ("SEARCH", test.search_size, data.search.size),
+            ("TEMPLATE", test.template_size, data.template.size),
+        ):
+            if here != there:
+                raise ConfigError(
+                    f"{cfg.name}: TEST.{key}_SIZE is {here} but the network is built for "
+                    f"DATA.{key}.SIZE {there}; give both the same value"
+                )
+        if cfg.model.feature_type == "xz" and test.num_templates != data.template.number:
+            raise ConfigError(
+                f"{cfg.name}: with MODEL.FEATURE_TYPE xz the network is built for "
+                f"DATA.TEMPLATE.NUMBER {data.template.number}, but TEST.NUM_TEMPLATES is "
+                f"{test.num_templates}; give both the same value"
+            )
+        return cls(
+            template_factor=test.template_factor,
+            template_size=test.template_size,
+            search_factor=test.search_factor,
+            search_size=test.search_size,
+            num_templates=test.num_templates,
+            window=test.window,
+            update_interval=test.update_interval_for(update_key),
+            update_threshold=test.update_threshold_for(update_key),
+            expectation=test.decoding == "expectation",
+            size_prior=test.size_prior,
+            hold_below=test.hold_below,
+            min_size=test.min_size,
+        )
+
+
+@dataclass(frozen=True)
+class TargetState:
+    """All that is remembered of one target.
+
+    Attributes:
+        box: xywh in image pixels.
+        templates: the T templates, oldest first; equal ones are the same object.
+        first_size: width and height in the first frame, in image pixels.
+        frame: number of the last frame; 0 is the first one.
+        usual_score: running mean of the score over the frames that were not held; None at first.
+    """
+
+    box: Box
+    templates: tuple[Template, ...]
+    first_size: tuple[float, float]
+    frame: int = 0
+    usual_score: float | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one step says of one target.
+
+    Attributes:
+        state: the target's new state; `state.box` is the answer.
+        tokens: the four tokens.
+        token_confidence: their four probabilities.
+        score: ten times the sum of these, which the update threshold is compared with.
+        updated: whether a new template was taken.
+        resize_factor: crop pixels per image pixel of the search crop.
+    """
+
+    state: TargetState
+    tokens: tuple[int, ...]
+    token_confidence: tuple[float, ...]
+    score: float
+    updated: bool
+    resize_factor: float
+
+
+def _cut_templates(
+    images: Sequence[np.ndarray],
+    boxes: Sequence[Box],
+    settings: TrackerSettings,
+    engine: Engine,
+) -> list[Template]:
+    """A template around the xywh box of each frame, all taken in at once."""
+    size = settings.template_size
+    crops = [
+        crop_square(image, box, settings.template_factor, size)
+        for image, box in zip(images, boxes, strict=True)
+    ]
+    placed = []
+    for crop in crops:
+        # By S - 1, as the boxes of training samples are.
+        w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
+        placed.append((0.5 - w / 2, 0.5 - h / 2, w, h))
+    return engine.templates([crop.pixels for crop in crops], placed)
+
+
+def start_target(
+    image: np.ndarray, box: Sequence[float], settings: TrackerSettings, engine: Engine
+) -> TargetState:
+    """State of a target first seen in `image` at the xywh `box`, which is kept unclipped.
+
+    It belongs to that engine, whose templates it holds.
+
+    Raises:
+        DataError: the box is empty, not finite, or outside the image.
+    """
+    if not np.isfinite(box).all() or box[2] <= 0 or box[3] <= 0:
+        raise DataError(
+            f"cannot start on the box {[float(v) for v in box]}: four finite numbers x, y, w, h "
+            "with w and h above zero are needed"
+        )
+    x, y, w, h = (float(value) for value in box)
+    (template,) = _cut_templates([image], [(x, y, w, h)], settings, engine)
+    return TargetState((x, y, w, h), (template,) * settings.num_templates, first_size=(w, h))
+
+
+def track_step(
+    engine: Engine,
+    settings: TrackerSettings,
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+) -> list[Prediction]:
+    """Track B targets by one frame each, in one call of the engine.
+
+    Args:
+        engine: the one that the states were started with.
+        settings: the same for all targets.
+        states: B states, left as they are.
+        images: B frames `(H, W, 3)` uint8 RGB; frames may differ in size.
+
+    Returns:
+        B predictions.
+
+    Raises:
+        CheckpointError: the network's probabilities are not finite.
+    """
+    crops = [
+        crop_square(image, state.box, settings.search_factor, settings.search_size)
+        for image, state in zip(images, states, strict=True)
+    ]
+    said = engine.generate([s.templates for s in states], [c.pixels for c in crops])
+    _check_finite(said)
+    predictions = [
+        advance(state, image, crop, said, i, settings)
+        for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
+    ]
+    due = [i for i, prediction in enumerate(predictions) if prediction.updated]
+    if due:
+        news = [predictions[i].state for i in due]
+        news = _take_templates(news, [images[i] for i in due], settings, engine)
+        for i, new in zip(due, news, strict=True):
+            predictions[i] = replace(predictions[i], state=new)
+    return predictions
+
+
+def _check_finite(said: Readout) -> None:
+    if not said.confidence.isfinite().all():
+        raise CheckpointError(
+            "the network gives probabilities that are not finite; its weights are damaged"
+        )
+
+
+def advance(
+    state: TargetState,
+    image: np.ndarray,
+    crop: Crop,
+    said: Readout,
+    index: int,
+    settings: TrackerSettings,
+) -> Prediction:
+    """One target's new state from what was read out for it, number `index` of `said`.
+
+    Where `Prediction.updated` is set, the state still lacks the new template. The box goes from
+    [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
+    """
+    confidence = said.confidence[index]
+    # In float32, as the reference: the last digit decides between two rows of a result file.
+    in_crop = (said.boxes[index] * settings.search_size / crop.resize_factor).tolist()
+    mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
+    if settings.size_prior:
+        mapped = pull_size(mapped, state.first_size, settings.size_prior)
+    box = clip_xywh(mapped, *image.shape[:2], margin=settings.min_size)
+    frame = state.frame + 1
+    score = SCORE_SCALE * float(confidence.sum())
+    usual = score if state.usual_score is None else state.usual_score
+    held = score < settings.hold_below * usual
+    if held:
+        box = state.box
+    else:
+        usual += _USUAL_SCORE_RATE * (score - usual)
+    updated = not held and update_due(
+        frame,
+        score,
+        settings.num_templates,
+        settings.update_interval,
+        settings.update_threshold,
+    )
+    return Prediction(
+        state=replace(state, box=box, frame=frame, usual_score=usual),
+        tokens=tuple(said.tokens[index].tolist()),
+        token_confidence=tuple(confidence.tolist()),
+        score=score,
+        updated=updated,
+        resize_factor=crop.resize_factor,
+    )
+
+
+def _take_templates(
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+    settings: TrackerSettings,
+    engine: Engine,
+) -> list[TargetState]:
+    """The states with a template cut around each box in place of the oldest."""
+    made = _cut_templates(images, [state.box for state in states], settings, engine)
+    taken = []
+    for state, new in zip(states, made, strict=True):
+        # The same template once more is less work than another one: engines go by identity.
+        same = next((old for old in state.templates if old.looks_like(new)), new)
+        taken.append(replace(state, templates=replace_oldest(state.templates, same)))
+    return taken
+
+
+class SeqTrackTracker(Tracker):
+    """One target at a time, with the network built once for all sequences.
+
+    Args:
+        network: the network with its weights, which must not change any more, or an engine
+            that runs it (`lib.tracker.engine.api`); a network gets the usual engine.
+        cfg: the configuration it was built from.
+        update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
+    """
+
+    def __init__(
+        self, network: SeqTrack | Engine, cfg: Config, update_key: str = "DEFAULT"
+    ) -> None:
+        self.settings = TrackerSettings.from_config(cfg, update_key)
+        is_network = isinstance(network, SeqTrack)
+        self.engine = build_engine("torch", network, cfg) if is_network else network
+        self.state: TargetState | None = None
+
+    def initialize(self, image: np.ndarray, info: Info) -> dict[str, Any]:
+        """Start on the xywh box `info["init_bbox"]` in `image`.
+
+        Returns:
+            `target_bbox`, the same box, and `confidence`, the score of four certain tokens.
+
+        Raises:
+            DataError: the box is empty, not finite, or outside the image.
+        """
+        self.state = start_target(image, info["init_bbox"], self.settings, self.engine)
+        return {"target_bbox": list(self.state.box), "confidence": 4 * SCORE_SCALE}
+
+    def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
+        """Find the target in the next frame.
+
+        Returns:
+            `target_bbox` (xywh list), `confidence` (the reference's score, ten times the sum of
+            the token probabilities), `best_tokens` (four ints), `token_confidence` (four floats)
+            and `template_updated`.
+        """
+        if self.state is None:
+            raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
+        (prediction,) = track_step(self.engine, self.settings, [self.state], [image])
+        self.state = prediction.state
+        return {
+            "target_bbox": list(prediction.state.box),
+            "confidence": prediction.score,
+            "best_tokens": list(prediction.tokens),
+            "token_confidence": list(prediction.token_confidence),
+            "template_updated": prediction.updated,
+        }

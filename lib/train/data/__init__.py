@@ -1,0 +1,1 @@
+"""From a training set to a batch."""

@@ -1,0 +1,278 @@
+"""Which sample comes next: everything random in a sample follows from (seed, epoch, number).
+
+So a sample can be made again by its number, in any process and in any order.
+"""
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from lib.config.paths import Paths
+from lib.config.schema import Config
+from lib.datasets.training.open import open_training_set
+from lib.datasets.training.sample import (
+    Draw,
+    EncodedImage,
+    SampleSource,
+    Sighting,
+    UnusableSampleError,
+)
+from lib.datasets.training.set import (
+    MIN_LENGTH,
+    StoredFrames,
+    TrainingSet,
+    can_be_drawn_from,
+    enough_frames,
+)
+from lib.synthetic.pairs.source import PairSource
+from lib.train.data.frames import choose_frames
+from lib.train.data.transforms import TrainingSample, TrainingTransform
+from lib.utils.errors import ConfigError, DataError, counted
+from lib.utils.files import user_path
+
+logger = logging.getLogger(__name__)
+
+# So many draws in a row without a sample mean that something is wrong with the data.
+MAX_DRAWS = 100
+SYNTHETIC = "SYNTHETIC"
+VALIDATION_EPOCH = 0
+
+
+class VideoSource:
+    """Draws frames of one target from a training set; of a set of images, one image only.
+
+    Every sequence that has enough visible frames is equally likely.
+    """
+
+    def __init__(
+        self,
+        training_set: TrainingSet,
+        templates: int,
+        mode: str,
+        interval: int,
+        encoded: bool = False,
+        min_used: float = 0.0,
+    ) -> None:
+        """Find the sequences that can be drawn from; warn of how many cannot.
+
+        Args:
+            training_set: where the sequences come from.
+            templates: templates per sample.
+            mode: `order` or `causal`, see `choose_frames`.
+            interval: largest distance in frames to the base frame.
+            encoded: leave the decoding to whoever knows at which size the frames are needed.
+            min_used: least share of the sequences that can be drawn from.
+
+        Raises:
+            DataError: there is none, or they are fewer.
+        """
+        self.name = training_set.name
+        self._set = training_set
+        self._templates = templates
+        self._mode = mode
+        self._interval = interval
+        self._encoded = encoded
+        self._indices = _fit_sequences(training_set, templates, min_used)
+
+    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+        """Draw the templates and the search frame of one sample; `progress` changes nothing.
+
+        Raises:
+            DataError: a file of the sample cannot be used; the message names it.
+            UnusableSampleError: the sequence has no frames for this sampler mode.
+        """
+        sequence = self._set.load(int(self._indices[rng.integers(len(self._indices))]))
+        name = f"{self.name} {sequence.name}"
+        if not self._set.is_video:
+            chosen = [0] * (self._templates + 1)
+        else:
+            try:
+                chosen = choose_frames(
+                    rng, sequence.visible, self._templates, self._mode, self._interval
+                )
+            except UnusableSampleError as error:
+                raise UnusableSampleError(f"{name}: {error}") from None
+        images = {i: self._image(sequence.frames, i) for i in dict.fromkeys(chosen)}
+        boxes = np.asarray(sequence.boxes, np.float64)
+        frames = ", ".join(map(str, chosen))
+        return Draw(
+            tuple(Sighting(images[i], boxes[i]) for i in chosen), f"{name}, frames {frames}"
+        )
+
+    def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
+        if self._encoded:
+            data, name = frames.read_bytes(index), frames.describe(index)
+            return EncodedImage(data, name, lambda: frames.grey_range)
+        return frames.read(index)
+
+
+@dataclass(frozen=True)
+class TrackingSampler:
+    """Makes the samples of a training; picklable, so that loader processes can have it.
+
+    Attributes:
+        sources: what samples are drawn from.
+        ratios: how often each is drawn from, relative to the others.
+        transform: makes a sample of a draw.
+        seed: of the run.
+        epochs: epochs of the training.
+        samples: samples of one epoch.
+        told: what was warned of in this process, so that it is said once in a run.
+    """
+
+    sources: tuple[SampleSource, ...]
+    ratios: tuple[float, ...]
+    transform: TrainingTransform
+    seed: int
+    epochs: int
+    samples: int
+    told: set[str] = field(default_factory=set, repr=False, compare=False)
+
+    def sample(self, epoch: int, number: int) -> TrainingSample:
+        """Make sample `number` (from 0) of `epoch` (from 1; 0 is the validation's).
+
+        A draw that gives no sample is followed by another one of the same set, up to `MAX_DRAWS`.
+
+        Raises:
+            DataError: none of them gave a sample; the message names the set and the last draw, and
+                says why.
+        """
+        seeds = np.random.SeedSequence([self.seed, epoch, number])
+        rng = np.random.Generator(np.random.PCG64(seeds))
+        progress = self._progress(epoch, number)
+        chances = np.asarray(self.ratios) / sum(self.ratios)
+        # Once: otherwise the other sets would make up, unnoticed, for one whose files are gone.
+        source = self.sources[rng.choice(len(self.sources), p=chances)]
+        broken: list[str] = []
+        for redraws in range(MAX_DRAWS):
+            try:
+                draw = source.draw(rng, progress)
+                variation = self.transform.vary(rng, len(draw.sightings))
+                sample = self.transform.apply(draw, variation, number)
+            except UnusableSampleError as error:
+                why = str(error)
+            except DataError as error:
+                why = str(error)
+                broken.append(why)
+            else:
+                return replace(sample, redraws=redraws, broken=tuple(broken))
+        raise DataError(
+            f"{source.name}: {MAX_DRAWS} draws gave no training sample "
+            f"({len(broken)} hit a broken file); the last one: {why}"
+        )
+
+    def _progress(self, epoch: int, number: int) -> float:
+        """Share of the training that is done; validation is always at its end."""
+        if epoch == VALIDATION_EPOCH:
+            return 1.0
+        return min((epoch - 1 + number / self.samples) / self.epochs, 1.0)
+
+
+def build_sampler(
+    cfg: Config,
+    paths: Paths,
+    seed: int,
+    part: str = "train",
+    cache_dir: Path | None = None,
+    stand_in: Callable[[str, DataError], SampleSource] | None = None,
+) -> TrackingSampler:
+    """Open the data sets of DATA.TRAIN or DATA.VAL; one whose ratio is 0 is left alone.
+
+    Args:
+        cfg: names the sets and what a sample is made of.
+        paths: where the sets are.
+        seed: of the run, from 0 on.
+        part: `train` or `val`.
+        cache_dir: where indices of big sets are kept.
+        stand_in: called with the name of a set that cannot be used and what is wrong with it;
+            returns what is drawn from in its place, or raises.
+
+    Raises:
+        ConfigError: no set is named.
+        DataError: a name is unknown, a set is not there, or nothing can be drawn from it.
+    """
+    sets = cfg.data.train if part == "train" else cfg.data.val
+    wanted = [(n, r) for n, r in zip(sets.datasets_name, sets.datasets_ratio, strict=True) if r]
+    if not wanted:
+        raise ConfigError(f"DATA.{part.upper()}.DATASETS_NAME names nothing to draw samples from")
+    sources: list[SampleSource] = []
+    for name, _ in wanted:
+        try:
+            sources.append(_open_source(cfg, paths, name, part, cache_dir))
+        except DataError as error:
+            if stand_in is None:
+                raise
+            sources.append(stand_in(name, error))
+    return TrackingSampler(
+        sources=tuple(sources),
+        ratios=tuple(ratio for _, ratio in wanted),
+        transform=TrainingTransform(cfg.data),
+        seed=seed,
+        epochs=cfg.train.epoch,
+        samples=sets.sample_per_epoch,
+    )
+
+
+def _open_source(
+    cfg: Config, paths: Paths, name: str, part: str, cache_dir: Path | None
+) -> SampleSource:
+    if name == SYNTHETIC:
+        return _pair_source(cfg, part)
+    opened = open_training_set(name, paths, cache_dir)
+    data = cfg.data
+    rules = (data.template.number, data.sampler_mode, data.max_sample_interval)
+    # What is validated on does not depend on how the training is fed.
+    encoded = data.scaled_decode and part == "train"
+    return VideoSource(opened, *rules, encoded=encoded, min_used=data.min_used)
+
+
+def _pair_source(cfg: Config, part: str) -> PairSource:
+    synthetic = cfg.data.synthetic
+    textures = synthetic.textures
+    return PairSource(
+        templates=cfg.data.template.number,
+        split=part,
+        textures=user_path(textures, "DATA.SYNTHETIC.TEXTURES") if textures else None,
+        patch_ratio=synthetic.patch_ratio,
+        cutout_ratio=synthetic.cutout_ratio,
+        generated_ratio=synthetic.generated_ratio,
+        strength=synthetic.strength,
+        factors=(cfg.data.template.factor, cfg.data.search.factor),
+        # All loader processes of this machine: `torchrun` says how many trainings feed on it.
+        processes=max(1, cfg.train.num_worker) * int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+    )
+
+
+def _fit_sequences(training_set: TrainingSet, templates: int, min_used: float) -> np.ndarray:
+    """Indices of the sequences that can be drawn from."""
+    number = len(training_set)
+    if not number:
+        raise DataError(f"training set {training_set.name}: it has no sequence")
+    if not training_set.is_video:
+        return np.arange(number)
+    visible, lengths = training_set.visible_counts, training_set.lengths
+    fits = can_be_drawn_from(visible, lengths, templates)
+    if fits.all():
+        return np.arange(number)
+    used = int(fits.sum())
+    first = int(np.argmax(visible) if not used else np.argmin(fits))
+    text = (
+        f"training set {training_set.name}: {used or 'none'} of its {counted(number, 'sequence')} "
+        f"can be drawn from. At least {MIN_LENGTH} frames are needed, more than "
+        f"{enough_frames(templates)} of them with a visible target; the "
+        f"{'first that has not' if used else 'best'}, {training_set.describe(first)}, has "
+        f"{visible[first]} visible of {lengths[first]}"
+    )
+    if not used:
+        raise DataError(text)
+    if used < min_used * number:
+        raise DataError(
+            f"{text}. That is less than DATA.MIN_USED ({min_used:g}) of them; mend the set, or "
+            "train with what there is: --set DATA.MIN_USED=0"
+        )
+    logger.warning("%s", text)
+    return np.flatnonzero(fits)

@@ -1,0 +1,257 @@
+"""From the frames of a draw to the crops of a training sample.
+
+In this order, as in the reference: all images grey or mirrored together; a jittered box per
+frame; the crop around it; brightness and mirroring per crop. The random numbers are drawn apart
+from their use (`Variation`), so that recorded ones can be put in their place.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from lib.config.schema_training import Data, SearchSampling, TemplateSampling
+from lib.datasets.training.sample import Draw, EncodedImage, UnusableSampleError
+from lib.utils.crop import Crop, crop_square
+from lib.utils.errors import DataError
+from lib.utils.image_io import JPEG_SHRINKS
+
+_JOINT_FLIP = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingSample:
+    """What the network is given for one sample, and the truth.
+
+    Attributes:
+        templates: `(T, S_z, S_z, 3)` uint8 RGB.
+        search: `(S_x, S_x, 3)` uint8 RGB.
+        template_boxes: `(T, 4)` float32 xywh, normalised to the template's crop.
+        box: `(4,)` float32 xywh, normalised to the search crop; it may stick out.
+        number: of the sample in its epoch.
+        source: where its frames came from, for messages.
+        redraws: draws before this one that gave no sample.
+        broken: what was wrong with those of them that hit a broken file.
+    """
+
+    templates: np.ndarray
+    search: np.ndarray
+    template_boxes: np.ndarray
+    box: np.ndarray
+    number: int
+    source: str
+    redraws: int = 0
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variation:
+    """The random numbers of one sample of N frames.
+
+    Attributes:
+        grey: all images become grey.
+        mirrored: all images and boxes are mirrored.
+        normal: `(N, 2)`, for the log size of the jittered box.
+        uniform: `(N, 2)` in [0, 1), for its centre.
+        brightness: `(N,)` factors.
+        flips: `(N,)` bool, whether a crop is mirrored.
+    """
+
+    grey: bool
+    mirrored: bool
+    normal: np.ndarray
+    uniform: np.ndarray
+    brightness: np.ndarray
+    flips: np.ndarray
+
+
+class Frame(NamedTuple):
+    """A decoded frame of a draw.
+
+    Attributes:
+        image: `(H, W, 3)` uint8 RGB.
+        shrink: pixels of the frame per pixel of `image`, along each axis.
+        box: `(4,)` float64 xywh in pixels of the frame.
+    """
+
+    image: np.ndarray
+    shrink: int
+    box: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingTransform:
+    """The crops of a sample as section DATA of a configuration wants them."""
+
+    data: Data
+
+    def vary(self, rng: np.random.Generator, frames: int) -> Variation:
+        """Draw the random numbers of a sample of `frames` frames."""
+        grey, mirrored = rng.random() < self.data.gray, rng.random() < _JOINT_FLIP
+        jitter = [(rng.standard_normal(2), rng.random(2)) for _ in range(frames)]
+        spread = self.data.brightness
+        return Variation(
+            grey=grey,
+            mirrored=mirrored,
+            normal=np.stack([normal for normal, _ in jitter]),
+            uniform=np.stack([uniform for _, uniform in jitter]),
+            brightness=rng.uniform(1 - spread, 1 + spread, frames),
+            flips=rng.random(frames) < self.data.flip,
+        )
+
+    def apply(self, draw: Draw, variation: Variation, number: int = 0) -> TrainingSample:
+        """Make the sample that `variation` decides, from templates and search frame.
+
+        Raises:
+            DataError: a file of the draw cannot be decoded; the message names it.
+            UnusableSampleError: a box has no area, or its crop would be smaller than a pixel or
+                miss the image.
+        """
+        last = len(draw.sightings) - 1
+        pixels, boxes = [], []
+        for i, frame in enumerate(self.frames(draw, variation)):
+            try:
+                crop, box = _look(frame, self._rule(i, last), variation, i)
+            except DataError as error:
+                raise UnusableSampleError(f"{draw.source}: {error}") from None
+            pixels.append(crop)
+            boxes.append(box)
+        return TrainingSample(
+            templates=np.stack(pixels[:last]),
+            search=pixels[last],
+            template_boxes=np.stack(boxes[:last]),
+            box=boxes[last],
+            number=number,
+            source=draw.source,
+        )
+
+    def frames(self, draw: Draw, variation: Variation) -> list[Frame]:
+        """The frames of a draw, those that are files decoded as small as their crops allow.
+
+        A file that is used more than once is decoded once, for the crop that needs most of it.
+
+        Raises:
+            DataError: a file cannot be decoded; the message names it.
+        """
+        last = len(draw.sightings) - 1
+        shrinks: dict[EncodedImage, int] = {}
+        for i, (image, box) in enumerate(draw.sightings):
+            if isinstance(image, EncodedImage):
+                shrink = largest_shrink(box, variation.normal[i], self._rule(i, last))
+                shrinks[image] = min(shrink, shrinks.get(image, shrink))
+        decoded = {image: image.decode(shrink) for image, shrink in shrinks.items()}
+        return [
+            Frame(*decoded[image], box) if isinstance(image, EncodedImage) else Frame(image, 1, box)
+            for image, box in draw.sightings
+        ]
+
+    def _rule(self, i: int, last: int) -> SearchSampling | TemplateSampling:
+        return self.data.search if i == last else self.data.template
+
+
+def largest_shrink(
+    box: np.ndarray, normal: np.ndarray, rule: SearchSampling | TemplateSampling
+) -> int:
+    """By how much a frame can be decoded smaller so that its crop still has no less pixels.
+
+    Args:
+        box: `(4,)` xywh.
+        normal: `(2,)`, decides the log size of the jittered box, see `jitter_box`.
+        rule: of the crop.
+
+    Returns:
+        One of `JPEG_SHRINKS`; 1 for a box without area.
+    """
+    if not _has_area(box):
+        return 1
+    side = rule.factor * np.sqrt(box[2:].prod()) * np.exp(rule.scale_jitter * normal.mean())
+    return max(shrink for shrink in JPEG_SHRINKS if shrink == 1 or side >= shrink * rule.size)
+
+
+def jitter_box(
+    box: np.ndarray,
+    normal: np.ndarray,
+    uniform: np.ndarray,
+    centre: float,
+    scale: float,
+    power: float = 1.0,
+) -> np.ndarray:
+    """A box that is off by chance, in single precision like the reference.
+
+    Args:
+        box: `(4,)` xywh.
+        normal: `(2,)`, decides the log size.
+        uniform: `(2,)` in [0, 1), decides the centre.
+        centre: range of the centre, in units of `sqrt(w * h)` of the new size.
+        scale: standard deviation of the log size.
+        power: what the shift, as a share of its range, is raised to.
+
+    Returns:
+        `(4,)` float32 xywh.
+    """
+    left_top, size = np.split(box.astype(np.float32), 2)
+    new_size = size * np.exp(np.float32(scale) * normal.astype(np.float32))
+    reach = np.sqrt(new_size.prod()) * np.float32(centre)
+    shift = uniform.astype(np.float32) - np.float32(0.5)
+    if power != 1:
+        shift *= np.abs(2 * shift) ** np.float32(power - 1)
+    new_centre = left_top + size / 2 + reach * shift
+    return np.concatenate([new_centre - new_size / 2, new_size])
+
+
+def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
+    """An image box `(4,)` xywh in a crop, as float32 xywh that is 0..1 inside it.
+
+    The crop's first and last pixel are 0 and 1, so a side of S pixels counts as S - 1; the
+    tracker maps back with S. Released weights were trained and measured so.
+    """
+    around = np.asarray(crop.box)
+    last = crop.pixels.shape[0] - 1
+    shift = (box[:2] + box[2:] / 2) - (around[:2] + around[2:] / 2)
+    centre = (last / 2 + shift * crop.resize_factor) / last
+    size = box[2:] * crop.resize_factor / last
+    return np.concatenate([centre - size / 2, size]).astype(np.float32)
+
+
+def _look(
+    frame: Frame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
+    image, shrink, box = frame
+    if not _has_area(box):
+        raise DataError(f"the box {box.tolist()} has no area")
+    if variation.grey:
+        image = _grey(image)
+    if variation.mirrored:
+        # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
+        image = cv2.flip(image, 1)
+        box = np.array([image.shape[1] * shrink - 1 - box[0] - box[2], *box[1:]])
+    around = jitter_box(
+        box,
+        variation.normal[i],
+        variation.uniform[i],
+        rule.center_jitter,
+        rule.scale_jitter,
+        rule.center_power,
+    )
+    crop = crop_square(image, (around / shrink).tolist(), rule.factor, rule.size)
+    place = box_in_crop(box / shrink, crop)
+    pixels = _brighten(crop.pixels, variation.brightness[i])
+    if variation.flips[i]:
+        pixels = cv2.flip(pixels, 1)
+        place[0] = 1 - place[0] - place[2]
+    return pixels, place
+
+
+def _has_area(box: np.ndarray) -> bool:
+    return bool(np.isfinite(box).all() and (box[2:] > 0).all())
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+
+
+def _brighten(pixels: np.ndarray, factor: float) -> np.ndarray:
+    levels = np.rint(np.arange(256) * factor).clip(0, 255).astype(np.uint8)
+    return cv2.LUT(pixels, levels)

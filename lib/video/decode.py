@@ -1,0 +1,395 @@
+"""Video files, decoded by FFmpeg through PyAV: every shown picture once, upright, with its time."""
+
+import contextlib
+import functools
+import logging
+import math
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lib.utils.errors import DataError, PartialFailure, counted
+from lib.utils.grey_range import GreyRange
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, picture_size
+
+NO_PYAV = (
+    "{what}: PyAV cannot be imported, so OpenCV does it, which gets interlaced, mirrored and cut "
+    "videos and varying frame rates wrong; pip install av"
+)
+CONVERT = "convert it, for example by `ffmpeg -i {name} -c:v libx264 converted.mp4`"
+
+logger = logging.getLogger(__name__)
+
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", re.ASCII)
+# So much of a video may be missing, and one picture more, before it is called damaged: durations of
+# some containers are estimates, and a recording from the air has a fault here and there.
+_TOLERANCE = 0.02
+# Players take the matrix of HD for large pictures whose file does not name one.
+_HD_WIDTH, _HD_HEIGHT = 1280, 576
+_UNSPECIFIED, _BT709 = 2, 1
+
+
+@functools.cache
+def has_pyav() -> bool:
+    """Whether PyAV is here; there are machines that it has no wheel for."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video file; `open_video` makes one that can be read.
+
+    The display matrix (rotation and mirror) of the camera is applied, and the edit list. Interlaced
+    pictures are woven. Colours follow the matrix and range that the file names. Transparency is
+    ignored.
+
+    Attributes:
+        path: the file.
+        fps: mean frames per second.
+        length: number of frames as the container says it, None where it does not.
+    """
+
+    path: Path
+    fps: float
+    length: int | None
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """The frames in order; see `Clip`."""
+        with _opened(self.path) as container:
+            reader = _Reader(self.path, container, _best_stream(self.path, container), self.fps)
+            yield from reader.frames()
+            reader.check_end()
+
+
+def open_video(path: Path) -> VideoFile:
+    """A video file whose stream is found; which one is said where there are several.
+
+    Raises:
+        DataError: it is no video, or has no picture that moves.
+    """
+    with _opened(path) as container:
+        stream = _best_stream(path, container)
+        streams = _streams(container)
+        if len(streams) > 1:
+            logger.warning(
+                "%s: it has %d video streams; number %d is read (%d x %d), which players show",
+                path,
+                len(streams),
+                streams.index(stream) + 1,
+                stream.codec_context.width,
+                stream.codec_context.height,
+            )
+        _refuse_single_picture(path, container, stream)
+        rate = _rate(stream)
+        return VideoFile(path, rate, _length(container, stream, rate))
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """The opened container, closed at the end."""
+    import av
+
+    try:
+        # The prefix keeps a colon in a name from being taken for a protocol; the list keeps a
+        # playlist from opening addresses.
+        container = av.open(
+            f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise DataError(
+            f"{path}: not a video that FFmpeg can open, or damaged ({_reason(error)}); "
+            + CONVERT.format(name=path.name)
+        ) from None
+    with container:
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    """What FFmpeg says of a file, without its number and the file's name."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _streams(container: Any) -> list[Any]:
+    """The video streams but for cover pictures."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    return [one for one in container.streams.video if not one.disposition & cover]
+
+
+def _best_stream(path: Path, container: Any) -> Any:
+    """The stream that players show.
+
+    Raises:
+        DataError: there is none.
+    """
+    streams = _streams(container)
+    if not streams:
+        kinds = sorted({one.type for one in container.streams})
+        picture = " and a cover picture" if container.streams.video else ""
+        found = "only sound" + picture if "audio" in kinds else f"only {', '.join(kinds)}"
+        raise DataError(f"{path}: holds no video, {found if kinds else 'nothing'}")
+    best = container.streams.best("video")
+    chosen = best if best in streams else streams[0]
+    if chosen.codec_context is None:
+        raise DataError(
+            f"{path}: FFmpeg has no decoder for it, or damaged; " + CONVERT.format(name=path.name)
+        )
+    return chosen
+
+
+def _refuse_single_picture(path: Path, container: Any, stream: Any) -> None:
+    """Raise DataError for a still image: FFmpeg opens them as videos of one frame."""
+    name = container.format.name
+    if name.endswith("_pipe") or name == "image2":
+        raise DataError(f"{path} is a single image; give its folder to track through all images")
+    if name in {"gif", "apng"}:
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        if sum(1 for _ in zip(range(2), packets, strict=False)) < 2:
+            raise DataError(
+                f"{path} is a single image; give its folder to track through all images"
+            )
+
+
+def _rate(stream: Any) -> float:
+    """Mean frames per second."""
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate and 0 < rate <= FPS_RANGE[1]:
+            return float(rate)
+    return DEFAULT_FPS
+
+
+def _length(container: Any, stream: Any, rate: float) -> int | None:
+    """Number of frames as the container says it or as its duration lets expect."""
+    if stream.frames:
+        return stream.frames - sum(entry.is_discard for entry in stream.index_entries)
+    seconds = _seconds(stream, stream.duration)
+    if not seconds and (end := _expected_end(container, stream)):
+        seconds = end - _seconds(stream, stream.start_time)
+    return round(seconds * rate) or None
+
+
+class _Reader:
+    """Decodes one stream and remembers what did not come.
+
+    A file is judged by what it says of itself, in seconds from the start of its clock, and by its
+    index of packets; a count of frames is wrong in whole files (edit lists, hidden frames).
+    """
+
+    def __init__(self, path: Path, container: Any, stream: Any, fps: float) -> None:
+        self.path, self.container, self.stream, self.fps = path, container, stream, fps
+        self.expected_end = _expected_end(container, stream)
+        # Only MP4 and its like have the whole index at their start; edits are in it.
+        whole_index = "mp4" in container.format.name
+        self.expected_packets = len(stream.index_entries) if whole_index else 0
+        self.packets = self.shown = self.faults = 0
+        self.packet_end = self.any_end = self.frame_end = -math.inf
+        self.sound = False
+        self.broken = ""
+        # Decodes frames side by side where the codec can.
+        stream.thread_type = "AUTO"
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """All frames, as `VideoFile.frames`, without a word on missing ones."""
+        to_rgb = _Converter(self.path)
+        size, first, time = None, None, 0.0
+        for index, picture in enumerate(self._pictures()):
+            image = upright(to_rgb(picture), _display_matrix(picture))
+            size = size or image.shape
+            if image.shape != size:
+                raise DataError(
+                    f"{self.path}: frame {index} is {picture_size(image.shape)}, but the frames "
+                    f"before it are {picture_size(size)}; the frames of a clip have one size"
+                )
+            if picture.pts is not None:
+                first = picture.pts if first is None else first
+                since = _seconds(picture, picture.pts - first)
+            else:
+                since = index / self.fps
+            if index:
+                time = since if since > time else time + 1 / self.fps
+            yield Frame(index, time, image, _seconds(picture, picture.duration) or 1 / self.fps)
+        if self.shown == 0:
+            raise DataError(
+                f"{self.path}: not one frame can be decoded (codec "
+                f"{self.stream.codec_context.name!r}); " + CONVERT.format(name=self.path.name)
+            )
+
+    def _pictures(self) -> Iterator[Any]:
+        """The decoded pictures; what cannot be read or decoded is counted."""
+        import av
+
+        packets = self.container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+            except av.FFmpegError as error:
+                self.broken = _reason(error)
+                return
+            self._note(packet)
+            if packet.stream is not self.stream:
+                continue
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError:
+                pictures = []
+                self.faults += self.shown > 0
+            for picture in pictures:
+                # A recording that starts inside a group begins with pictures in want of others.
+                self.sound = self.sound or not picture.is_corrupt
+                self.faults += picture.is_corrupt and self.sound
+                self.shown += 1
+                if picture.pts is not None:
+                    end = _seconds(picture, picture.pts + (picture.duration or 0))
+                    self.frame_end = max(self.frame_end, end)
+                yield picture
+
+    def _note(self, packet: Any) -> None:
+        """Count a packet, and how far it reaches."""
+        if packet.size == 0 and packet.dts is None:
+            return  # the end of a stream
+        end = -math.inf
+        if packet.pts is not None and not packet.is_discard:
+            end = _seconds(packet, packet.pts + (packet.duration or 0))
+        self.any_end = max(self.any_end, end)
+        if packet.stream is self.stream:
+            self.packets += 1
+            self.packet_end = max(self.packet_end, end)
+
+    def check_end(self) -> None:
+        """Say what is missing of a file that was read to its end.
+
+        Raises:
+            PartialFailure: more than a little is.
+        """
+        missing = self._missing()
+        if missing:
+            raise PartialFailure(
+                f"{self.path} breaks off: {counted(self.shown, 'frame')} could be decoded, but "
+                f"{missing}; the file is damaged or cut short"
+            )
+        if self.faults:
+            found = f"{self.path}: {self.faults} of {counted(self.packets, 'picture')} are damaged"
+            if self.faults > _TOLERANCE * self.packets + 1:
+                raise PartialFailure(f"{found}; some frames are missing or wrong")
+            logger.warning("%s", found)
+
+    def _missing(self) -> str:
+        """What did not come, in words; empty where nothing is missing."""
+        if self.broken:
+            return f"then it cannot be read ({self.broken})"
+        if self.packets < (1 - _TOLERANCE) * self.expected_packets - 1:
+            return f"it should have {self.expected_packets}"
+        for there, wanted in (
+            (self.any_end, self.expected_end),
+            (self.frame_end, self.packet_end),
+        ):
+            if math.isfinite(there) and there < (1 - _TOLERANCE) * wanted - 1 / self.fps:
+                return f"they end at {there:.2f} s of {wanted:.2f} s"
+        return ""
+
+
+def _expected_end(container: Any, stream: Any) -> float:
+    """Where a file says that it ends, in seconds of its own clock; 0 where it does not.
+
+    Only headers count: what FFmpeg works out from the last packets says nothing about a cut.
+    """
+    name = container.format.name
+    if name == "avi":
+        return float(stream.frames * stream.time_base)
+    if "matroska" in name:
+        for key, value in stream.metadata.items():
+            # FFmpeg and mkvmerge write this, the latter with a language behind it.
+            if key.startswith("DURATION") and (parts := _CLOCK.fullmatch(value)):
+                hours, minutes, seconds = parts.groups()
+                return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    if ("matroska" in name or name == "flv") and container.duration:
+        return container.duration / 1e6
+    return 0.0
+
+
+def _seconds(of: Any, ticks: int | None) -> float:
+    """Ticks of a packet's or picture's clock in seconds."""
+    return float(ticks * of.time_base) if ticks else 0.0
+
+
+def is_hd(width: int, height: int) -> bool:
+    """Whether players take BT.709 for a picture of this size that names no matrix, else BT.601."""
+    return width >= _HD_WIDTH or height > _HD_HEIGHT
+
+
+class _Converter:
+    """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
+
+    Grey of more than 8 bits, as thermal cameras write, has one range for the file, that of its
+    first picture.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self.path = path
+        self.reformatter = VideoReformatter()
+        self.grey_range: GreyRange | None = None
+
+    def __call__(self, picture: Any) -> np.ndarray:
+        if picture.format.name.startswith("gray") and picture.format.components[0].bits > 8:
+            return self._deep_grey(picture)
+        if is_hd(picture.width, picture.height) and picture.colorspace == _UNSPECIFIED:
+            picture.colorspace = _BT709
+        return self.reformatter.reformat(picture, format="rgb24").to_ndarray()
+
+    def _deep_grey(self, picture: Any) -> np.ndarray:
+        values = self.reformatter.reformat(picture, format="gray16le").to_ndarray()
+        if self.grey_range is None:
+            self.grey_range = GreyRange.of(values)
+            logger.warning(
+                "%s: grey of more than 8 bits; values of %s become 0 to 255 in the whole clip (the "
+                "range of its first frame, a little widened)",
+                self.path,
+                self.grey_range,
+            )
+        return cv2.cvtColor(self.grey_range.apply(values), cv2.COLOR_GRAY2RGB)
+
+
+def _display_matrix(picture: Any) -> np.ndarray | None:
+    """The 2 x 2 part of a picture's display matrix, None where it has none."""
+    from av.sidedata.sidedata import Type
+
+    data = picture.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return None
+    return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
+
+
+def upright(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """An image turned and mirrored as its display matrix says, by the nearest quarter turn.
+
+    Args:
+        image: `(H, W, 3)`.
+        matrix: `(2, 2)`; a point (x, y) is shown at (x, y) @ matrix, up to a shift.
+    """
+    if matrix is None:
+        return image
+    (a, b), (c, d) = matrix.tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = cv2.transpose(image), c, b
+    if a < 0 or d < 0:
+        image = cv2.flip(image, -1 if a < 0 and d < 0 else int(a < 0))
+    return image

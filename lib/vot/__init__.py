@@ -1,0 +1,1 @@
+"""The VOT challenge: workspaces, the protocol, scores."""

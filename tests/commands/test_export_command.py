@@ -1,0 +1,61 @@
+"""`python scripts/export_onnx.py`: what it writes and what it says of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lib.commands.entry import run
+from tests.helpers.tiny import TINY_YAML, write_got10k_folder
+
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder of its own; returns exit code and output."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path / "onnx"))
+    Path("my.yaml").write_text(TINY_YAML, encoding="utf-8")
+    write_got10k_folder(tmp_path / "clips", ["one", "two"], length=6)
+
+    def call(*words):
+        code = run("lib.commands.export", ["--config", "my.yaml", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_export_and_compare(call):
+    code, out, _ = call("--checkpoint", "random", "--dataset", "clips", "--frames", "8")
+    assert code == 0
+    assert re.search(r"onnx/my-[0-9a-f]{16}-fp32/step\.onnx: 0\.\d MB", out)
+    assert "8 frames of clips beside PyTorch: 32 of 32 tokens equal, 0 ties, 0 different" in out
+    assert "largest 0.000; within 1 pixel in 100.0 % of frames" in out
+
+
+def test_elsewhere_and_in_eight_bits(call):
+    words = ("--checkpoint", "random", "--frames", "0", "--precision", "int8", "--out", "here")
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "tokens" not in out
+    assert len(list(Path("here").glob("my-*-int8/*.onnx"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--precision", "int4"],
+            r"engine onnx cannot compute in 'int4'; choose one of fp32, int8",
+        ),
+        (["--checkpoint", "gone.pth"], r"gone\.pth"),
+        (["--checkpoint", "random", "--dataset", "./nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_input(call, words, message):
+    code, _, err = call(*words)
+    assert code == 2
+    assert re.search(message, err)
+    assert err.count("\n") == 1

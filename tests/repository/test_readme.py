@@ -1,0 +1,208 @@
+"""What the documents promise: their commands parse, their paths and their Python work."""
+
+import argparse
+import importlib
+import re
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lib import cli
+from lib.config.loader import list_configs
+from lib.config.paths import resolve_paths
+from lib.datasets.benchmarks.open import dataset_names
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (
+    *("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "external").glob("*/README.md")),
+)
+SCRIPTS = sorted(
+    str(path.relative_to(ROOT))
+    for top in ("tracking", "scripts")
+    for path in (ROOT / top).glob("[!_]*.py")
+)
+
+
+def code_blocks(document: str, language: str) -> Iterator[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    yield from re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def command_lines(block: str) -> Iterator[list[str]]:
+    """The command lines of a bash block, as words, without comments and settings before them."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):  # SEQTRACK_DATA=/data python …
+            words = words[1:]
+        if words:
+            yield words
+
+
+def commands(document: str) -> list[list[str]]:
+    return [words for block in code_blocks(document, "bash") for words in command_lines(block)]
+
+
+COMMANDS = [
+    pytest.param(document, words, id=f"{document}: {' '.join(words)}")
+    for document in DOCUMENTS
+    for words in commands(document)
+]
+
+
+def command_module(words: list[str]) -> tuple[str, list[str]] | None:
+    """The module of lib.commands behind a command line, and its arguments."""
+    if words[0] == "seqtrack":
+        return cli.COMMANDS[words[1]][0], words[2:]
+    if words[0] == "torchrun":
+        script = next(number for number, word in enumerate(words) if word.endswith(".py"))
+        words = ["python", *words[script:]]
+    if words[0] == "python" and words[1].startswith(("tracking/", "scripts/")):
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        match = re.search(r"run\(\"((?:lib\.commands|benchmarks)\.\w+)\"\)", source)
+        assert match, f"{words[1]} calls no command of lib.commands"
+        return match[1], words[2:]
+    return None
+
+
+def parse(module: str, arguments: list[str]) -> argparse.Namespace:
+    return importlib.import_module(module).build_parser().parse_args(arguments)
+
+
+@pytest.mark.parametrize(("document", "words"), COMMANDS)
+def test_command_line(document: str, words: list[str]) -> None:
+    if words[0] in ("bash", "source") or words[0].startswith("."):
+        script = next(word for word in words if "/" in word)
+        assert script.startswith(".venv/") or (ROOT / script).is_file()
+    elif words[0] in ("python", "seqtrack", "torchrun") and "-m" not in words:
+        found = command_module(words)
+        assert found, f"nothing of ours: {words}"
+        if {"--help", "--version"} & set(found[1]):
+            return
+        check_names(parse(*found))
+    else:
+        assert words[0] in ("python", "pip", "git", "make", "cd", "export", "rm", "pre-commit")
+
+
+def check_names(args: argparse.Namespace) -> None:
+    """Configurations and data sets that a command names exist; placeholders have a slash."""
+    tracker = getattr(args, "tracker", None) or "seqtrack"
+    configs = getattr(args, "config", None) or []
+    for name in [configs] if isinstance(configs, str) else configs:
+        if tracker == "seqtrack" and "/" not in name:
+            assert name in list_configs()
+    datasets = getattr(args, "dataset", None) or []
+    for name in [datasets] if isinstance(datasets, str) else datasets:
+        assert "/" in name or name in dataset_names(), name
+
+
+def test_the_documents_have_commands() -> None:
+    ours = [
+        words for document in DOCUMENTS for words in commands(document) if command_module(words)
+    ]
+    assert len(ours) >= 10
+    assert ["bash", "scripts/quickstart.sh"] in commands("README.md")
+    assert ["bash", "scripts/test.sh"] in commands("README.md")
+
+
+def shown_in(*documents: str) -> set[str]:
+    """The modules of lib.commands whose commands the documents show."""
+    return modules_of(words for document in documents for words in commands(document))
+
+
+def modules_of(lines: Iterable[list[str]]) -> set[str]:
+    return {found[0] for words in lines if (found := command_module(words))}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_readme_shows_every_command(name: str) -> None:
+    module = cli.COMMANDS[name][0]
+    assert module in shown_in("README.md")
+    assert callable(importlib.import_module(module).main)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_is_shown_somewhere(script: str) -> None:
+    module, _ = command_module(["python", script]) or ("", [])
+    assert module in shown_in(*DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    folder = (ROOT / document).parent
+    missing = [target for target in targets if not (folder / target).exists()]
+    assert not missing
+
+
+def option_tables(document: str) -> Iterator[tuple[set[str], set[str]]]:
+    """The options of each table, and the commands of its section, else of the document."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for section in re.split(r"^## ", text, flags=re.MULTILINE):
+        blocks = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+        shown = modules_of(words for block in blocks for words in command_lines(block))
+        for table in re.findall(r"(?:^\| `--[^\n]+\n)+", section, re.MULTILINE):
+            options = set(re.findall(r"^\| `(--[\w-]+)", table, re.MULTILINE))
+            yield options, shown or modules_of(commands(document))
+
+
+TABLES = [
+    pytest.param(options, modules, id=f"{document}: {min(options)}")
+    for document in DOCUMENTS
+    for options, modules in option_tables(document)
+]
+
+
+def test_the_documents_have_tables_of_options() -> None:
+    assert len(TABLES) >= 3
+
+
+@pytest.mark.parametrize(("options", "modules"), TABLES)
+def test_a_table_of_options_is_that_of_a_command_of_its_section(
+    options: set[str], modules: set[str]
+) -> None:
+    unknown = {module: options - options_of(module) for module in modules}
+    assert set() in unknown.values(), unknown
+
+
+def options_of(module: str) -> set[str]:
+    """All that a command takes, its actions' options too."""
+    parsers = [importlib.import_module(module).build_parser()]
+    found: set[str] = set()
+    for parser in parsers:
+        for action in parser._actions:
+            found.update(action.option_strings)
+            if isinstance(action, argparse._SubParsersAction):
+                parsers.extend(action.choices.values())
+    return found
+
+
+def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = list(code_blocks("README.md", "python"))
+    assert blocks
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.chdir(folder)
+        for block in blocks:
+            exec(compile(block, "README.md", "exec"), {})
+
+
+def test_quickstart_commands_parse() -> None:
+    """The script's own command lines: a typo there would break a stranger's first minute."""
+    text = (ROOT / "scripts/quickstart.sh").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
+    assert len(lines) == 6
+    for line in lines:
+        words = shlex.split(line.replace('"$@"', ""))
+        module, arguments = command_module(words) or ("", [])
+        check_names(parse(module, arguments))
+
+
+def test_default_tree_is_documented() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = resolve_paths(env={}).dataset_results_dir("seqtrack", "seqtrack_b256", "lasot")
+    assert results.relative_to(ROOT).as_posix() in readme

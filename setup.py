@@ -11,7 +11,7 @@ configurations = [f"lib.experiments.{name}" for name in find_namespace_packages(
 
 setup(
     packages=[
-        *find_packages(include=["lib", "lib.*"]),
+        *find_packages(include=["lib", "lib.*", "seqtrack"]),
         # Folders of data, which setuptools wants to hear of as well.
         "lib.datasets.splits",
         "lib.report.assets",

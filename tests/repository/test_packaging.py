@@ -26,7 +26,7 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy: building in the checkout would leave `build/` behind."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("lib", "experiments"):
+    for name in ("lib", "seqtrack", "experiments"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -42,8 +42,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name.split("/")[0] for name in names} == {"lib", f"seqtrack-{__version__}.dist-info"}
-    code = {p.relative_to(ROOT).as_posix() for p in (ROOT / "lib").rglob("*.py")}
+    tops = {"lib", "seqtrack", f"seqtrack-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == tops
+    code = {
+        p.relative_to(ROOT).as_posix()
+        for top in ("lib", "seqtrack")
+        for p in (ROOT / top).rglob("*.py")
+    }
     assert code == {name for name in names if name.endswith(".py")}
 
 
@@ -60,6 +65,7 @@ def test_unpacked_wheel_finds_its_configurations(wheel: Path, tmp_path: Path) ->
     code = (
         "import sys; sys.path[0] = sys.argv[1]\n"
         "import lib; assert lib.__file__.startswith(sys.argv[1]), lib.__file__\n"
+        "import seqtrack; assert seqtrack.__version__ == lib.__version__\n"
         "from lib.config.loader import list_configs, load_config\n"
         "print(*list_configs()); load_config('seqtrack_b256')"
     )

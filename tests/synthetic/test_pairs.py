@@ -9,13 +9,19 @@ import pytest
 
 from lib.datasets.training.sample import Draw, UnusableSampleError
 from lib.synthetic.pairs import source as pairs
-from lib.synthetic.pairs.patches import patch_shot
+from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs, pyramid
-from lib.synthetic.pairs.photometric import PHOTO, VIDEO, Changes, Smear, draw_smear
-from lib.synthetic.pairs.pools import GeneratedSupply, PhotoSupply
-from lib.synthetic.pairs.scenes import CUTOUT, GENERATED, body_shot
+from lib.synthetic.pairs.photometric import (
+    PHOTO,
+    VIDEO,
+    MotionBlur,
+    PhotometricAugment,
+    sample_motion_blur,
+)
+from lib.synthetic.pairs.pools import GeneratedPool, PhotoPool
+from lib.synthetic.pairs.scenes import CUTOUT, GENERATED, body_views
 from lib.synthetic.pairs.source import KINDS, PairSource
-from lib.synthetic.pairs.views import Shot, cut_to_world, draw_view, frame_views, look_at
+from lib.synthetic.pairs.views import SceneViews, cut_to_world, draw_view, frame_views, look_at
 from lib.synthetic.video.bodies import Body, ProceduralMaterials, make_sprite
 from lib.synthetic.video.layers import visible_share
 from lib.synthetic.video.motion import apply
@@ -23,7 +29,7 @@ from lib.utils.errors import DataError
 from tests.helpers.photo_files import write_photos
 
 
-class Untouched(Changes):
+class Untouched(PhotometricAugment):
     """No change at all."""
 
     def __init__(self) -> None:
@@ -36,7 +42,7 @@ class Untouched(Changes):
 class WhiteTarget:
     """A white object before black; other objects are black, too."""
 
-    manner = replace(GENERATED, similar=0.0)
+    motion = replace(GENERATED, similar=0.0)
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -95,11 +101,11 @@ def test_boxes_are_those_of_the_pixels(kind: str) -> None:
     """With rotation, waves, lean, zoom and roll at full strength, and cut by the border."""
     for seed in range(8):
         rng = rng_of(seed)
-        framing = frame_views(rng, 2, (4.0, 4.0), 1.0)
-        shot, _ = body_shot(rng, WhiteTarget(kind), framing, 1.0)
-        alone = replace(shot, front=(), behind=())
-        for view, box in enumerate(shot.boxes):
-            found = measured_box(draw_view(alone, view, Smear(), Untouched(), 1.0))
+        layout = frame_views(rng, 2, (4.0, 4.0), 1.0)
+        scene, _ = body_views(rng, WhiteTarget(kind), layout, 1.0)
+        alone = replace(scene, front=(), behind=())
+        for view, box in enumerate(scene.boxes):
+            found = measured_box(draw_view(alone, view, MotionBlur(), Untouched(), 1.0))
             assert found[:2] == pytest.approx(box[:2], abs=1.3)
             assert found[:2] + found[2:] == pytest.approx(box[:2] + box[2:], abs=1.3)
 
@@ -108,11 +114,11 @@ def test_enough_of_the_target_is_seen() -> None:
     covered = 0
     for seed in range(40):
         rng = rng_of(seed)
-        framing = frame_views(rng, 1, (4.0, 4.0), 1.0)
-        shot, _ = body_shot(rng, WhiteTarget("ellipse"), framing, 1.0)
+        layout = frame_views(rng, 1, (4.0, 4.0), 1.0)
+        scene, _ = body_views(rng, WhiteTarget("ellipse"), layout, 1.0)
         size = (10_000, 10_000)
-        share = visible_share(shot.target, shot.front, size)
-        outside = visible_share(shot.target, (), size)
+        share = visible_share(scene.target, scene.front, size)
+        outside = visible_share(scene.target, (), size)
         # Where the frame cuts the target, that is not the fault of what is in front.
         assert outside[0] < 0.99 or share[0] >= 0.79
         assert outside[1] < 0.99 or share[1] >= 0.44
@@ -125,17 +131,17 @@ def test_a_place_is_where_the_box_says(photos: Path) -> None:
     photographs = Photographs(photos)
     for seed in range(20):
         rng = rng_of(seed)
-        framing = frame_views(rng, 1, (2.0, 4.0), 1.0)
-        shot, _ = patch_shot(rng, photographs, framing, 1.0)
-        sizes = np.asarray(shot.framing.sizes, np.float64)
-        inside = (shot.boxes[:, :2] > 0) & (shot.boxes[:, :2] + shot.boxes[:, 2:] < sizes)
+        layout = frame_views(rng, 1, (2.0, 4.0), 1.0)
+        scene, _ = patch_views(rng, photographs, layout, 1.0)
+        sizes = np.asarray(scene.layout.sizes, np.float64)
+        inside = (scene.boxes[:, :2] > 0) & (scene.boxes[:, :2] + scene.boxes[:, 2:] < sizes)
         if not inside.all():
             continue
-        centers = shot.boxes[:, None, :2] + shot.boxes[:, None, 2:] / 2
-        world = apply(np.linalg.inv(shot.cameras), centers)[:, 0]
+        centers = scene.boxes[:, None, :2] + scene.boxes[:, None, 2:] / 2
+        world = apply(np.linalg.inv(scene.cameras), centers)[:, 0]
         assert world[0] == pytest.approx(world[1], abs=1e-6)
-        zoom = np.sqrt(np.linalg.det(shot.cameras[:, :2, :2]))
-        area = shot.boxes[:, 2:].prod(axis=1) / zoom**2
+        zoom = np.sqrt(np.linalg.det(scene.cameras[:, :2, :2]))
+        area = scene.boxes[:, 2:].prod(axis=1) / zoom**2
         assert area[0] == pytest.approx(area[1])
 
 
@@ -147,14 +153,14 @@ def test_cameras_see_points_where_asked() -> None:
 
 
 def test_frames_end_where_the_world_ends() -> None:
-    framing = frame_views(rng_of(0), 1, (4.0, 4.0), 0.0)
+    layout = frame_views(rng_of(0), 1, (4.0, 4.0), 0.0)
     points = np.array([[5.0, 60], [95, 60]])
-    cameras = look_at(points, framing.middles, np.ones(2), np.zeros(2), np.ones(2))
-    cut, moved = cut_to_world(framing, cameras, (100, 120))
+    cameras = look_at(points, layout.middles, np.ones(2), np.zeros(2), np.ones(2))
+    cut, moved = cut_to_world(layout, cameras, (100, 120))
     assert cut.middles[0, 0] == pytest.approx(5, abs=0.5)  # the left border is 5 pixels away
     assert cut.sizes[1][0] - cut.middles[1, 0] == pytest.approx(5, abs=0.5)
     assert apply(moved, points[:, None])[:, 0] == pytest.approx(cut.middles)
-    assert all(a <= b for a, b in zip(cut.sizes[0], framing.sizes[0], strict=True))
+    assert all(a <= b for a, b in zip(cut.sizes[0], layout.sizes[0], strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,7 +209,7 @@ def test_validation_has_other_material(photos: Path) -> None:
     train, val = (source_of("patch", photos, split=split) for split in ("train", "val"))
     names = [{s.draw(rng_of(i), 0.0).source for i in range(30)} for s in (train, val)]
     assert names[1] == {"SYNTHETIC two views of 10.jpg"} and not names[0] & names[1]
-    bodies = [GeneratedSupply(split).body(rng_of(0))[0] for split in ("train", "val")]
+    bodies = [GeneratedPool(split).body(rng_of(0))[0] for split in ("train", "val")]
     first, second = (body.parts[0].sprite.levels[0] for body in bodies)
     assert not np.array_equal(first, second)
 
@@ -221,16 +227,16 @@ def test_strength_follows_progress(photos: Path) -> None:
 
 
 def test_figures_stay_upright_and_pools_keep_their_kinds() -> None:
-    supply = GeneratedSupply("train")
-    bodies = [supply.body(rng_of(seed)) for seed in range(40)]
+    assets = GeneratedPool("train")
+    bodies = [assets.body(rng_of(seed)) for seed in range(40)]
     assert {len(body.parts) for body, upright in bodies if upright} == {6}
     assert sum(upright for _, upright in bodies) < 20
     assert CUTOUT.mirror > 0 == GENERATED.mirror
 
 
-def test_photo_supply_uses_its_photographs(photos: Path) -> None:
-    supply = PhotoSupply(Photographs(photos))
-    levels, name = supply.backdrop(rng_of(0))
+def test_photo_pool_uses_its_photographs(photos: Path) -> None:
+    assets = PhotoPool(Photographs(photos))
+    levels, name = assets.backdrop(rng_of(0))
     assert levels[1].shape[:2] == (70, 100) and name.endswith(".jpg")
 
 
@@ -241,7 +247,7 @@ def test_changes_keep_shape_and_content(conditions) -> None:
     image = np.repeat(ramp, 3, axis=2).astype(np.uint8)
     different = 0
     for _ in range(30):
-        after = Changes(rng, conditions, 1.0).apply(image, 1.0)
+        after = PhotometricAugment(rng, conditions, 1.0).apply(image, 1.0)
         assert after.shape == image.shape and after.dtype == np.uint8
         assert after[:, 80:].mean() > after[:, :40].mean()
         different += abs(float(after.mean()) - float(image.mean())) > 3
@@ -250,13 +256,13 @@ def test_changes_keep_shape_and_content(conditions) -> None:
 
 def test_noise_on_frames_larger_than_its_pattern() -> None:
     image = np.full((700, 1300, 3), 100, np.uint8)
-    after = Changes(rng_of(0), replace(VIDEO, noise=(6.0, 6.0)), 0.3).apply(image, 0.3)
+    after = PhotometricAugment(rng_of(0), replace(VIDEO, noise=(6.0, 6.0)), 0.3).apply(image, 0.3)
     assert after.shape == image.shape and after[-50:, -50:].std() > 2
 
 
 def test_motion_blur_is_drawn_sometimes_and_sums_to_one() -> None:
     rng = rng_of(0)
-    smears = [draw_smear(rng, 0.5, 40, 1.0) for _ in range(200)]
+    smears = [sample_motion_blur(rng, 0.5, 40, 1.0) for _ in range(200)]
     kernels = [k for s in smears for k in (s.whole, s.behind, s.target) if k is not None]
     assert 60 < len(kernels) < 130
     assert all(kernel.sum() == pytest.approx(1) for kernel in kernels)
@@ -293,12 +299,12 @@ def test_a_shot_is_drawn_smaller_without_aliasing() -> None:
     """Fine stripes seen from far away are grey, not a pattern of their own."""
     stripes = np.zeros((400, 400, 3), np.uint8)
     stripes[:, ::2] = 255
-    framing = replace(frame_views(rng_of(0), 1, (4.0, 4.0), 0.0), sizes=((80, 80), (80, 80)))
+    layout = replace(frame_views(rng_of(0), 1, (4.0, 4.0), 0.0), sizes=((80, 80), (80, 80)))
     points = np.full((2, 2), 200.0)
     cameras = look_at(points, np.full((2, 2), 40.0), np.array([0.45, 0.2]), np.zeros(2), np.ones(2))
-    shot = Shot(pyramid(stripes), framing, cameras, (), (), (), np.zeros((2, 4)))
+    scene = SceneViews(pyramid(stripes), layout, cameras, (), (), (), np.zeros((2, 4)))
     for view in range(2):
-        assert draw_view(shot, view, Smear(), Untouched(), 0.0).std() < 12
+        assert draw_view(scene, view, MotionBlur(), Untouched(), 0.0).std() < 12
 
 
 def test_frames_smaller_than_the_search_region_still_hold_the_template() -> None:
@@ -306,10 +312,10 @@ def test_frames_smaller_than_the_search_region_still_hold_the_template() -> None
     rng = np.random.default_rng(5)
     small = 0
     for _ in range(400):
-        framing = frame_views(rng, 1, (2.0, 4.0), 1.0)
+        layout = frame_views(rng, 1, (2.0, 4.0), 1.0)
         template, search = (
             np.sqrt(np.prod(size)) / span
-            for size, span in zip(framing.sizes, framing.spans, strict=True)
+            for size, span in zip(layout.sizes, layout.spans, strict=True)
         )
         assert template > 1.9
         small += search < 4

@@ -9,7 +9,7 @@ import pytest
 
 from lib.synthetic.pairs import photographs as photographs_module
 from lib.synthetic.pairs.cutouts import cutout_body, random_cutouts, segment_cutouts
-from lib.synthetic.pairs.photographs import Kept, Photographs, PhotoMaterials
+from lib.synthetic.pairs.photographs import ByteLRU, Photographs, PhotoMaterials
 from lib.synthetic.video.dataset import synthetic_sequence
 from lib.synthetic.video.textures import surface
 from lib.utils.errors import DataError
@@ -231,7 +231,7 @@ def test_kept_items_stay_within_the_budget() -> None:
     def item(number: int) -> bytes:
         return kept.get((number,), lambda: made.append(number) or bytes(40))
 
-    kept: Kept[bytes] = Kept(100, len)
+    kept: ByteLRU[bytes] = ByteLRU(100, len)
     for number in (1, 2, 1, 3, 1, 2):
         item(number)
     # 1 was used before 3 came, so 2 had to go.

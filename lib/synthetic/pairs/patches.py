@@ -5,7 +5,7 @@ import numpy as np
 
 from lib.synthetic.pairs.photographs import Photographs
 from lib.synthetic.pairs.scenes import add_bystanders
-from lib.synthetic.pairs.views import Framing, Shot, cut_to_world, look_at
+from lib.synthetic.pairs.views import SceneViews, ViewLayout, cut_to_world, look_at
 
 _SIDES = (16.0, 84.0)  # of random places, world pixels
 _LARGEST = 120.0  # root of the area of an object; around larger ones too little would be seen
@@ -34,33 +34,33 @@ def _draw_place(rng: np.random.Generator, photographs: Photographs, index: int) 
     return box
 
 
-def patch_shot(
-    rng: np.random.Generator, photographs: Photographs, framing: Framing, strength: float
-) -> tuple[Shot, str]:
+def patch_views(
+    rng: np.random.Generator, photographs: Photographs, layout: ViewLayout, strength: float
+) -> tuple[SceneViews, str]:
     """Views of one place, with other things pasted in some of them.
 
     Returns:
-        the shot, and what it is called in messages.
+        the scene, and what it is called in messages.
     """
-    views = len(framing)
+    views = len(layout)
     index = photographs.draw(rng)
     x, y, w, h = _draw_place(rng, photographs, index)
     center = np.array([x + w / 2, y + h / 2])
-    zoom = framing.spans / np.sqrt(w * h)
+    zoom = layout.spans / np.sqrt(w * h)
     roll = np.deg2rad(6 * strength) * np.clip(rng.standard_normal(views), -2, 2)
     stretch = np.exp(0.14 * strength * np.clip(rng.standard_normal(views), -2.5, 2.5))
     points = np.broadcast_to(center, (views, 2))
-    cameras = look_at(points, framing.middles, zoom, roll, stretch)
+    cameras = look_at(points, layout.middles, zoom, roll, stretch)
     # A rolled place is no upright box; its sides are kept, as annotators of small turns do.
     sizes = np.stack([zoom * stretch**0.5 * w, zoom * stretch**-0.5 * h], axis=1)
-    framing, cameras = cut_to_world(framing, cameras, photographs.size(index))
-    limit = np.asarray(framing.sizes, np.float64)
-    low = np.clip(framing.middles - sizes / 2, 0, limit)
-    high = np.clip(framing.middles + sizes / 2, 0, limit)
+    layout, cameras = cut_to_world(layout, cameras, photographs.size(index))
+    limit = np.asarray(layout.sizes, np.float64)
+    low = np.clip(layout.middles - sizes / 2, 0, limit)
+    high = np.clip(layout.middles + sizes / 2, 0, limit)
     boxes = np.concatenate([low, high - low], axis=1)
-    shot = Shot(
+    scene = SceneViews(
         backdrop=photographs.levels(index),
-        framing=framing,
+        layout=layout,
         cameras=cameras,
         behind=(),
         target=(),
@@ -69,5 +69,5 @@ def patch_shot(
     )
     if rng.random() < 0.3:
         others = [photographs.draw_body(rng) for _ in range(rng.integers(1, 4))]
-        shot = add_bystanders(rng, shot, others)
-    return shot, f"two views of {photographs.names[index]}"
+        scene = add_bystanders(rng, scene, others)
+    return scene, f"two views of {photographs.names[index]}"

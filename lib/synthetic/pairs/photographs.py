@@ -38,7 +38,7 @@ _CUTOUT_BUDGET = 64 << 20
 Item = TypeVar("Item")
 
 
-class Kept(Generic[Item]):
+class ByteLRU(Generic[Item]):
     """The most recently used items, up to a number of bytes."""
 
     def __init__(self, budget: int, size_of: Callable[[Item], int]) -> None:
@@ -123,11 +123,13 @@ class Photographs:
 
     def _forget(self) -> None:
         share = min(1.0, _FULL_BUDGETS / self.processes)
-        self._pictures: Kept[tuple[np.ndarray, ...]] = Kept(
+        self._pictures: ByteLRU[tuple[np.ndarray, ...]] = ByteLRU(
             int(_PICTURE_BUDGET * share), _bytes_of_levels
         )
-        self._bodies: Kept[Body] = Kept(int(_BODY_BUDGET * share), _bytes_of_body)
-        self._cutouts: Kept[list[Cutout]] = Kept(int(_CUTOUT_BUDGET * share), _bytes_of_cutouts)
+        self._bodies: ByteLRU[Body] = ByteLRU(int(_BODY_BUDGET * share), _bytes_of_body)
+        self._cutouts: ByteLRU[list[Cutout]] = ByteLRU(
+            int(_CUTOUT_BUDGET * share), _bytes_of_cutouts
+        )
 
     def __getstate__(self) -> dict[str, object]:
         """Only the listing: pictures are read again where they are needed."""

@@ -6,7 +6,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from lib.synthetic.video.render import streak
+from lib.synthetic.video.render import motion_blur_kernel
 
 _NOISE_SIDE = 640
 _NOISE_DEVIATION = 32
@@ -22,7 +22,7 @@ class Conditions:
         own: spread of the light of single frames.
         swap: chance that all frames have their colour channels exchanged.
         shadow: chance of a smooth shadow.
-        streak: chance of motion blur.
+        motion_blur: chance of motion blur.
         defocus: chance of lens blur.
         coarse: chance of a low resolution.
         jpeg: chance of compression.
@@ -33,7 +33,7 @@ class Conditions:
     own: float
     swap: float
     shadow: float
-    streak: float
+    motion_blur: float
     defocus: float
     coarse: float
     jpeg: float
@@ -47,7 +47,7 @@ VIDEO = Conditions(0.5, 0.8, 0.02, 0.35, 0.35, 0.25, 0.08, 0.1, (1.0, 8.0))
 
 
 @dataclass(frozen=True, eq=False)
-class Smear:
+class MotionBlur:
     """Motion blur of one frame: kernels for what is behind the target, the target, and all."""
 
     behind: np.ndarray | None = None
@@ -55,18 +55,20 @@ class Smear:
     whole: np.ndarray | None = None
 
 
-def draw_smear(rng: np.random.Generator, chance: float, span: float, strength: float) -> Smear:
+def sample_motion_blur(
+    rng: np.random.Generator, chance: float, span: float, strength: float
+) -> MotionBlur:
     """Motion blur of a frame in which the target is `span` pixels large."""
     if rng.random() >= chance * (0.4 + 0.6 * strength):
-        return Smear()
+        return MotionBlur()
     length = min(span * strength * rng.uniform(0.04, 0.3), _LONGEST_STREAK)
     angle = rng.uniform(0, 2 * np.pi)
-    kernel = streak(length * np.array([np.cos(angle), np.sin(angle)]), 1.0)
+    kernel = motion_blur_kernel(length * np.array([np.cos(angle), np.sin(angle)]), 1.0)
     # Either the camera shakes, or it follows the target, or the target alone is quick.
     what = rng.random()
     if what < 0.4:
-        return Smear(whole=kernel)
-    return Smear(behind=kernel) if what < 0.65 else Smear(target=kernel)
+        return MotionBlur(whole=kernel)
+    return MotionBlur(behind=kernel) if what < 0.65 else MotionBlur(target=kernel)
 
 
 @lru_cache(maxsize=1)
@@ -133,7 +135,7 @@ def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
     return cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
 
 
-class Changes:
+class PhotometricAugment:
     """The changes of the frames of one pair: some in common, others of each frame.
 
     Args:

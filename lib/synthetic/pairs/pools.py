@@ -18,10 +18,10 @@ _OCCLUDER_KINDS = ("panel", "blob", "figure", "composite")
 _BODY_STREAM, _OCCLUDER_STREAM, _BACKDROP_STREAM = 11, 12, 13
 
 
-class PhotoSupply:
+class PhotoPool:
     """Cut-outs before photographs."""
 
-    manner = CUTOUT
+    motion = CUTOUT
 
     def __init__(self, photographs: Photographs) -> None:
         self.photographs = photographs
@@ -51,14 +51,14 @@ def _halved(body: Body) -> Body:
     return Body(tuple(parts))
 
 
-class GeneratedSupply:
+class GeneratedPool:
     """Generated objects and backdrops of a split, from pools: making one takes long.
 
     Item k of a pool follows from the split and k alone, whenever it is made; pickling drops
     what was made.
     """
 
-    manner = GENERATED
+    motion = GENERATED
 
     def __init__(self, split: str) -> None:
         self._split = split

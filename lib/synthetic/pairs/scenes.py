@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lib.synthetic.pairs.views import Framing, Shot, cut_to_world, look_at
+from lib.synthetic.pairs.views import SceneViews, ViewLayout, cut_to_world, look_at
 from lib.synthetic.video.bodies import Body, look_alike
 from lib.synthetic.video.layers import Layer, animate, framed_boxes, rim_points
 from lib.synthetic.video.motion import similarity
@@ -16,7 +16,7 @@ _CLEAR_TEMPLATE, _CLEAR_SEARCH = 0.8, 0.45  # shares of the target that nothing 
 
 
 @dataclass(frozen=True)
-class Manner:
+class MotionConfig:
     """How the objects of a kind of pair move; angles in degrees, at full strength.
 
     Attributes:
@@ -35,15 +35,15 @@ class Manner:
     mirror: float
 
 
-CUTOUT = Manner((3, 15), 0.2, 60, (0.5, 1.3), 0.25, 0.05)
+CUTOUT = MotionConfig((3, 15), 0.2, 60, (0.5, 1.3), 0.25, 0.05)
 # As `draw_spec` has it; nothing of generated video is mirrored.
-GENERATED = Manner((5, 25), 0.35, 130, (0.7, 1.5), 0.75, 0.0)
+GENERATED = MotionConfig((5, 25), 0.35, 130, (0.7, 1.5), 0.75, 0.0)
 
 
-class Supply(Protocol):
+class AssetPool(Protocol):
     """What these pairs are made of."""
 
-    manner: Manner
+    motion: MotionConfig
 
     def backdrop(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], str]:
         """A picture in full, half, … size, and its name."""
@@ -63,66 +63,66 @@ def _still(views: int) -> np.ndarray:
 
 
 def _bystander(
-    rng: np.random.Generator, shot: Shot, body: Body, near: float = 0.9
+    rng: np.random.Generator, scene: SceneViews, body: Body, near: float = 0.9
 ) -> tuple[Layer, ...]:
     """Layers of something about the target: at rest in the world, or on its own in each frame."""
-    framing = shot.framing
-    views = len(framing)
+    layout = scene.layout
+    views = len(layout)
     angle = np.deg2rad(rng.normal(0, 8)) + np.zeros(views)
     size = float(np.exp(np.clip(rng.normal(0, 0.3), -0.7, 0.6)))
     away = rng.uniform(0, 2 * np.pi, views)
-    far = rng.uniform(near, 3.6, views) * framing.spans
-    spots = framing.middles + far[:, None] * np.stack([np.cos(away), np.sin(away)], axis=1)
-    poses = similarity(spots, 0.5 * size * framing.spans, angle)
+    far = rng.uniform(near, 3.6, views) * layout.spans
+    spots = layout.middles + far[:, None] * np.stack([np.cos(away), np.sin(away)], axis=1)
+    poses = similarity(spots, 0.5 * size * layout.spans, angle)
     if rng.random() < 0.6:
-        poses = shot.cameras @ np.linalg.inv(shot.cameras[-1]) @ poses[-1]
+        poses = scene.cameras @ np.linalg.inv(scene.cameras[-1]) @ poses[-1]
     stride = rng.uniform(0, 2 * np.pi, views)
     return animate(body, poses, stride, _still(views))
 
 
-def _occluder(rng: np.random.Generator, shot: Shot, body: Body) -> tuple[Layer, ...]:
+def _occluder(rng: np.random.Generator, scene: SceneViews, body: Body) -> tuple[Layer, ...]:
     """Layers of something that hides a part of the target in the search frame only."""
-    framing = shot.framing
-    views = len(framing)
-    center, half = shot.boxes[-1, :2] + shot.boxes[-1, 2:] / 2, shot.boxes[-1, 2:] / 2
-    scale = framing.spans * rng.uniform(0.3, 0.65)
+    layout = scene.layout
+    views = len(layout)
+    center, half = scene.boxes[-1, :2] + scene.boxes[-1, 2:] / 2, scene.boxes[-1, 2:] / 2
+    scale = layout.spans * rng.uniform(0.3, 0.65)
     reach = body_reach(body) * scale[-1]
     side = np.zeros(2)
     axis = int(rng.integers(2))
     side[axis] = rng.choice([-1, 1])
     overlap = 2 * half[axis] * rng.uniform(0.15, 0.5)
     away = rng.uniform(0, 2 * np.pi, views)
-    far = rng.uniform(2, 3.5, views) * framing.spans
-    spots = framing.middles + far[:, None] * np.stack([np.cos(away), np.sin(away)], axis=1)
+    far = rng.uniform(2, 3.5, views) * layout.spans
+    spots = layout.middles + far[:, None] * np.stack([np.cos(away), np.sin(away)], axis=1)
     spots[-1] = center + side * (half + reach - overlap)
     spots[-1, 1 - axis] += rng.uniform(-0.5, 0.5) * half[1 - axis]
     poses = similarity(spots, scale, np.deg2rad(rng.normal(0, 10)) + np.zeros(views))
     return animate(body, poses, rng.uniform(0, 2 * np.pi, views), _still(views))
 
 
-def _target_points(shot: Shot) -> tuple[np.ndarray, np.ndarray]:
+def _target_points(scene: SceneViews) -> tuple[np.ndarray, np.ndarray]:
     """Points `(V, N, 2)` on the target in every frame, and their weights `(N,)`."""
-    if not shot.target:
+    if not scene.target:
         grid = np.stack(np.meshgrid(*[(np.arange(8) + 0.5) / 8] * 2), axis=-1).reshape(-1, 2)
-        return shot.boxes[:, None, :2] + grid * shot.boxes[:, None, 2:], np.full(64, 1 / 64)
-    points = [layer.to_frame(layer.sprite.core) for layer in shot.target]
+        return scene.boxes[:, None, :2] + grid * scene.boxes[:, None, 2:], np.full(64, 1 / 64)
+    points = [layer.to_frame(layer.sprite.core) for layer in scene.target]
     weights = np.concatenate([
         np.full(len(layer.sprite.core), abs(np.linalg.det(layer.poses[0, :2, :2])))
-        for layer in shot.target
+        for layer in scene.target
     ])  # fmt: skip
     return np.concatenate(points, axis=1), weights / weights.sum()
 
 
-def _before(shot: Shot, groups: Sequence[tuple[Layer, ...]]) -> Shot:
-    """The shot with those of the things in front of the target that leave enough of it."""
+def _before(scene: SceneViews, groups: Sequence[tuple[Layer, ...]]) -> SceneViews:
+    """The scene with those of the things in front of the target that leave enough of it."""
     if not groups:
-        return shot
-    points, weights = _target_points(shot)
+        return scene
+    points, weights = _target_points(scene)
     low, high = points.min(axis=1), points.max(axis=1)
     least = np.full(len(points), _CLEAR_TEMPLATE)
     least[-1] = _CLEAR_SEARCH
     clear = np.ones(points.shape[:2])
-    front = list(shot.front)
+    front = list(scene.front)
     for group in groups:
         left = clear
         for layer in group:
@@ -132,28 +132,30 @@ def _before(shot: Shot, groups: Sequence[tuple[Layer, ...]]) -> Shot:
         if (left @ weights >= least).all():
             clear = left
             front += group
-    return replace(shot, front=tuple(front))
+    return replace(scene, front=tuple(front))
 
 
-def add_bystanders(rng: np.random.Generator, shot: Shot, bodies: Sequence[Body]) -> Shot:
-    """The shot with other things before it, near the target and partly over it."""
-    return _before(shot, [_bystander(rng, shot, body, near=0.5) for body in bodies])
+def add_bystanders(
+    rng: np.random.Generator, scene: SceneViews, bodies: Sequence[Body]
+) -> SceneViews:
+    """The scene with other things before it, near the target and partly over it."""
+    return _before(scene, [_bystander(rng, scene, body, near=0.5) for body in bodies])
 
 
 def _paths(
     rng: np.random.Generator,
     size: tuple[int, int],
-    framing: Framing,
+    layout: ViewLayout,
     zoom: np.ndarray,
     strength: float,
 ) -> np.ndarray:
     """Where the target is in the world in each frame, `(V, 2)`: about one place, or anywhere."""
     world = np.asarray(size, np.float64)
-    room = np.minimum(0.45 * world, 0.5 * max(framing.sizes[-1]) / zoom[-1])
+    room = np.minimum(0.45 * world, 0.5 * max(layout.sizes[-1]) / zoom[-1])
     home = rng.uniform(room, world - room)
-    near = rng.normal(0, 0.8, (len(framing), 2)) * (framing.spans / zoom)[:, None]
+    near = rng.normal(0, 0.8, (len(layout), 2)) * (layout.spans / zoom)[:, None]
     points = np.clip(home + near, 0.1 * world, 0.9 * world)
-    for view in range(1, len(framing)):
+    for view in range(1, len(layout)):
         if rng.random() < 0.5 * strength:
             points[view] = rng.uniform(room, world - room)
     return points
@@ -163,25 +165,25 @@ def _target_layers(
     rng: np.random.Generator,
     body: Body,
     upright: bool,
-    framing: Framing,
-    manner: Manner,
+    layout: ViewLayout,
+    motion: MotionConfig,
     roll: np.ndarray,
     strength: float,
 ) -> tuple[Layer, ...]:
     """The target in its poses."""
-    views = len(framing)
-    turning = rng.uniform(*manner.turning)
-    if rng.random() < manner.wide:
-        turning += rng.uniform(0.15, 1) * manner.turned
+    views = len(layout)
+    turning = rng.uniform(*motion.turning)
+    if rng.random() < motion.wide:
+        turning += rng.uniform(0.15, 1) * motion.turned
     turning = np.deg2rad(min(turning, 20.0) if upright else turning)
     angle = strength * turning * rng.uniform(-1, 1, views) + roll
     bending = strength * float(rng.uniform(0.2, 1)) if rng.random() < 0.7 else 0.0
     squeeze = np.exp(-0.4 * bending * np.abs(rng.uniform(-1, 1, views)))
     squeeze *= np.exp(0.08 * strength * rng.standard_normal(views))
-    poses = similarity(framing.middles, framing.spans / 2, angle, squeeze)
+    poses = similarity(layout.middles, layout.spans / 2, angle, squeeze)
     lean = np.tile(np.eye(3), (views, 1, 1))
     lean[:, 0, 1] = 0.08 * strength * np.clip(rng.standard_normal(views), -2, 2)
-    lean[rng.random(views) < manner.mirror * strength, 0, 0] = -1
+    lean[rng.random(views) < motion.mirror * strength, 0, 0] = -1
     waves = np.concatenate(
         [0.14 * bending * rng.uniform(-1, 1, (views, 2)), rng.uniform(0, 2 * np.pi, (views, 1))],
         axis=1,
@@ -200,44 +202,44 @@ def _tight_boxes(target: tuple[Layer, ...], sizes: Sequence[tuple[int, int]]) ->
     return boxes
 
 
-def body_shot(
-    rng: np.random.Generator, supply: Supply, framing: Framing, strength: float
-) -> tuple[Shot, str]:
+def body_views(
+    rng: np.random.Generator, assets: AssetPool, layout: ViewLayout, strength: float
+) -> tuple[SceneViews, str]:
     """An object before a backdrop.
 
     Returns:
-        the shot, and what it is called in messages.
+        the scene, and what it is called in messages.
     """
-    manner, views = supply.manner, len(framing)
-    backdrop, name = supply.backdrop(rng)
+    motion, views = assets.motion, len(layout)
+    backdrop, name = assets.backdrop(rng)
     height, width = backdrop[0].shape[:2]
-    zoom = np.exp(rng.uniform(*np.log(manner.zoom)) + 0.12 * strength * rng.standard_normal(views))
+    zoom = np.exp(rng.uniform(*np.log(motion.zoom)) + 0.12 * strength * rng.standard_normal(views))
     # A frame that shows much more than there is would show mirror images.
-    zoom = np.maximum(zoom, max(framing.sizes[-1]) / (1.2 * min(width, height)))
+    zoom = np.maximum(zoom, max(layout.sizes[-1]) / (1.2 * min(width, height)))
     roll = np.deg2rad(4 * strength) * rng.standard_normal(views)
-    points = _paths(rng, (width, height), framing, zoom, strength)
-    cameras = look_at(points, framing.middles, zoom, roll, np.ones(views))
-    framing, cameras = cut_to_world(framing, cameras, (width, height))
-    body, upright = supply.body(rng)
-    target = _target_layers(rng, body, upright, framing, manner, roll, strength)
-    shot = Shot(
+    points = _paths(rng, (width, height), layout, zoom, strength)
+    cameras = look_at(points, layout.middles, zoom, roll, np.ones(views))
+    layout, cameras = cut_to_world(layout, cameras, (width, height))
+    body, upright = assets.body(rng)
+    target = _target_layers(rng, body, upright, layout, motion, roll, strength)
+    scene = SceneViews(
         backdrop=backdrop,
-        framing=framing,
+        layout=layout,
         cameras=cameras,
         behind=(),
         target=target,
         front=(),
-        boxes=_tight_boxes(target, framing.sizes),
+        boxes=_tight_boxes(target, layout.sizes),
     )
     behind: list[Layer] = []
     front = []
     for _ in range(rng.integers(0, 5)):
-        other = look_alike(rng, body) if rng.random() < manner.similar else supply.body(rng)[0]
-        layers = _bystander(rng, shot, other)
+        other = look_alike(rng, body) if rng.random() < motion.similar else assets.body(rng)[0]
+        layers = _bystander(rng, scene, other)
         if rng.random() < 1 / 3:
             front.append(layers)
         else:
             behind += layers
     if rng.random() < 0.1 + 0.2 * strength:
-        front.append(_occluder(rng, shot, supply.occluder(rng)))
-    return _before(replace(shot, behind=tuple(behind)), front), name
+        front.append(_occluder(rng, scene, assets.occluder(rng)))
+    return _before(replace(scene, behind=tuple(behind)), front), name

@@ -10,12 +10,18 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.training.sample import Draw, Sighting, UnusableSampleError
-from lib.synthetic.pairs.patches import patch_shot
+from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs
-from lib.synthetic.pairs.photometric import PHOTO, VIDEO, Changes, Conditions, draw_smear
-from lib.synthetic.pairs.pools import GeneratedSupply, PhotoSupply
-from lib.synthetic.pairs.scenes import body_shot
-from lib.synthetic.pairs.views import Shot, draw_view, frame_views
+from lib.synthetic.pairs.photometric import (
+    PHOTO,
+    VIDEO,
+    Conditions,
+    PhotometricAugment,
+    sample_motion_blur,
+)
+from lib.synthetic.pairs.pools import GeneratedPool, PhotoPool
+from lib.synthetic.pairs.scenes import body_views
+from lib.synthetic.pairs.views import SceneViews, draw_view, frame_views
 from lib.utils.errors import DataError, did_you_mean
 
 KINDS = ("patch", "cutout", "generated")
@@ -77,19 +83,21 @@ class PairSource:
         self._strength = strength
         self._factors = factors
         self._split = split
-        self._generated = GeneratedSupply(split)
+        self._generated = GeneratedPool(split)
         self._photographs = None
         if textures is not None and ratios[:2].any():
             self._photographs = Photographs(Path(textures), split, processes)
 
-    def _shot(self, rng: np.random.Generator, kind: str, strength: float) -> tuple[Shot, str]:
-        framing = frame_views(rng, self._templates, self._factors, strength)
+    def _scene(
+        self, rng: np.random.Generator, kind: str, strength: float
+    ) -> tuple[SceneViews, str]:
+        layout = frame_views(rng, self._templates, self._factors, strength)
         if self._photographs is None or kind == "generated":
-            return body_shot(rng, self._generated, framing, strength)
+            return body_views(rng, self._generated, layout, strength)
         if kind == "patch":
-            return patch_shot(rng, self._photographs, framing, strength)
-        shot, name = body_shot(rng, PhotoSupply(self._photographs), framing, strength)
-        return shot, f"a cut-out before {name}"
+            return patch_views(rng, self._photographs, layout, strength)
+        scene, name = body_views(rng, PhotoPool(self._photographs), layout, strength)
+        return scene, f"a cut-out before {name}"
 
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
         """Draw the frames of one sample; see `SampleSource`.
@@ -103,22 +111,22 @@ class PairSource:
         full = rng.random() < first + (last - first) * float(np.clip(progress, 0, 1))
         strength = 1.0 if full else _MILD
         for _ in range(_ATTEMPTS):
-            shot, name = self._shot(rng, kind, strength)
-            if shot.boxes[:, 2:].min() >= _SMALLEST:
+            scene, name = self._scene(rng, kind, strength)
+            if scene.boxes[:, 2:].min() >= _SMALLEST:
                 break
         else:
             raise UnusableSampleError(f"SYNTHETIC {name}: no view shows enough of the target")
         conditions = VIDEO if kind == "generated" else PHOTO
-        return Draw(self._sightings(rng, shot, conditions, strength), f"SYNTHETIC {name}")
+        return Draw(self._sightings(rng, scene, conditions, strength), f"SYNTHETIC {name}")
 
     def _sightings(
-        self, rng: np.random.Generator, shot: Shot, conditions: Conditions, strength: float
+        self, rng: np.random.Generator, scene: SceneViews, conditions: Conditions, strength: float
     ) -> tuple[Sighting, ...]:
-        changes = Changes(rng, conditions, strength)
+        changes = PhotometricAugment(rng, conditions, strength)
         frames = []
-        for view, box in enumerate(shot.boxes):
+        for view, box in enumerate(scene.boxes):
             # Whoever starts a tracker chooses a fairly good frame.
             worse = strength if view == self._templates else 0.7 * strength
-            smear = draw_smear(rng, conditions.streak, shot.framing.spans[view], worse)
-            frames.append(Sighting(draw_view(shot, view, smear, changes, worse), box))
+            blur = sample_motion_blur(rng, conditions.motion_blur, scene.layout.spans[view], worse)
+            frames.append(Sighting(draw_view(scene, view, blur, changes, worse), box))
         return tuple(frames)

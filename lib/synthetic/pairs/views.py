@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from lib.synthetic.pairs.photometric import Changes, Smear
+from lib.synthetic.pairs.photometric import MotionBlur, PhotometricAugment
 from lib.synthetic.video.layers import Layer
 from lib.synthetic.video.motion import apply
 from lib.synthetic.video.render import draw_layer, pixel_matrix
@@ -25,7 +25,7 @@ _EDGE = 0.12  # chance that the border of the frame is near the target
 
 
 @dataclass(frozen=True, eq=False)
-class Framing:
+class ViewLayout:
     """Frames of a pair before anybody knows what they show: V of them, the search frame last.
 
     Attributes:
@@ -45,7 +45,7 @@ class Framing:
 
 def frame_views(
     rng: np.random.Generator, templates: int, factors: tuple[float, float], strength: float
-) -> Framing:
+) -> ViewLayout:
     """Draw frames around a target.
 
     Args:
@@ -72,7 +72,7 @@ def frame_views(
         gap = spans[view] * rng.uniform(0.7 if view < templates else 0.15, 1.6)
         middles[view, axis] = gap if rng.random() < 0.5 else sides[view, axis] - gap
     sizes = tuple((int(w), int(h)) for w, h in sides)
-    return Framing(spans, sizes, middles)
+    return ViewLayout(spans, sizes, middles)
 
 
 def look_at(
@@ -97,8 +97,8 @@ def look_at(
 
 
 def cut_to_world(
-    framing: Framing, cameras: np.ndarray, world: tuple[int, int]
-) -> tuple[Framing, np.ndarray]:
+    layout: ViewLayout, cameras: np.ndarray, world: tuple[int, int]
+) -> tuple[ViewLayout, np.ndarray]:
     """Frames and cameras, cut where the world's picture of a width and height ends.
 
     In a rolled view the cut goes through the middle of its edge, so that frames stay rectangles.
@@ -106,7 +106,7 @@ def cut_to_world(
     width, height = world
     edges = np.array([[0, height / 2], [width / 2, 0], [width, height / 2], [width / 2, height]])
     found = apply(cameras, edges)
-    limit = np.asarray(framing.sizes, np.float64)
+    limit = np.asarray(layout.sizes, np.float64)
     low = np.clip(np.rint([found[:, 0, 0], found[:, 1, 1]]).T, 0, None)
     high = np.minimum(np.rint([found[:, 2, 0], found[:, 3, 1]]).T, limit)
     # Nothing is left of a frame that looks beyond the world; it stays as it is.
@@ -115,16 +115,16 @@ def cut_to_world(
     sizes = tuple((int(w), int(h)) for w, h in high - low)
     moved = cameras.copy()
     moved[:, :2, 2] -= low
-    return replace(framing, sizes=sizes, middles=framing.middles - low), moved
+    return replace(layout, sizes=sizes, middles=layout.middles - low), moved
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class SceneViews:
     """All that is to be drawn.
 
     Attributes:
         backdrop: the world's picture in full, half, quarter size.
-        framing: the frames.
+        layout: the frames.
         cameras: `(V, 3, 3)`.
         behind: layers between backdrop and target, poses in frame pixels.
         target: the target's layers; none where the target is a place of the backdrop.
@@ -133,7 +133,7 @@ class Shot:
     """
 
     backdrop: tuple[np.ndarray, ...]
-    framing: Framing
+    layout: ViewLayout
     cameras: np.ndarray
     behind: tuple[Layer, ...]
     target: tuple[Layer, ...]
@@ -141,37 +141,39 @@ class Shot:
     boxes: np.ndarray
 
 
-def _background(shot: Shot, view: int) -> np.ndarray:
-    camera = shot.cameras[view]
+def _background(scene: SceneViews, view: int) -> np.ndarray:
+    camera = scene.cameras[view]
     zoom = np.sqrt(abs(np.linalg.det(camera[:2, :2])))
     # Shrinking by much more than a half would skip pixels.
     level = 0 if zoom > 0.6 else 1 if zoom > 0.3 else 2
-    picture = shot.backdrop[min(level, len(shot.backdrop) - 1)]
+    picture = scene.backdrop[min(level, len(scene.backdrop) - 1)]
     grown = np.diag([
-        shot.backdrop[0].shape[1] / picture.shape[1],
-        shot.backdrop[0].shape[0] / picture.shape[0],
+        scene.backdrop[0].shape[1] / picture.shape[1],
+        scene.backdrop[0].shape[0] / picture.shape[0],
         1.0,
     ])  # fmt: skip
     return cv2.warpAffine(
         picture,
         pixel_matrix(camera @ grown),
-        shot.framing.sizes[view],
+        scene.layout.sizes[view],
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REFLECT_101,
     )
 
 
-def draw_view(shot: Shot, view: int, smear: Smear, changes: Changes, strength: float) -> np.ndarray:
-    """Frame `view` of a shot, uint8 RGB."""
-    image = _background(shot, view)
-    if smear.behind is not None:
-        image = cv2.filter2D(image, -1, smear.behind)
-    for layer in shot.behind:
-        draw_layer(image, layer, view, smear.behind)
-    for layer in shot.target:
-        draw_layer(image, layer, view, smear.target)
-    for layer in shot.front:
+def draw_view(
+    scene: SceneViews, view: int, blur: MotionBlur, changes: PhotometricAugment, strength: float
+) -> np.ndarray:
+    """Frame `view` of a scene, uint8 RGB."""
+    image = _background(scene, view)
+    if blur.behind is not None:
+        image = cv2.filter2D(image, -1, blur.behind)
+    for layer in scene.behind:
+        draw_layer(image, layer, view, blur.behind)
+    for layer in scene.target:
+        draw_layer(image, layer, view, blur.target)
+    for layer in scene.front:
         draw_layer(image, layer, view, None)
-    if smear.whole is not None:
-        image = cv2.filter2D(image, -1, smear.whole)
+    if blur.whole is not None:
+        image = cv2.filter2D(image, -1, blur.whole)
     return changes.apply(image, strength)

@@ -39,7 +39,7 @@ class Sprite:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class BodyPart:
     """A sprite's place in a body.
 
     Attributes:
@@ -62,7 +62,7 @@ class Part:
 class Body:
     """Parts, from back to front; the box at rest is centred at 0 and its sides' product is 4."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[BodyPart, ...]
 
 
 class Materials(Protocol):
@@ -121,7 +121,7 @@ def _place(
     return spin @ size
 
 
-def _normalised(parts: list[Part]) -> Body:
+def _normalised(parts: list[BodyPart]) -> Body:
     """Shift and scale the parts so that the whole fulfils what `Body` promises."""
     corners = np.concatenate([p.sprite.rim @ p.place[:2, :2].T + p.place[:2, 2] for p in parts])
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -138,7 +138,7 @@ def _normalised(parts: list[Part]) -> Body:
 def single_body(sprite: Sprite, aspect: float, *, bends: bool = True) -> Body:
     """A body of one sprite, whose square is shown with width / height = `aspect`."""
     place = _place((0, 0), (aspect**0.5, aspect**-0.5))
-    return _normalised([Part(sprite, place, bends=bends)])
+    return _normalised([BodyPart(sprite, place, bends=bends)])
 
 
 def _painted(
@@ -177,7 +177,7 @@ def _figure(rng: np.random.Generator, colours: np.ndarray, accent: np.ndarray) -
         (arm, (0.02, -0.22), (0.09, 0.34), shoulder, 0.8 * stride, 0.0),
     ]
     parts = [
-        Part(sprite, _place((x, y), (wide * w, h)), pivot, swing, beat, bends=False)
+        BodyPart(sprite, _place((x, y), (wide * w, h)), pivot, swing, beat, bends=False)
         for sprite, (x, y), (w, h), pivot, swing, beat in limbs
     ]
     return _normalised(parts)
@@ -188,7 +188,7 @@ def _composite(rng: np.random.Generator, colours: np.ndarray, accent: np.ndarray
     stretch = np.exp(rng.uniform(-0.5, 0.5))
     half = (float(stretch**0.5), float(stretch**-0.5))
     main = str(rng.choice(["ellipse", "blob", "capsule", "polygon"]))
-    parts = [Part(_painted(rng, main, colours, accent, 2), _place((0, 0), half))]
+    parts = [BodyPart(_painted(rng, main, colours, accent, 2), _place((0, 0), half))]
     for angle in rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(0.8, 2.4, rng.integers(2, 5))):
         x, y = 0.8 * half[0] * np.cos(angle), 0.8 * half[1] * np.sin(angle)
         size = rng.uniform(0.25, 0.55)
@@ -197,7 +197,7 @@ def _composite(rng: np.random.Generator, colours: np.ndarray, accent: np.ndarray
         sprite = _painted(rng, kind, accent if rng.random() < 0.6 else colours, colours, 0)
         place = _place((1.2 * x, 1.2 * y), shape, angle + np.pi / 2)
         swing, beat = rng.uniform(0, 0.35), rng.uniform(0, 2 * np.pi)
-        parts.append(Part(sprite, place, (x, y), swing, beat, bends=False))
+        parts.append(BodyPart(sprite, place, (x, y), swing, beat, bends=False))
     order = rng.permutation(len(parts))
     return _normalised([parts[i] for i in order])
 

@@ -17,7 +17,7 @@ _NOISE_DEVIATION = 32
 _LONGEST_STREAK = 21
 
 
-def streak(velocity: np.ndarray, shutter: float) -> np.ndarray | None:
+def motion_blur_kernel(velocity: np.ndarray, shutter: float) -> np.ndarray | None:
     """Kernel of the motion blur of something that moves by `velocity` pixels a frame, or None."""
     reach = shutter * velocity
     span = math.hypot(*reach.tolist())
@@ -88,7 +88,7 @@ class Renderer:
         image = self._background(frame)
         for layer in self.scene.layers:
             moving = _velocity(layer.centers, frame)
-            draw_layer(image, layer, frame, streak(moving, spec.motion_blur))
+            draw_layer(image, layer, frame, motion_blur_kernel(moving, spec.motion_blur))
         if spec.shadow > 0:
             factor = self._world_picture(self.shade, frame)
             image = cv2.multiply(image, cv2.merge([factor] * 3), scale=1 / 255)
@@ -115,7 +115,9 @@ class Renderer:
 
     def _background(self, frame: int) -> np.ndarray:
         image = self._world_picture(self.backdrop, frame)
-        kernel = streak(_velocity(self._drift[frame], frame), self.scene.spec.motion_blur)
+        kernel = motion_blur_kernel(
+            _velocity(self._drift[frame], frame), self.scene.spec.motion_blur
+        )
         return image if kernel is None else cv2.filter2D(image, -1, kernel)
 
     def _light(self, image: np.ndarray, frame: int) -> np.ndarray:
@@ -127,7 +129,7 @@ class Renderer:
 
 
 def draw_layer(image: np.ndarray, layer: Layer, frame: int, kernel: np.ndarray | None) -> None:
-    """Blend one layer into the image, in place; `kernel` is its motion blur, as of `streak`."""
+    """Blend one layer into the image, in place; `kernel` is its motion blur."""
     height, width = image.shape[:2]
     left, top, right, bottom = layer.bounds[frame].tolist()
     if left > width or top > height or right < 0 or bottom < 0:

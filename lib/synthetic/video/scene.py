@@ -68,7 +68,7 @@ def cast_bodies(rng: np.random.Generator, spec: SyntheticSpec, materials: Materi
 
 
 @dataclass(frozen=True, eq=False)
-class _Track:
+class _BodyTrack:
     """Motion of an actor: `(T, 2)` centre, `(T,)` half size, and matrices without hand shake."""
 
     center: np.ndarray
@@ -80,7 +80,7 @@ class _Track:
 
 def _track(
     rng: np.random.Generator, spec: SyntheticSpec, center: np.ndarray, half: np.ndarray
-) -> _Track:
+) -> _BodyTrack:
     """Turn a path into poses: turning, squeezing, swinging and bending of the spec's strength."""
     length = spec.length
     angle = np.deg2rad(waver(rng, length, spec.rotation, 30 / spec.speed))
@@ -92,7 +92,7 @@ def _track(
     low, high = np.full(2, -strength), np.full(2, strength)
     phase = rng.uniform(0, 2 * np.pi) + np.cumsum(pace) * 0.7
     waves = np.concatenate([wander(rng, length, low, high, 25), phase[:, None]], axis=1)
-    return _Track(center, half, poses, stride, waves)
+    return _BodyTrack(center, half, poses, stride, waves)
 
 
 def _sizes(rng: np.random.Generator, spec: SyntheticSpec) -> np.ndarray:
@@ -116,7 +116,7 @@ def _leave(center: np.ndarray, reach: np.ndarray, size: tuple[int, int], frame: 
 
 def _target_track(
     rng: np.random.Generator, spec: SyntheticSpec, body: Body, exits: list[int]
-) -> _Track:
+) -> _BodyTrack:
     """Motion of the target in the frame of a camera that does not shake."""
     frame = np.asarray(spec.size, np.float64)
     half = _sizes(rng, spec)
@@ -127,7 +127,9 @@ def _target_track(
     return _track(rng, spec, center, half)
 
 
-def _distractor_track(rng: np.random.Generator, spec: SyntheticSpec, target: _Track) -> _Track:
+def _distractor_track(
+    rng: np.random.Generator, spec: SyntheticSpec, target: _BodyTrack
+) -> _BodyTrack:
     """Motion of a look-alike: on its own with one close meeting, or a companion of the target."""
     frame = np.asarray(spec.size, np.float64)
     half = _sizes(rng, spec) * np.exp(rng.uniform(-0.15, 0.15))

@@ -3,7 +3,6 @@
 import contextlib
 import math
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 
 from lib.utils.errors import DataError, PartialFailure, SeqTrackError, counted
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame
-from lib.video.decode import CONVERT
+from lib.video.decode import CONVERT, VideoFile
 
 # Frame counts of some containers are estimates: a clip must miss more than this to be broken.
 _COUNT_TOLERANCE = 0.02
@@ -21,22 +20,12 @@ _COUNT_TOLERANCE = 0.02
 _CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 
-@dataclass(frozen=True)
-class OpenCVVideoFile:
+class OpenCVVideoFile(VideoFile):
     """A video file; `open_video_opencv` makes one that can be read.
 
     The camera's rotation flag is applied. Times are those in the file, so they are right for a
     variable frame rate as well.
     """
-
-    path: Path
-    fps: float
-    length: int | None
-
-    @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.path.name
 
     def frames(self) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""

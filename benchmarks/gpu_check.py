@@ -66,11 +66,18 @@ def marked_tests(check: Check) -> str:
     return "found, not run: there is no GPU" if check.device == "cpu" else check.last_line()
 
 
-def render(check: Check) -> str:
-    """The sequences to track, and the CPU's boxes in fp32."""
+def videos(check: Check) -> Path:
+    """The sequences to track."""
     from benchmarks.evaluate import render_sequences
 
-    render_sequences(check.work / "videos", check.sizes.sequences, check.sizes.frames)
+    folder = check.work / "videos"
+    render_sequences(folder, check.sizes.sequences, check.sizes.frames)
+    return folder
+
+
+def render(check: Check) -> str:
+    """The sequences to track, and the CPU's boxes in fp32."""
+    videos(check)
     track(check, "cpu", "fp32", 8)
     return f"{check.sizes.sequences} sequences of {check.sizes.frames} frames"
 
@@ -197,6 +204,8 @@ def quickstart(check: Check) -> str:
         "SEQTRACK_QUICKSTART": str(check.work / "quickstart"),
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
+    if check.quick:
+        settings["SEQTRACK_QUICKSTART_DATA"] = str(videos(check))
     words = train_words(check, check.work / "quickstart", 1)
     changes = words[words.index("--set") :] if check.quick else ["--set", words[-1]]
     check.call("bash", "scripts/quickstart.sh", "--", *changes, **settings)

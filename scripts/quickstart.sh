@@ -5,8 +5,9 @@
 #
 #   bash scripts/quickstart.sh [-- ARGS]     ARGS go to the training, e.g. --set TRAIN.NUM_WORKER=8
 #
-# SEQTRACK_QUICKSTART names another folder than runs/quickstart. With SEQTRACK_NO_SETUP nothing is
-# installed: `python` is taken as it is.
+# SEQTRACK_QUICKSTART names another folder than runs/quickstart, SEQTRACK_QUICKSTART_DATA another
+# data set than `synthetic` to track. With SEQTRACK_NO_SETUP nothing is installed: `python` is taken
+# as it is.
 set -euo pipefail
 . "$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/_environment.sh"
 [ $# -eq 0 ] || [ "$1" = -- ] ||
@@ -19,7 +20,7 @@ else
   prepare_environment
 fi
 trap 'exit 130' INT
-out=${SEQTRACK_QUICKSTART:-runs/quickstart}
+out=${SEQTRACK_QUICKSTART:-runs/quickstart} data=${SEQTRACK_QUICKSTART_DATA:-synthetic}
 # The small network's products are too short to be shared out, and the loader has the other core.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
@@ -29,21 +30,21 @@ python tracking/train.py --config seqtrack_tiny --save_dir "$out" "$@"
 
 echo
 echo "== 2. track the held-out sequences: look-alikes, occlusion, change of size, a moving camera"
-python tracking/test.py --config seqtrack_tiny --dataset synthetic --save_dir "$out"
+python tracking/test.py --config seqtrack_tiny --dataset "$data" --save_dir "$out"
 
 echo
 echo "== 3. two baselines: a box that never moves, and OpenCV's MIL tracker"
-python tracking/test.py static_box default --dataset synthetic --save_dir "$out"
-python tracking/test.py mil default --dataset synthetic --save_dir "$out"
+python tracking/test.py static_box default --dataset "$data" --save_dir "$out"
+python tracking/test.py mil default --dataset "$data" --save_dir "$out"
 
 echo
 echo "== 4. the scores"
 python tracking/analysis_results.py --config seqtrack_tiny static_box/default mil/default \
-  --dataset synthetic --save_dir "$out"
+  --dataset "$data" --save_dir "$out"
 
 echo
 echo "== 5. a moving picture"
-python tracking/video_demo.py --dataset synthetic --sequence synthetic-001 --save_dir "$out" \
+python tracking/video_demo.py --dataset "$data" --sequence synthetic-001 --save_dir "$out" \
   --out "$out/synthetic-001.gif" --force
 
 cat <<END

@@ -197,7 +197,7 @@ def test_quickstart_commands_parse() -> None:
     lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
     assert len(lines) == 6
     for line in lines:
-        words = shlex.split(line.replace('"$@"', ""))
+        words = shlex.split(line.replace('"$@"', "").replace("$data", "synthetic"))
         module, arguments = command_module(words) or ("", [])
         check_names(parse(module, arguments))
 

@@ -1,10 +1,11 @@
 """Tensors from files and into files, safely.
 
-Loading never runs what a file asks for: the names in it are read first (`pickle_scan`), known
-ones get inert stand-ins (`stand_ins`), and a file that names anything else is refused. Then
-torch's own restricted loader reads it. Saving writes tensors and plain containers only.
+Loading never runs what a file asks for: the names in it are read first, known ones get inert
+stand-ins (`stand_ins`), and a file that names anything else is refused. Then torch's own
+restricted loader reads it. Saving writes tensors and plain containers only.
 """
 
+import io
 import math
 import os
 import pickle
@@ -14,7 +15,7 @@ import warnings
 import zipfile
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,15 +27,12 @@ from torch import Tensor
 from lib.utils.errors import CheckpointError
 from lib.utils.file_format import FileFormat, file_format
 from lib.utils.files import atomic_path
-from lib.utils.pickle_scan import PickleScan
-from lib.utils.stand_ins import refused_names, stand_ins
+from lib.utils.stand_ins import pickled_names, refused_names, stand_ins
 
 # Where programs of this family keep the weights; a bare state dict has none of them.
 WEIGHT_FIELDS = ("net", "model", "state_dict")
 # Objects before the raw numbers in the old format: magic, version, system, content, keys.
 _OLD_FORMAT_PICKLES = 5
-# torch's restricted loader knows the opcodes of protocols 2 and 3.
-_HIGHEST_PROTOCOL = 3
 _NAMES_SHOWN = 8
 
 _PLAIN_TYPES = (str, int, float, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
@@ -68,9 +66,10 @@ def load_tensors(path: Path | str) -> Any:
     form = _readable_format(path)
     if form is FileFormat.SAFETENSORS:
         return _load_safetensors(path)[0]
-    scan = _scan(path, form)
-    refused = refused_names(scan)
-    if refused and (scan.complete or form in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD)):
+    names, complete = _names(path, form)
+    refused = refused_names(names)
+    torch_made = form in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD)
+    if refused and (complete or torch_made):
         shown = ", ".join(map(printable, refused[:_NAMES_SHOWN]))
         more = f" and {len(refused) - _NAMES_SHOWN} more" if len(refused) > _NAMES_SHOWN else ""
         raise CheckpointError(
@@ -78,14 +77,9 @@ def load_tensors(path: Path | str) -> Any:
             "nothing in it was run; get it again from a source you trust, or, if it is a model of "
             "your own, save its weights alone: torch.save(model.state_dict(), FILE)"
         )
-    if form not in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD):
+    if not torch_made:
         _not_a_checkpoint(path, form)
-    if not scan.complete:
-        raise CheckpointError(
-            f"{path} cannot be read: truncated, damaged or larger inside than any checkpoint; "
-            "nothing in it was run: copy or download it again"
-        )
-    return _torch_load(path, scan)
+    return _torch_load(path, names)
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -187,20 +181,29 @@ def _readable_format(path: Path) -> FileFormat:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _scan(path: Path, form: FileFormat) -> PickleScan:
-    scan = PickleScan()
+def _names(path: Path, form: FileFormat) -> tuple[list[str], bool]:
+    """What the pickles in a file ask for, each name once, and whether they could be read whole."""
+    names: dict[str, None] = {}
+    try:
+        for name in _all_names(path, form):
+            names[name] = None
+    except (ValueError, IndexError, OverflowError):
+        # Damaged on purpose or by accident; what was found up to here still counts.
+        return list(names), False
+    return list(names), True
+
+
+def _all_names(path: Path, form: FileFormat) -> Iterator[str]:
     if form is FileFormat.TORCH_ZIP:
-        _scan_zip(path, scan)
-    else:
-        with open(path, "rb") as stream:
-            for _ in range(_OLD_FORMAT_PICKLES if form is FileFormat.TORCH_OLD else 1):
-                scan.add(stream)
-                if not scan.complete:
-                    break
-    return scan
+        for content in _zipped_pickles(path):
+            yield from pickled_names(io.BytesIO(content))
+        return
+    with open(path, "rb") as stream:
+        for _ in range(_OLD_FORMAT_PICKLES if form is FileFormat.TORCH_OLD else 1):
+            yield from pickled_names(stream)
 
 
-def _scan_zip(path: Path, scan: PickleScan) -> None:
+def _zipped_pickles(path: Path) -> list[bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -209,10 +212,8 @@ def _scan_zip(path: Path, scan: PickleScan) -> None:
                     f"{path} is a compressed zip archive, which PyTorch never writes: if the "
                     "checkpoint is in it, unpack it first"
                 )
-            for name in names:
-                if name.count("/") == 1 and name.endswith("/data.pkl"):
-                    with archive.open(name) as stream:
-                        scan.add(stream)  # type: ignore[arg-type]
+            pickles = [n for n in names if n.count("/") == 1 and n.endswith("/data.pkl")]
+            contents = [archive.read(name) for name in pickles]
     # ValueError: the name of a member is no text, or a number in its record is impossible.
     except (
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError,
@@ -230,6 +231,7 @@ def _scan_zip(path: Path, scan: PickleScan) -> None:
             f"{path} is a zip archive without a checkpoint's data (it holds {inside or 'nothing'}"
             "): unpack it first, or name another file"
         )
+    return contents
 
 
 def _not_a_checkpoint(path: Path, form: FileFormat) -> NoReturn:
@@ -245,25 +247,21 @@ def _not_a_checkpoint(path: Path, form: FileFormat) -> NoReturn:
     )
 
 
-def _torch_load(path: Path, scan: PickleScan) -> Any:
+def _torch_load(path: Path, names: list[str]) -> Any:
     try:
         with (
             open(path, "rb") as stream,
-            torch.serialization.safe_globals(stand_ins(scan)),
+            torch.serialization.safe_globals(stand_ins(names)),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
             return torch.load(stream, map_location="cpu", weights_only=True)
     # The loader runs on bytes of unknown origin: damaged ones raise nearly every kind of error.
     except Exception as error:
-        if scan.protocol > _HIGHEST_PROTOCOL:
-            raise CheckpointError(
-                f"{path} was written with pickle protocol {scan.protocol}, which the safe loader "
-                "does not read; nothing in it was run: save it again with torch.save's default"
-            ) from None
         raise CheckpointError(
             f"{path} cannot be read: truncated, damaged or not made of plain tensors "
-            f"({_reason(error)}); nothing in it was run: copy or download it again"
+            f"({_reason(error)}); nothing in it was run: copy or download it again, or save it "
+            "with torch.save's default protocol"
         ) from None
 
 

@@ -1,30 +1,33 @@
-"""What a checkpoint may name besides tensors, and the harmless things it gets instead.
+"""What a checkpoint names besides tensors, and the harmless things it gets instead.
 
 Released files carry objects of the program that wrote them (settings, running averages, …).
-Each such name is answered by an inert stand-in made on the spot; the classes themselves are
-never looked up, not even those of this package. Anything else is not allowed at all.
+torch's restricted loader gets an inert stand-in for each such name; the classes themselves are
+never looked up, not even those of this package. Anything else is refused.
 """
 
+import pickletools
 import re
+
+# Python 2 spellings, which the unpickler translates before it looks a name up.
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-
-from lib.utils.pickle_scan import PickleScan
 
 # Packages whose classes turn up in checkpoints of SeqTrack and its ancestors.
 STAND_IN_PACKAGES = ("lib", "ltr", "dlframework", "pytracking", "easydict")
 
 
 class StandIn:
-    """Takes the place of any object; keeps its state to look at and does nothing else."""
+    """Takes the place of any object; keeps what it is made of and does nothing else."""
 
-    __slots__ = ("state",)
+    __slots__ = ("args", "state")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args = args
         self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
@@ -48,153 +51,101 @@ class SequenceStandIn:
         return []
 
 
-class PlainDtype:
-    """Takes the place of `numpy.dtype`: numbers and strings only, no objects or records."""
-
-    def __init__(self, code: Any = "", *args: Any) -> None:
-        self.code = code
-        self.big_endian = False
-
-    def __setstate__(self, state: Any) -> None:
-        self.big_endian = state[1] == ">"
-
-    def resolve(self) -> np.dtype:
-        """The real dtype.
-
-        Raises:
-            ValueError: it is not one of plain numbers or strings.
-        """
-        if not isinstance(self.code, str) or not re.fullmatch(r"[biufcSU]\d+", self.code):
-            raise ValueError(f"array of type {self.code!r}, which is not plain numbers")
-        return np.dtype(self.code).newbyteorder(">" if self.big_endian else "<")
+def _number(dtype: Any, data: Any) -> Any:
+    """A number of numpy as one of Python's; never by numpy's own means, which take pointers."""
+    code = dtype.args[0] if isinstance(dtype, StandIn) else None
+    if not (type(data) is bytes and type(code) is str and re.fullmatch(r"[biufcSU]\d+", code)):
+        raise ValueError("number of a type that is not plain")
+    order = ">" if ">" in tuple(dtype.state)[:2] else "<"
+    return np.frombuffer(data, order + code, count=1)[0].item()
 
 
-class PlainArray(np.ndarray):
-    """Takes the place of `numpy.ndarray`, filled from bytes only.
-
-    However a file calls it, it starts empty: the real constructor takes a buffer and a dtype,
-    and would read pointers to objects out of the file's bytes.
-    """
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "PlainArray":
-        return np.ndarray.__new__(cls, (0,))
-
-    def __setstate__(self, state: Any, /) -> None:
-        version, shape, dtype, fortran, data = state
-        if type(data) is not bytes:
-            raise ValueError("array of objects, which is not plain numbers")
-        super().__setstate__((version, shape, _resolved(dtype), fortran, data))
+def _no_bytes(*args: Any) -> bytes:
+    """Empty bytes; others are written as a call of `_codecs.encode`."""
+    return b""
 
 
-def _resolved(dtype: Any) -> np.dtype:
-    if type(dtype) is not PlainDtype:
-        raise ValueError("array of a type that is not one of plain numbers")
-    return dtype.resolve()
-
-
-def _empty_array(*args: Any) -> PlainArray:
-    return PlainArray()
-
-
-def _numpy_scalar(dtype: Any, data: Any) -> Any:
-    if type(data) is not bytes:
-        raise ValueError("number that is not made of bytes")
-    return np.frombuffer(data, _resolved(dtype), count=1)[0]
-
-
-def _bytes(*args: Any) -> bytes:
-    return bytes(*args) if args and not isinstance(args[0], int) else b""
-
-
-def _text(*args: Any) -> str:
-    # The text of anything else may be endless, or tell where objects lie in memory.
-    if any(type(value) not in (str, bytes, int, float, bool) for value in args):
-        raise ValueError("text of something that is no text and no number")
-    return str(*args)
-
-
-def _collection(kind: Callable[..., Any]) -> Callable[..., Any]:
-    """`kind`, made only of what the file spelled out item by item."""
-
-    def build(*args: Any) -> Any:
-        if any(type(value) not in (list, tuple, set, dict, OrderedDict) for value in args):
-            raise ValueError(f"{kind.__name__} of something that is no collection")
-        return kind(*args)
-
-    return build
-
-
-# Empty and small containers, numbers and numpy values: harmless to build from plain data.
-PLAIN: dict[str, Callable[..., Any]] = {
+_GIVEN: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": MappingStandIn,
-    "builtins.list": _collection(list),
-    "builtins.dict": _collection(dict),
-    "builtins.tuple": _collection(tuple),
-    "builtins.frozenset": _collection(frozenset),
-    "builtins.int": int,
-    "builtins.float": float,
-    "builtins.bool": bool,
-    "builtins.str": _text,
-    "builtins.bytes": _bytes,
-    "numpy.dtype": PlainDtype,
-    "numpy.ndarray": PlainArray,
-    "numpy.core.multiarray.scalar": _numpy_scalar,
-    "numpy._core.multiarray.scalar": _numpy_scalar,
-    "numpy.core.multiarray._reconstruct": _empty_array,
-    "numpy._core.multiarray._reconstruct": _empty_array,
+    "builtins.bytes": _no_bytes,
+    "numpy.core.multiarray.scalar": _number,
+    "numpy._core.multiarray.scalar": _number,
 }
-
+# Types and arrays, of which nothing is read.
+_IGNORED = frozenset(
+    {f"builtins.{name}" for name in "list dict tuple frozenset int float bool str".split()}
+    | {f"numpy.{name}" for name in ("dtype", "ndarray")}
+    | {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
+)
 # What tensors themselves are made of; torch's own loader provides these.
-TENSOR_PARTS = frozenset(
+_TENSOR_PARTS = frozenset(
     {
-        "collections.OrderedDict",
-        "collections.Counter",
-        "_codecs.encode",
-        "builtins.set",
-        "builtins.complex",
-        "torch.Size",
-        "torch.device",
-        "torch.nn.parameter.Parameter",
-        "torch.storage.TypedStorage",
-        "torch.storage.UntypedStorage",
-        "torch._utils._rebuild_tensor",
-        "torch._utils._rebuild_tensor_v2",
-        "torch._utils._rebuild_tensor_v3",
-        "torch._utils._rebuild_parameter",
+        "collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.set",
+        "builtins.complex", "torch.Size", "torch.device", "torch.nn.parameter.Parameter",
+        "torch.storage.TypedStorage", "torch.storage.UntypedStorage",
+        "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2",
+        "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_parameter",
     }
     | {
         f"torch.{name}"
         for name, value in vars(torch).items()
         if isinstance(value, torch.dtype) or name.endswith("Storage")
     }
-)
+)  # fmt: skip
 
 
-def refused_names(scan: PickleScan) -> list[str]:
-    """The names that a pickle asks for and does not get."""
+def pickled_names(stream: BinaryIO) -> Iterator[str]:
+    """Full names of the classes and functions that a pickle asks for; nothing is run.
+
+    Only torch's loader decides what a file gets. It knows no computed names, so those need not be
+    right here; its `get_unsafe_globals_in_checkpoint` reads one protocol of one format.
+
+    Raises:
+        ValueError, IndexError: the pickle is damaged.
+    """
+    texts: list[str] = []
+    argument: Any
+    for opcode, argument, _ in pickletools.genops(stream):
+        if opcode.name in ("GLOBAL", "INST"):
+            yield _modern(*argument.split(" ", 1))
+        elif opcode.name == "STACK_GLOBAL":
+            yield _modern(texts[-2], texts[-1])
+        elif opcode.name.startswith("EXT"):
+            yield f"copyreg extension.{argument}"
+        elif isinstance(argument, str):
+            texts.append(argument)
+
+
+def _modern(module: str, name: str) -> str:
+    if (module, name) in NAME_MAPPING:
+        module, name = NAME_MAPPING[module, name]
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
+
+
+def refused_names(names: Iterable[str]) -> list[str]:
+    """Those that a file does not get."""
     return [
         name
-        for name in scan.names
-        if name not in TENSOR_PARTS and name not in PLAIN and not _is_stand_in(name)
+        for name in names
+        if name not in _TENSOR_PARTS and name not in _GIVEN and not _is_stand_in(name)
     ]
 
 
-def stand_ins(scan: PickleScan) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+def stand_ins(names: Iterable[str]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """Pairs (object, full name) for `torch.serialization.safe_globals`."""
     return [
-        (PLAIN[name] if name in PLAIN else _stand_in(name, scan), name)
-        for name in scan.names
-        if name in PLAIN or _is_stand_in(name)
+        (_GIVEN[name] if name in _GIVEN else _stand_in(name), name)
+        for name in names
+        if name in _GIVEN or _is_stand_in(name)
     ]
 
 
 def _is_stand_in(name: str) -> bool:
-    return name.split(".", 1)[0] in STAND_IN_PACKAGES
+    return name in _IGNORED or name.split(".", 1)[0] in STAND_IN_PACKAGES
 
 
-def _stand_in(name: str, scan: PickleScan) -> Callable[..., Any]:
-    if name in scan.mappings:
-        return MappingStandIn
-    if name in scan.sequences:
-        return SequenceStandIn
+def _stand_in(name: str) -> Callable[..., Any]:
+    """By its name: a class of dictionaries (EasyDict, TensorDict), of lists, or any other."""
+    if name not in _IGNORED and name.lower().endswith(("dict", "list")):
+        return MappingStandIn if name.lower().endswith("dict") else SequenceStandIn
     return type(name, (StandIn,), {"__slots__": ()})

@@ -89,7 +89,7 @@ def test_subclasses_of_containers(tmp_path, as_zip):
 
 @ZIP_AND_OLD
 def test_plain_values(tmp_path, as_zip):
-    """Containers and numpy values that legacy files hold keep their values."""
+    """Containers and numbers of numpy that legacy files hold keep their values."""
     counts = collections.defaultdict(list, a=[1, 2])
     payload = {
         "net": collections.OrderedDict(w=torch.arange(3)),
@@ -99,32 +99,30 @@ def test_plain_values(tmp_path, as_zip):
         "whole": np.int32(-7),
         "flag": np.bool_(True),
         "text": np.str_("née"),
-        "array": np.arange(6, dtype=np.float32).reshape(2, 3).T,
-        "big_endian": np.arange(3, dtype=">i2"),
-        "empty": np.zeros((0, 4)),
+        "big_endian": np.arange(3, dtype=">i2")[2],
         "device": torch.device("cuda:1"),
         "size": torch.Size([2, 3]),
         "dtype": torch.bfloat16,
         "set": {1, 2},
-        "frozen": frozenset({3}),
         "bytes": b"\x00\xff",
         "no_bytes": b"",
         "complex": 1j,
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "big": 2**70,
-        "types": [int, float, bool],
         "nested": [None, True, -1, 2.5, ("a", [])],
     }
     content = load_tensors(write(tmp_path / "a.pth", payload, as_zip))
-    for key in ("scalar", "whole", "flag", "text"):
-        assert content[key] == payload[key] and type(content[key]) is type(payload[key])
-    for key in ("array", "big_endian", "empty"):
-        np.testing.assert_array_equal(content[key], payload[key])
-        assert content[key].shape == payload[key].shape
-    special = ("net", "scalar", "array", "big_endian", "empty", "parameter")
-    for key in payload.keys() - {*special}:
+    for key in payload.keys() - {"net", "parameter"}:
         assert content[key] == payload[key], key
     assert content["parameter"].tolist() == [1, 1]
+
+
+@ZIP_AND_OLD
+def test_types_and_arrays_do_not_hinder(tmp_path, as_zip):
+    other = [int, frozenset({3}), np.zeros((2, 3)), np.zeros(2, dtype="i4,f8"), np.array([{}])]
+    path = write(tmp_path / "a.pth", {"net": {"w": torch.ones(1)}, "other": other}, as_zip)
+    assert all(isinstance(value, StandIn) for value in load_tensors(path)["other"][1:])
+    assert read_state_dict(path)["w"].tolist() == [1]
 
 
 def test_cuda_tensors_come_to_the_cpu(tmp_path):

@@ -1,4 +1,4 @@
-"""Files that try to forge objects, to read memory, or never to end: all are refused, quickly.
+"""Files that try to forge objects, to read memory or to waste it: they get nothing.
 
 Each was made by hand from pickle opcodes; the first ones once got through.
 """
@@ -10,9 +10,9 @@ import zipfile
 import pytest
 import torch
 
-from lib.utils import pickle_scan
 from lib.utils.checkpoint import load_tensors, read_checkpoint
 from lib.utils.errors import CheckpointError
+from lib.utils.stand_ins import StandIn
 from tests.helpers.checkpoint_files import refusal, write, write_pickle
 
 
@@ -45,55 +45,33 @@ ONE = b"K\x01\x85"
 @pytest.mark.parametrize("opcode", [b"R", b"\x81"], ids=["REDUCE", "NEWOBJ"])
 def test_a_pointer_does_not_become_an_object(tmp_path, opcode):
     array = call("numpy.ndarray", ONE, text("O"), POINTER, opcode=opcode)
-    loaded = load(tmp_path, array)
-    assert loaded.dtype == float and loaded.size == 0
+    assert isinstance(load(tmp_path, array), StandIn)
 
 
 def test_a_pointer_in_a_state_does_not_become_an_object(tmp_path):
-    """The dtype is swapped for a dictionary with a `resolve` of its own."""
-    fake = call("collections.OrderedDict") + b"}" + text("resolve") + name("builtins.int") + b"sb"
     array = call("numpy.core.multiarray._reconstruct", name("numpy.ndarray"), b"K\x00\x85", b"N")
-    state = b"(K\x01" + ONE + fake + b"\x89" + POINTER + b"t"
-    with pytest.raises(CheckpointError, match="plain numbers"):
-        load(tmp_path, array + state + b"b")
+    state = b"(K\x01" + ONE + text("O") + b"\x89" + POINTER + b"t"
+    assert isinstance(load(tmp_path, array + state + b"b"), StandIn)
+
+
+@pytest.mark.parametrize("code", ["O", "O8", "V8", "f4, O", "(99999,99999)f8", "U"])
+def test_a_number_of_another_type_is_refused(tmp_path, code):
+    dtype = call("numpy.dtype", text(code)) + b"(K\x03" + text("<") + b"tb"
+    with pytest.raises(CheckpointError, match="not plain"):
+        load(tmp_path, call("numpy.core.multiarray.scalar", dtype, POINTER))
 
 
 def test_no_address_leaks_as_text(tmp_path):
-    with pytest.raises(CheckpointError, match="no text and no number"):
-        load(tmp_path, call("builtins.str", name("numpy.core.multiarray.scalar")))
-
-
-def nested_tuples(depth: int) -> bytes:
-    return b")" + b"2\x86" * depth  # each level holds the one below twice
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        pytest.param(b"}" + nested_tuples(40) + b"K\x01s", id="hash of 2^40 items"),
-        pytest.param(call("builtins.str", nested_tuples(40)), id="text of 2^40 items"),
-        pytest.param(b"(" * (pickle_scan.MAX_OPERATIONS + 2), id="marks without end"),
-    ],
-)
-@pytest.mark.timeout(60)
-def test_small_files_do_not_take_for_ever(tmp_path, body):
-    with pytest.raises(CheckpointError, match="nothing in it was run"):
-        load(tmp_path, body)
+    leak = load(tmp_path, call("builtins.str", name("numpy.core.multiarray.scalar")))
+    assert repr(leak) == "<stand-in for builtins.str>"
 
 
 @pytest.mark.parametrize(
     ("body", "named"),
     [
         pytest.param(call("builtins.bytearray", b"J\xff\xff\xff\x7f"), "bytearray", id="2 GB"),
-        pytest.param(
-            call("_codecs.encode", text("a" * 9), text("punycode")), "encode", id="slow encoding"
-        ),
-        pytest.param(
-            name("_codecs.encode") + text("a") + call("builtins.list") + b"\x86R", "encode",
-            id="encoding that is not spelled out",
-        ),
     ],
-)  # fmt: skip
+)
 def test_wasteful_calls_are_named_and_refused(tmp_path, body, named):
     with pytest.raises(CheckpointError, match=named):
         load(tmp_path, body)

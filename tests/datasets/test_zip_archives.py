@@ -14,8 +14,7 @@ import pytest
 from lib.commands.entry import run
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset, FrameSource, Sequence
-from lib.datasets.storage.zip import Wanted, ZipFolder, read_archive
-from lib.datasets.storage.zip_directory import ENTRY, list_archive
+from lib.datasets.storage.zip import ENTRY, Wanted, ZipFolder, list_archive, read_archive
 from lib.utils.errors import DataError
 from tests.helpers.benchmark_files import WRITERS, Tree, fill, rows
 from tests.helpers.dataset_files import numbered, paths_of, write_text

@@ -20,7 +20,7 @@ import numpy as np
 
 from lib.datasets.storage.pack import ABOUT, FORMAT, INDEX, PLACE, PLAN, is_pack, shard_name
 from lib.datasets.storage.pack_crop import CropRule, Region, cut, region_of
-from lib.datasets.storage.zip_directory import ENTRY, list_archive
+from lib.datasets.storage.zip import ENTRY, list_archive
 from lib.datasets.training.index import save_arrays
 from lib.datasets.training.set import IndexedSet
 from lib.utils.errors import DataError

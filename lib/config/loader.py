@@ -73,7 +73,6 @@ def load_config(
 
 
 def list_configs() -> list[str]:
-    """Names of all configurations in `experiments/`, sorted."""
     return sorted({path.stem for path in _files()})
 
 
@@ -126,7 +125,6 @@ def _hint(stem: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """`path` as short as it can be given from here."""
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
 
@@ -258,7 +256,6 @@ def _rule_finding(layer: Layer, keys: list[tuple[str, ...]], message: str) -> Fi
 
 
 def _at(values: Any, path: tuple[str, ...]) -> Any:
-    """The value at `path` in nested mappings; None if there is none."""
     for key in path:
         values = values.get(key) if isinstance(values, dict) else None
     return values

@@ -47,7 +47,6 @@ def all_keys(model: type[BaseModel] = Config) -> Iterator[tuple[tuple[str, ...],
 
 
 def describe(error: ErrorDetails) -> tuple[KeyPath, str]:
-    """Path of the wrong key, and what is wrong with it, on one line."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     path = tuple(part for part in error["loc"] if part != "[key]")
     shown = f"(value {show_value(value)})"
@@ -64,7 +63,6 @@ def describe(error: ErrorDetails) -> tuple[KeyPath, str]:
 
 
 def not_a_section(value: object) -> str:
-    """What is wrong with a plain value where a section belongs."""
     return f"{_WORDS['model_type']} (value {show_value(value)})"
 
 

@@ -90,26 +90,21 @@ class Paths:
 
     @property
     def data_dir(self) -> Path:
-        """Root of the data sets."""
         return next(source.data.path for source in self.sources if source.data)
 
     @property
     def save_dir(self) -> Path:
-        """Root of everything that is written."""
         return next(source.save.path for source in self.sources if source.save)
 
     @property
     def log_dir(self) -> Path:
-        """Folder of the text logs."""
         return self.save_dir / "logs"
 
     def curves_dir(self, config_name: str) -> Path:
-        """Folder of TensorBoard's files of a training."""
         return self.save_dir / "tensorboard" / "train" / "seqtrack" / config_name
 
     @property
     def index_dir(self) -> Path:
-        """Folder of the indexes of training sets."""
         return self.save_dir / "cache" / "training_sets"
 
     def dataset_root(self, row_key: str, default_folder: str) -> Path:
@@ -145,7 +140,6 @@ class Paths:
             raise ConfigError("\n".join(wrong))
 
     def checkpoint_dir(self, config_name: str) -> Path:
-        """Folder that training writes checkpoints of `config_name` to."""
         return _checkpoints(self.save_dir, config_name)
 
     def checkpoint_dirs(self, config_name: str) -> list[Path]:
@@ -159,7 +153,6 @@ class Paths:
 
     @property
     def sam2_dirs(self) -> list[Path]:
-        """Folders in which a SAM 2 model is looked for."""
         return self._both(_SAM2_FOLDER)
 
     def _both(self, folder: Path | str) -> list[Path]:
@@ -189,7 +182,6 @@ class Paths:
 
     @property
     def analysis_dir(self) -> Path:
-        """Folder of the tables of scores."""
         return self.save_dir / "test" / "analysis"
 
     def _dataset(self, row_key: str, default_folder: str) -> Setting:
@@ -209,12 +201,6 @@ def resolve_paths(
     paths_file: str | Path | None = None,
 ) -> Paths:
     """Combine options, environment, `paths.yaml` and the default tree.
-
-    Args:
-        data_dir: the option `--data_dir`.
-        save_dir: the option `--save_dir`.
-        env: environment to read; the process's own by default.
-        paths_file: this file instead of a `paths.yaml` in the usual places.
 
     Raises:
         ConfigError: `paths.yaml` is wrong (all findings, with their lines) or a given

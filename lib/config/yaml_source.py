@@ -58,8 +58,6 @@ class Origin(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong, and where."""
-
     origin: Origin
     text: str
 

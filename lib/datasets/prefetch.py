@@ -111,7 +111,6 @@ class FrameStream:
         return image
 
     def close(self) -> None:
-        """Drop what was read ahead."""
         for future, counted in self._waiting:
             future.cancel()
             self._readers.held -= counted

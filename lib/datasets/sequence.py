@@ -28,9 +28,7 @@ logger = logging.getLogger(__name__)
 class FrameSource(Protocol):
     """Frames by 0-based index; picklable, so that a worker process can read them."""
 
-    def __len__(self) -> int:
-        """Number of frames."""
-        ...
+    def __len__(self) -> int: ...
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB; raises DataError naming it."""
@@ -48,12 +46,10 @@ class ClipFrames(ABC):
     """
 
     @abstractmethod
-    def describe(self, index: int) -> str:
-        """What to call frame `index` in a message."""
+    def describe(self, index: int) -> str: ...
 
     @abstractmethod
-    def _first_range(self) -> GreyRange | None:
-        """The range of the first frame; None where it has colours, or 8 bits."""
+    def _first_range(self) -> GreyRange | None: ...
 
     @cached_property
     def grey_range(self) -> GreyRange | None:
@@ -80,11 +76,9 @@ class EncodedFrames(ClipFrames):
     """Frames that are image files, wherever these lie; see `FrameSource`."""
 
     @abstractmethod
-    def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; DataError if it cannot be read."""
+    def read_bytes(self, index: int) -> bytes: ...
 
     def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB; DataError if the file cannot be decoded."""
         return decode_rgb(self.read_bytes(index), self.describe(index), lambda: self.grey_range)
 
     def _first_range(self) -> GreyRange | None:
@@ -99,15 +93,12 @@ class ImageFiles(EncodedFrames):
     names: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.names)
 
     def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; DataError if it cannot be read."""
         return read_file(self.folder / self.names[index])
 
     def describe(self, index: int) -> str:
-        """Path of frame `index`."""
         return str(self.folder / self.names[index])
 
 
@@ -128,11 +119,9 @@ class NumberedFrames:
     count: int
 
     def __len__(self) -> int:
-        """Number of frames."""
         return self.count
 
     def name(self, index: int) -> str:
-        """What frame `index` is called below the folder."""
         return self.pattern % (self.first + index)
 
 
@@ -140,11 +129,9 @@ class NumberedFiles(NumberedFrames, EncodedFrames):
     """Image files of one folder, named by consecutive numbers; see `FrameSource`."""
 
     def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; DataError if it cannot be read."""
         return read_file(self.folder / self.name(index))
 
     def describe(self, index: int) -> str:
-        """Path of frame `index`."""
         return str(self.folder / self.name(index))
 
 
@@ -155,15 +142,12 @@ class StackPages(ClipFrames):
         self._pages = PageReader(path)
 
     def __len__(self) -> int:
-        """Number of pages."""
         return len(self._pages)
 
     def read(self, index: int) -> np.ndarray:
-        """Page `index` as (H, W, 3) uint8 RGB; DataError if it cannot be decoded."""
         return self._pages.read(index, lambda: self.grey_range)
 
     def describe(self, index: int) -> str:
-        """The file and the number of the page, from 1."""
         return self._pages.describe(index)
 
     def _first_range(self) -> GreyRange | None:
@@ -212,11 +196,9 @@ class PatchedFrames:
     broken: frozenset[int]
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.frames)
 
     def read(self, index: int) -> np.ndarray:
-        """Frame `index` as (H, W, 3) uint8 RGB, or what stands in for it."""
         try:
             return self.frames.read(index)
         except DataError:
@@ -225,7 +207,6 @@ class PatchedFrames:
             return self.read(index - 1)
 
     def describe(self, index: int) -> str:
-        """Path of frame `index`."""
         return self.frames.describe(index)
 
 
@@ -250,12 +231,10 @@ class Sequence:
     annotation: str = ""
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.frames)
 
     @property
     def init_box(self) -> tuple[float, float, float, float]:
-        """The box of the first frame, which a tracker is given."""
         x, y, w, h = (float(value) for value in self.ground_truth[0])
         return x, y, w, h
 
@@ -289,7 +268,6 @@ class Dataset:
     loader: Callable[[str], Sequence]
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return len(self.sequence_names)
 
     def load(self, name: str) -> Sequence:

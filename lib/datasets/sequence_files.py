@@ -29,7 +29,6 @@ class SequenceFiles:
 
     @property
     def texts(self) -> list[str]:
-        """All of them but the frames."""
         optional = [path for path in (self.cover, self.frame_range) if path]
         return [self.annotation, *self.absence, *optional]
 

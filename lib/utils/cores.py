@@ -14,12 +14,7 @@ _OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 def usable_cores(groups: Path = _GROUPS, own: Path = _OWN_GROUPS) -> int:
-    """The cores of this process's affinity, or those that its container may use if fewer.
-
-    Args:
-        groups: where Linux shows control groups.
-        own: Linux' file of the groups that this process is in.
-    """
+    """The cores of this process's affinity, or those that its container may use if fewer."""
     if hasattr(os, "sched_getaffinity"):
         there = len(os.sched_getaffinity(0))
     else:

@@ -45,7 +45,6 @@ class World:
         return self.rank == 0
 
     def barrier(self) -> None:
-        """Wait until all processes are here."""
         self.highest(0)
 
     def highest(self, number: int) -> int:

@@ -33,8 +33,6 @@ class UnreachableError(DownloadError):
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file that a source offers: its path below the source's folder, and where it is."""
-
     path: PurePosixPath
     url: str
 
@@ -43,8 +41,7 @@ class Source(Protocol):
     """A folder of files somewhere else."""
 
     @property
-    def page(self) -> str:
-        """Address of the folder, for a browser."""
+    def page(self) -> str: ...
 
     def list_files(self) -> list[RemoteFile]:
         """All files below the folder.
@@ -62,11 +59,9 @@ class DriveFolder:
 
     @property
     def page(self) -> str:
-        """See `Source`."""
         return f"https://drive.google.com/drive/folders/{self.folder_id}"
 
     def list_files(self) -> list[RemoteFile]:
-        """See `Source`."""
         gdown = _gdown()
         with _explained(f"{self.page} cannot be listed"):
             listed = gdown.download_folder(
@@ -93,11 +88,9 @@ class DriveFile:
 
     @property
     def page(self) -> str:
-        """See `Source`; the file's own page."""
         return f"https://drive.google.com/file/d/{self.file_id}/view"
 
     def list_files(self) -> list[RemoteFile]:
-        """See `Source`; just this file."""
         url = f"https://drive.google.com/uc?id={self.file_id}"
         return [RemoteFile(PurePosixPath(self.name), url)]
 
@@ -110,11 +103,9 @@ class MirrorFolder:
 
     @property
     def page(self) -> str:
-        """See `Source`."""
         return self.url
 
     def list_files(self) -> list[RemoteFile]:
-        """See `Source`."""
         base = self.url.rstrip("/") + "/"
         return [
             RemoteFile(PurePosixPath(unquote(url[len(base) :])), url)
@@ -132,11 +123,6 @@ class MirrorFolder:
 
 def fetch(url: str, target: Path, quiet: bool = False) -> None:
     """Fetch one file with gdown; a part that came earlier is continued.
-
-    Args:
-        url: file of Google Drive or of any web server.
-        target: where it goes; its folder is made. The part is kept beside it.
-        quiet: no progress bar.
 
     Raises:
         UnreachableError: the server does not answer.
@@ -158,7 +144,6 @@ def fetch(url: str, target: Path, quiet: bool = False) -> None:
 
 
 def discard(target: Path) -> None:
-    """Remove a fetched file and every part of it."""
     for path in [target, *_parts(target)]:
         path.unlink(missing_ok=True)
 
@@ -173,7 +158,6 @@ class Record:
 
     @classmethod
     def of(cls, path: Path, url: str) -> "Record":
-        """The record of a file on disk."""
         return cls(path.stat().st_size, sha256_of(path), url)
 
     def matches(self, path: Path) -> bool:
@@ -202,15 +186,12 @@ class Ledger:
                 ) from None
 
     def find(self, file: Path) -> Record | None:
-        """The record of a file, if there is one."""
         return self._records.get(self._key(file))
 
     def add(self, file: Path, record: Record) -> None:
-        """Remember a file, in place of what was known of it."""
         self._records[self._key(file)] = record
 
     def save(self) -> None:
-        """Write the records, if there are any."""
         if self._records:
             content = {key: asdict(self._records[key]) for key in sorted(self._records)}
             atomic_write_text(self.path, json.dumps(content, indent=2) + "\n")

@@ -146,11 +146,6 @@ def check_writable(folder: Path | str) -> None:
 
 
 def sha256_of(path: Path | str) -> str:
-    """Hexadecimal SHA-256 of a file's content.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(1 << 20):

@@ -67,11 +67,6 @@ def decode_rgb(data: bytes, name: str, grey_range: GreyRangeSource | None = None
 
     JPEG is decoded by simplejpeg (extra `fast`) where it is installed, to the same pixels.
 
-    Args:
-        data: the bytes of an image file.
-        name: for messages.
-        grey_range: gives the range of grey of more than 8 bits; called only for such a picture.
-
     Raises:
         DataError: they are none, cut short, or not an image.
     """
@@ -124,9 +119,6 @@ def grey_range_of(data: bytes, name: str) -> GreyRange | None:
 class PageReader:
     """Pages of a TIFF file, each read on its own; small when pickled.
 
-    Args:
-        path: the file.
-
     Raises:
         DataError: it cannot be read, or is damaged.
     """
@@ -136,7 +128,6 @@ class PageReader:
         self._offsets = page_offsets(self._map(), str(path))
 
     def __len__(self) -> int:
-        """Number of pages."""
         return len(self._offsets)
 
     def read(self, page: int, grey_range: GreyRangeSource | None = None) -> np.ndarray:
@@ -144,11 +135,9 @@ class PageReader:
         return _deep_to_rgb(self._page(page), self.describe(page), grey_range)
 
     def grey_range(self, page: int) -> GreyRange | None:
-        """As `grey_range_of`."""
         return _own_range(_deep_pixels(self._page(page), self.describe(page)))
 
     def describe(self, page: int) -> str:
-        """What to call a page in messages."""
         return f"{self.path} page {page + 1}"
 
     def _page(self, page: int) -> np.ndarray:
@@ -195,11 +184,6 @@ def read_labels(path: Path | str) -> np.ndarray:
 
 
 def read_file(path: Path | str) -> bytes:
-    """The content of an image file.
-
-    Raises:
-        DataError: it is missing, or cannot be read.
-    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -209,7 +193,6 @@ def read_file(path: Path | str) -> bytes:
 
 
 def _decoded(data: bytes, name: str, flags: int) -> np.ndarray:
-    """What OpenCV makes of the bytes of an image file."""
     if not data:
         raise DataError(f"{name}: the image file is empty (0 bytes); copy it again")
     if _is_cut_jpeg(data):

@@ -68,15 +68,7 @@ class Report:
 def check_benchmark(
     row: Row, tree: DataTree, entries: Mapping[str, Entry], every_image: bool, progress: Progress
 ) -> Report:
-    """Look at all sequences of a benchmark.
-
-    Args:
-        row: of the catalog.
-        tree: its files.
-        entries: its sequences, some of which may be missing.
-        every_image: read all images instead of the first and the last of each sequence.
-        progress: is told of each sequence.
-    """
+    """Look at all sequences of a benchmark."""
     findings, warnings = list[str](), list[str]()
     remarks = _known_to_be_broken(row, entries)
     missing: list[Entry] = []
@@ -118,7 +110,6 @@ def check_benchmark(
 
 
 def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Report:
-    """Look at all sequences of a data set of which nobody says how many there are."""
     findings, warnings, remarks = list[str](), list[str](), list[str]()
     visible: dict[str, tuple[int, int]] = {}
     for name in dataset.sequence_names:
@@ -239,7 +230,6 @@ def _other_sizes(sequence: Sequence, sizes: Mapping[int, tuple[int, int]]) -> li
 
 
 def _rows_without_area(sequence: Sequence) -> list[str]:
-    """A line about rows such as -1,-1,-1,-1."""
     boxes = sequence.ground_truth
     empty = ~has_area(boxes) & (boxes != 0).any(axis=1)
     if not empty.any():
@@ -289,7 +279,6 @@ def _visible_frames(sequence: Sequence) -> int:
 
 
 def _too_short(visible: Mapping[str, tuple[int, int]]) -> list[str]:
-    """A line about the sequences that a training could not draw from."""
     names = list(visible)
     counts = np.array(list(visible.values()), dtype=np.int64).reshape(-1, 2)
     usable = can_be_drawn_from(counts[:, 0], counts[:, 1], _TEMPLATES)

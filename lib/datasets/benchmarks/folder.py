@@ -253,13 +253,11 @@ def _has_lasot_flags(sequence: FolderSequence) -> bool:
 
 
 def _has_frames(folder: Path) -> bool:
-    """Whether frames lie where some layout keeps them."""
     places = dict.fromkeys(layout.images for layout in LAYOUTS)
     return any(has_image(folder / images) for images in places)
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    """Sub-folders in numeric order, without hidden ones and Python's caches."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir()]
     wanted = [name for name in names if not name.startswith(".") and name != "__pycache__"]
@@ -282,7 +280,6 @@ def _sequences_below(folder: Path, depth: int) -> list[Path]:
 
 
 def _sequence_folders(folder: Path) -> dict[str, Path]:
-    """Sequence names and their folders, in order."""
     if layout_of(folder) is None and (folder / _LIST_FILE).is_file():
         return {name: folder / name for name in read_names(folder / _LIST_FILE)}
     found = _sequences_below(folder, depth=2)

@@ -193,7 +193,6 @@ def find_layout(entry: Entry, tree: DataTree) -> Layout:
 
 
 def is_there(entry: Entry, tree: DataTree) -> bool:
-    """Whether anything of a sequence is there: its frames, or its annotation."""
     return any(
         tree.has_folder(layout.files.images) or tree.has_file(layout.files.annotation)
         for layout in entry.layouts

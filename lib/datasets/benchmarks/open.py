@@ -89,7 +89,6 @@ class Place:
 
 
 def dataset_names() -> list[str]:
-    """Names that `--dataset` knows; a path works too."""
     return [row.name for row in CATALOG]
 
 
@@ -207,11 +206,6 @@ def _load_published(row: Row, root: Path, name: str) -> Sequence | None:
 def place_of(name: str, folder: str, paths: Paths) -> Place:
     """Where the settings say that a data set of the catalog is.
 
-    Args:
-        name: of the row.
-        folder: its default folder below the data root.
-        paths: the settings.
-
     Raises:
         ConfigError: a setting is about a data set that the catalog does not know.
     """
@@ -227,7 +221,6 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
 
 
 def all_rows() -> list[Row | TrainingRow]:
-    """Benchmarks and training sets."""
     return [*CATALOG, *TRAINING_CATALOG]
 
 
@@ -241,7 +234,6 @@ def find_row(name: str) -> Row | None:
 
 
 def looks_like_path(text: str) -> bool:
-    """Whether someone who wrote `text` for a data set means a folder."""
     separators = [separator for separator in ("/", os.sep, os.altsep) if separator]
     named = text in (".", "..", "~") or text.lower().endswith(".zip")
     return named or any(s in text for s in separators) or os.path.isdir(text)

@@ -48,7 +48,6 @@ def recognised(root: Path, wanted: Row | None = None) -> str:
 
 
 def _below(root: Path) -> list[Path]:
-    """The folders in one."""
     try:
         with os.scandir(root) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir())
@@ -58,7 +57,6 @@ def _below(root: Path) -> list[Path]:
 
 
 def _sequences_of(row: Row, root: Path) -> int:
-    """How many sequences of a benchmark are in a folder."""
     tree = open_tree(row, root)
     try:
         entries = list_entries(row, tree).values() if tree.exists else ()

@@ -123,22 +123,15 @@ class LmdbFrames(NumberedFrames, EncodedFrames):
     """Frames of one sequence in an LMDB, whose keys are their names; see `FrameSource`."""
 
     def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; DataError if it is not there."""
         return read_value(self.folder, self.name(index))
 
     def describe(self, index: int) -> str:
-        """Path of frame `index`, as if the LMDB were a folder."""
         return os.path.join(self.folder, self.name(index))
 
 
 @dataclass(eq=False)
 class LmdbSet(IndexedSet):
-    """A training set whose frames lie in LMDBs. See `IndexedSet`.
-
-    Attributes:
-        parts: from `find_lmdb`.
-        texts: the folder that `copy_texts` made.
-    """
+    """A training set whose frames lie in LMDBs. See `IndexedSet`."""
 
     parts: dict[str, Path]
     texts: Path
@@ -156,7 +149,6 @@ class LmdbSet(IndexedSet):
 
     @property
     def frames_base(self) -> Path:
-        """The folder that frames are described relative to."""
         return self.parts.get("", next(iter(self.parts.values())).parent)
 
 

@@ -31,7 +31,6 @@ PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("crc", 
 
 
 def shard_name(number: int) -> str:
-    """Name of a shard's file."""
     return f"shard-{number:05d}.zip"
 
 
@@ -48,11 +47,7 @@ def is_begun(folder: Path) -> bool:
 
 @dataclass
 class Shards:
-    """The files of a pack, each opened once per process, when first read from.
-
-    Attributes:
-        folder: of the pack.
-    """
+    """The files of a pack, each opened once per process, when first read from."""
 
     folder: Path
     _open: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
@@ -62,12 +57,10 @@ class Shards:
         return Shards, (self.folder,)
 
     def __del__(self) -> None:
-        """Close them."""
         for descriptor in self._open.values():
             os.close(descriptor)
 
     def path(self, number: int) -> Path:
-        """File of a shard."""
         return self.folder / shard_name(number)
 
     def read(self, number: int, offset: int, size: int) -> bytes:
@@ -97,20 +90,13 @@ class Shards:
 
 @dataclass(frozen=True, eq=False)
 class PackedFrames(EncodedFrames):
-    """Frames of one sequence in a pack; see `FrameSource`.
-
-    Attributes:
-        shards: the pack's files.
-        name: of the sequence, for messages.
-        places: `(N,)` of `PLACE`.
-    """
+    """Frames of one sequence in a pack; see `FrameSource`."""
 
     shards: Shards
     name: str
     places: np.ndarray
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.places)
 
     def read_bytes(self, index: int) -> bytes:
@@ -130,7 +116,6 @@ class PackedFrames(EncodedFrames):
         return data
 
     def describe(self, index: int) -> str:
-        """Shard, sequence and number."""
         return f"{self.shards.path(int(self.places[index]['shard']))}: {self.name} frame {index}"
 
 
@@ -161,21 +146,17 @@ class PackedSet:
         return open_pack, (self.shards.folder, self.name)
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return len(self.sequences)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of frames of every sequence, `(n,)` int32."""
         return np.array(self.sequences["length"])
 
     @property
     def visible_counts(self) -> np.ndarray:
-        """Number of frames of every sequence in which the target is visible, `(n,)` int32."""
         return np.array(self.sequences["visible"])
 
     def load(self, index: int) -> TrainingSequence:
-        """Sequence `index`; no image is opened."""
         entry = self.sequences[index]
         rows = slice(int(entry["start"]), int(entry["start"]) + int(entry["length"]))
         name = os.fsdecode(entry["name"])
@@ -188,7 +169,6 @@ class PackedSet:
         )
 
     def describe(self, index: int) -> str:
-        """Name of the set and the sequence, and the pack's folder."""
         name = os.fsdecode(self.sequences[index]["name"])
         return f"{self.name} {name} ({self.shards.folder})"
 
@@ -216,10 +196,6 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 def open_pack(folder: Path, name: str) -> PackedSet:
     """The training set in a pack.
-
-    Args:
-        folder: of the pack.
-        name: for messages, and the name of the set from now on.
 
     Raises:
         DataError: it is damaged or not finished.

@@ -16,10 +16,6 @@ def check_pack(folder: Path, done: Callable[[int], object]) -> list[str]:
 
     What else is in a shard, such as names and its directory, is not looked at.
 
-    Args:
-        folder: of the pack.
-        done: told how many frames were read.
-
     Returns:
         what is wrong, a line each, by shard; none if nothing is.
 
@@ -45,7 +41,6 @@ def check_pack(folder: Path, done: Callable[[int], object]) -> list[str]:
 
 
 def _damage(packed: PackedSet, place: np.void) -> str:
-    """What is wrong with one frame, or nothing."""
     shards: Shards = packed.shards
     shard, size, offset, crc = place.item()
     try:

@@ -31,7 +31,6 @@ class CropRule:
     quality: int = 95
 
     def facts(self) -> dict[str, Any]:
-        """For the description of a pack."""
         return asdict(self)
 
 
@@ -114,7 +113,6 @@ def _span(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def cut(image: np.ndarray, region: Region) -> np.ndarray:
-    """The region of an image `(H, W, 3)`, in the size in which it is stored."""
     part = image[region.y : region.y + region.height, region.x : region.x + region.width]
     size = (region.stored_width, region.stored_height)
     if size == (region.width, region.height):

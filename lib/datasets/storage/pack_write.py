@@ -37,13 +37,7 @@ _REGION = re.compile(r"@(\d+(?:,\d+){5})\.jpg$", re.ASCII)
 
 @dataclass(frozen=True)
 class Member:
-    """One file of a shard.
-
-    Attributes:
-        name: in the shard; with a crop its region is added.
-        sequence: a sequence that it is a frame of.
-        frame: its number there.
-    """
+    """One file of a shard."""
 
     name: str
     sequence: int
@@ -71,7 +65,6 @@ class Packing:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the pack says of itself."""
         return {
             "format": FORMAT,
             "name": self.source.name,
@@ -153,7 +146,6 @@ class Packing:
         return kept
 
     def _shard(self, number: int, sequences: list[int], done: Callable[[int], object]) -> bool:
-        """Make one shard unless it is there; returns whether it was."""
         members = list(self._members(sequences))
         path = self.folder / shard_name(number)
         if there := self._is_whole(path, members):
@@ -181,7 +173,6 @@ class Packing:
         return names == [member.name for member in members]
 
     def _members(self, sequences: list[int]) -> Iterator[Member]:
-        """The files of a shard, each once."""
         seen: set[str] = set()
         for number in sequences:
             sequence = self.source.load(number)
@@ -198,7 +189,6 @@ class Packing:
                     yield Member(name, number, i)
 
     def _inside(self, path: str) -> str:
-        """A frame's path in its data set."""
         inside = os.path.relpath(path, self.source.frames_base).replace(os.sep, "/")
         # A folder of images may lie elsewhere; names that lead out of an archive are not made.
         return inside.replace("../", "up/")
@@ -257,7 +247,6 @@ class Packing:
         (self.folder / PLAN).unlink(missing_ok=True)
 
     def _rows(self, sequences: list[int]) -> Iterator[tuple[Member, int]]:
-        """Every frame of some sequences with its row in the index."""
         for number in sequences:
             start = int(self.source.index.sequences[number]["start"])
             sequence = self.source.load(number)

@@ -40,7 +40,6 @@ class DataTree:
 
     @property
     def exists(self) -> bool:
-        """Whether there is a folder or an archive at the root."""
         return self.root.is_dir() or bool(self._archives(""))
 
     def file(self, path: str) -> TextFile:
@@ -68,7 +67,6 @@ class DataTree:
         return self.has_folder(folder) and bool(fnmatch.filter(self.names(folder), name))
 
     def has_folder(self, path: str) -> bool:
-        """Whether there is a folder at `path`."""
         return (self.base / path).is_dir() or self._archived(path) is not None
 
     def names(self, path: str) -> Sequence[str]:
@@ -89,12 +87,10 @@ class DataTree:
         return archived.names
 
     def images(self, path: str, names: Sequence[str]) -> FrameSource:
-        """Images `names`, all of which are there, of the folder at `path`."""
         archived = None if (self.base / path).is_dir() else self._archived(path)
         return archived.images(names) if archived else ImageFiles(self.base / path, tuple(names))
 
     def describe(self, path: str) -> str:
-        """What to call the folder at `path` in messages."""
         archived = None if (self.base / path).is_dir() else self._archived(path)
         return str(Path(archived.archive, archived.inside) if archived else self.base / path)
 
@@ -111,7 +107,6 @@ class DataTree:
         return sorted(name for name in wanted if not name.startswith((".", "__")))
 
     def _entries(self, path: str) -> Iterator[tuple[str, bool]]:
-        """Names in the folder at `path`, and whether each is a folder itself."""
         if (self.base / path).is_dir():
             with os.scandir(self.base / path) as entries:
                 yield from ((entry.name, entry.is_dir()) for entry in entries)

@@ -41,12 +41,7 @@ _ROW = struct.Struct("<QqqIHH")
 
 @dataclass
 class FolderFiles:
-    """The files of one folder of an archive.
-
-    Attributes:
-        names: in the archive's order.
-        rows: an `ENTRY` for each, as bytes.
-    """
+    """The files of one folder of an archive."""
 
     names: list[str] = field(default_factory=list)
     rows: bytearray = field(default_factory=bytearray)
@@ -96,12 +91,10 @@ class Wanted:
 
     @cached_property
     def folders(self) -> frozenset[str]:
-        """The folders of `known`."""
         return frozenset(path.rpartition("/")[0] for path in self.known)
 
     @property
     def accepts(self) -> Callable[[str], object]:
-        """Whether a path is one of them."""
         return self.known.__contains__ if self.known else re.compile(self.pattern).fullmatch
 
 
@@ -114,7 +107,6 @@ class ZipMember:
     entry: tuple[int, int, int, int, int, int]
 
     def __str__(self) -> str:
-        """The archive's path and the path inside."""
         return os.path.join(self.archive, self.inside)
 
     def read_bytes(self) -> bytes:
@@ -167,11 +159,9 @@ class ZipImages(EncodedFrames):
     entries: np.ndarray
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.names)
 
     def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; DataError if it cannot be read."""
         try:
             return self._member(index).read_bytes()
         except OSError as error:
@@ -180,7 +170,6 @@ class ZipImages(EncodedFrames):
             ) from None
 
     def describe(self, index: int) -> str:
-        """Path of frame `index`, as if the archive were a folder."""
         return str(self._member(index))
 
     def _member(self, index: int) -> ZipMember:
@@ -207,14 +196,12 @@ class ZipFolder:
         self._entries = entries if len(rows) == len(entries) else entries[list(rows.values())]
 
     def member(self, name: str) -> ZipMember | None:
-        """The file called `name`, if there is one."""
         if name not in self.names:
             return None
         entry = self._entries[self.names.index(name)].item()
         return ZipMember(self.archive, _joined(self.inside, name), entry)
 
     def images(self, names: Sequence[str]) -> ZipImages:
-        """The images called `names`, in this order; all of them are there."""
         rows = {name: row for row, name in enumerate(self.names)}
         entries = self._entries[[rows[name] for name in names]]
         return ZipImages(self.archive, self.inside, tuple(names), entries)
@@ -227,11 +214,6 @@ def read_archive(path: Path, above: tuple[str, ...], wanted: Wanted) -> dict[str
     without folders around what it holds. Where its files belong follows from what the data set
     is made of: `airplane-1/groundtruth.txt` in `airplane.zip` is `airplane/airplane-1/
     groundtruth.txt`, because LaSOT has such a file. An archive of something else gives nothing.
-
-    Args:
-        path: the zip file.
-        above: names of the folders that it lies in, from the data set's folder on.
-        wanted: what the data set is made of.
 
     Raises:
         DataError: it is not a zip archive, or is damaged.

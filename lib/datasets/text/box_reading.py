@@ -107,19 +107,16 @@ def likely_reading_against(boxes: np.ndarray, truth: np.ndarray) -> str | None:
 
 
 def _with_area(boxes: np.ndarray) -> np.ndarray:
-    """The rows that name a target."""
     return boxes[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
 
 
 def _outside(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The share of each box's area that lies outside the picture, `(N,)`."""
     start = np.maximum(boxes[:, :2], 0)
     end = np.minimum(boxes[:, :2] + boxes[:, 2:], size)
     return 1 - np.maximum(end - start, 0).prod(axis=1) / boxes[:, 2:].prod(axis=1)
 
 
 def _all_inside(boxes: np.ndarray, size: tuple[int, int]) -> bool:
-    """Whether all boxes have an area and lie inside the picture."""
     has_area = (boxes[:, 2:] > 0).all()
     starts_inside = (boxes[:, :2] >= -_SLACK).all()
     return bool(

@@ -39,9 +39,7 @@ _BYTE_ORDER_MARKS = (
 class TextFile(Protocol):
     """A path, or a file in an archive; `str()` names it in messages."""
 
-    def read_bytes(self) -> bytes:
-        """Its content."""
-        ...
+    def read_bytes(self) -> bytes: ...
 
 
 def read_boxes(

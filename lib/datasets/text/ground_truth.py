@@ -156,14 +156,6 @@ def check_frame_count(
 ) -> None:
     """Refuse ground truth that belongs to another number of frames.
 
-    Args:
-        frames: number of images.
-        rows: rows of ground truth.
-        annotation: the ground-truth file, for the message.
-        images: the folder of frames, for the message.
-        first_box_only: a single row is fine too.
-        gap: what `first_gap` says of the images, for the message.
-
     Raises:
         DataError: naming both counts.
     """

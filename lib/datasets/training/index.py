@@ -68,11 +68,6 @@ class TrainingIndex:
 def load_or_build(listing: Listing, folder: Path, name: str) -> TrainingIndex:
     """The index of `listing` from `folder`, or made now and kept there if that is possible.
 
-    Args:
-        listing: of the training set.
-        folder: where indices are kept.
-        name: of the training set, for messages and for the name of the file.
-
     Raises:
         DataError: an annotation file is malformed.
     """
@@ -131,7 +126,6 @@ def build_index(listing: Listing, name: str) -> TrainingIndex:
 
 
 def _stem(name: str, base: Path) -> str:
-    """How the files of one set at one place begin."""
     word = re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("_.")[-60:]
     return f"{word}-{_short(os.fsencode(base))}"
 
@@ -189,13 +183,6 @@ def map_arrays(
 ) -> list[np.ndarray]:
     """The arrays of a file of `save_arrays`, as read-only maps.
 
-    Args:
-        file: to read.
-        kind: as it was saved.
-        key: likewise.
-        number: how many arrays there are.
-        check: read all of it and compare its checksum.
-
     Raises:
         OSError: it cannot be read.
         ValueError: in words, what is wrong with it; `DAMAGE` has all that can be raised.
@@ -215,7 +202,6 @@ def map_arrays(
 
 
 def _open_again(file: Path, key: str) -> TrainingIndex:
-    """What unpickling in another process does."""
     try:
         return _load(file, key)
     except DAMAGE as error:
@@ -235,7 +221,6 @@ def _map_array(stream: IO[bytes], file: Path) -> np.ndarray:
 
 
 def _checksum(stream: IO[bytes]) -> int:
-    """CRC-32 of everything behind the header."""
     stream.seek(_HEADER)
     checksum = 0
     while block := stream.read(_BLOCK):

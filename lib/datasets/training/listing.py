@@ -96,7 +96,6 @@ class FolderNames:
     _known: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def __contains__(self, folder: str) -> bool:
-        """Whether `folder`, relative to the base, is there."""
         parent, _, name = folder.rpartition("/")
         if parent not in self._known:
             self._known[parent] = frozenset(list_names(self.base / parent))

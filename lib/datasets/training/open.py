@@ -25,7 +25,6 @@ _READERS: dict[str, Callable[[TrainingRow, Path, str], Listing]] = {
 
 
 def training_set_names() -> list[str]:
-    """Names that DATA.TRAIN.DATASETS_NAME knows; a path works too."""
     return [row.name for row in TRAINING_CATALOG]
 
 
@@ -81,7 +80,6 @@ def _open_packed(root: Path, name: str) -> PackedSet:
 
 
 def _open_files(row: TrainingRow, place: Place, cache: Path) -> IndexedSet:
-    """A set of the catalog in folders or LMDBs."""
     root, parts = place.root, find_lmdb(place.root)
     if not parts and not root.is_dir():
         parts = find_lmdb(root.with_name(root.name + SUFFIX))

@@ -14,20 +14,13 @@ class UnusableSampleError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class EncodedImage:
-    """An image file in memory, to be decoded when it is known how much of it is needed.
-
-    Attributes:
-        data: its bytes.
-        name: for messages.
-        grey_range: as in `decode_rgb`: that of the clip.
-    """
+    """An image file in memory, to be decoded when it is known how much of it is needed."""
 
     data: bytes
     name: str
     grey_range: GreyRangeSource | None = None
 
     def decode(self, shrink: int) -> tuple[np.ndarray, int]:
-        """The image, and by how much it is shrunk; see `decode_shrunk`."""
         return decode_shrunk(self.data, self.name, shrink, self.grey_range)
 
 

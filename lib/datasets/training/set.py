@@ -26,9 +26,7 @@ class StoredFrames(FrameSource, Protocol):
         """The range of the clip's grey of more than 8 bits; None where it has none."""
         ...
 
-    def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`; raises DataError naming it."""
-        ...
+    def read_bytes(self, index: int) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +57,7 @@ class TrainingSet(Protocol):
     name: str
     is_video: bool
 
-    def __len__(self) -> int:
-        """Number of sequences."""
-        ...
+    def __len__(self) -> int: ...
 
     @property
     def lengths(self) -> np.ndarray:
@@ -77,9 +73,7 @@ class TrainingSet(Protocol):
         """Sequence `index`; no image is opened."""
         ...
 
-    def describe(self, index: int) -> str:
-        """What to call sequence `index` in a message."""
-        ...
+    def describe(self, index: int) -> str: ...
 
 
 @dataclass(eq=False)
@@ -92,17 +86,14 @@ class IndexedSet:
     index: TrainingIndex
 
     def __len__(self) -> int:
-        """Number of sequences."""
         return len(self.index.sequences)
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of frames of every sequence, `(n,)` int32."""
         return np.array(self.index.sequences["length"])
 
     @property
     def visible_counts(self) -> np.ndarray:
-        """Number of frames of every sequence in which the target is visible, `(n,)` int32."""
         return np.array(self.index.sequences["visible"])
 
     def load(self, index: int) -> TrainingSequence:
@@ -123,19 +114,16 @@ class IndexedSet:
         )
 
     def stored(self, index: int) -> StoredFrames:
-        """The frames of sequence `index`; DataError as from `load`."""
         entry = self.index.sequences[index]
         return self._frames(entry, int(entry["length"]))
 
     def describe(self, index: int) -> str:
-        """Name of the set and the sequence, and its folder (or image)."""
         entry = self.index.sequences[index]
         place = self._folder(entry) if self.is_video else self._folder(entry) / _pattern(entry)
         return f"{self.name} {os.fsdecode(entry['name'])} ({place})"
 
     @property
     def frames_base(self) -> Path:
-        """The folder that frames are described relative to."""
         return self.base
 
     def _folder(self, entry: np.void) -> Path:

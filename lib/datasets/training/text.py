@@ -30,19 +30,12 @@ _GOT10K_HELD_OUT = re.compile(r"GOT-10k_(Val|Test)_\d{6}", re.ASCII)
 
 
 class Video(NamedTuple):
-    """One video."""
-
     name: str
     files: SequenceFiles
 
 
 def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
     """The videos of `row` that are in `root`; those that are not are warned of.
-
-    Args:
-        row: of the catalog.
-        root: the data set's folder.
-        remedy: ends the message when nothing is there.
 
     Raises:
         DataError: not one video is there, the set's own list is missing or malformed or that of
@@ -128,7 +121,6 @@ def _video(row: TrainingRow, name: str, part: str = "") -> Video:
 
 
 def _looked_for(row: TrainingRow, videos: list[Video]) -> str:
-    """What was not there, for the message."""
     if row.list_file and not videos:
         return f"{row.list_file} has no name of its split"
     first = videos[0].files.images if videos else " or ".join(_annotation_folders(row)[:2])

@@ -19,8 +19,8 @@ from pydantic_core import ErrorDetails
 
 from lib.config.messages import all_keys, describe, not_a_section, unknown_override
 from lib.config.paths import experiments_dir
-from lib.config.rules import Problem, factor_warnings, training_problems
 from lib.config.schema import Config
+from lib.config.schema.rules import Problem, factor_warnings, training_problems
 from lib.config.yaml_source import (
     Finding,
     KeyPath,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.config.schema_training import Data, SearchSampling, TemplateSampling
+from lib.config.schema.training import Data, SearchSampling, TemplateSampling
 from lib.datasets.training.sample import Draw, EncodedImage, UnusableSampleError
 from lib.utils.crop import Crop, crop_square
 from lib.utils.errors import DataError

@@ -1,27 +1,23 @@
 """The sections TRAIN and DATA: optimisation, and what a training sample is made of.
 
-Part of `lib/config/schema.py`, which every other module imports. Defaults are those of the
-reference implementation; what it did not have is off. The source of an option is named with it.
+Defaults are those of the reference implementation; what it did not have is off. The source of an
+option is named with it.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
 
-from lib.config.fields import (
+from lib.config.schema.fields import (
     ColourMean,
     ColourSpread,
     Count,
+    Fraction,
     ListOf,
-    NotNegative,
-    Positive,
     Section,
     Share,
     Text,
 )
-
-Whole = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def _only_one(value: int) -> int:
@@ -38,7 +34,7 @@ class Scheduler(Section):
     to LR * FINAL_SHARE over the whole training (Loshchilov and Hutter, SGDR, 2017)."""
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Factor of one drop of `step`."""
-    warmup_steps: Whole = 0
+    warmup_steps: NonNegativeInt = 0
     """Optimizer steps of linear growth from 0 at the start (Goyal et al., 2017); 0: none."""
     final_share: Fraction = 0.0
     """Share of LR that `cosine` ends at."""
@@ -47,9 +43,9 @@ class Scheduler(Section):
 class Training(Section):
     """TRAIN: optimisation."""
 
-    lr: Positive = 1e-4
+    lr: PositiveFloat = 1e-4
     """Learning rate; the encoder's is times ENCODER_MULTIPLIER."""
-    weight_decay: NotNegative = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     """AdamW weight decay of all parameters."""
     no_decay: bool = False
     """No weight decay for norms, biases and positions (common practice for transformers)."""
@@ -66,41 +62,41 @@ class Training(Section):
     """Samples per process (per GPU) and forward pass."""
     accumulate: Count = 1
     """Forward passes per optimizer step; the effective batch is BATCH_SIZE * processes * this."""
-    num_worker: Whole = 8
+    num_worker: NonNegativeInt = 8
     """Data-loading processes per training process; 0 loads in the training process."""
     optimizer: Literal["ADAMW"] = "ADAMW"
     """The optimizer."""
-    encoder_multiplier: NotNegative = 0.1
+    encoder_multiplier: NonNegativeFloat = 0.1
     """Share of LR that the encoder gets; 0 freezes it."""
     freeze_encoder: bool = False
     """Train the decoder only, but for what ENCODER_OPEN names."""
     encoder_open: Annotated[tuple[Text, ...], ListOf] = ()
     """Parameters of a frozen encoder that train: items 0 and 1 exact names, others substrings."""
-    freeze_blocks: Whole = 0
+    freeze_blocks: NonNegativeInt = 0
     """Keep the patch embedding, the positions and the first N encoder blocks as they are
     (common practice in fine-tuning)."""
-    ce_weight: NotNegative = 1.0
+    ce_weight: NonNegativeFloat = 1.0
     """Weight of the token cross-entropy."""
-    special_weight: NotNegative = 0.01
+    special_weight: NonNegativeFloat = 0.01
     """Weight of END and START inside the cross-entropy; coordinate tokens have 1."""
-    soft_sigma: Annotated[tuple[NotNegative, NotNegative], ListOf] = (0.0, 0.0)
+    soft_sigma: Annotated[tuple[NonNegativeFloat, NonNegativeFloat], ListOf] = (0.0, 0.0)
     """Standard deviation, in bins, of Gaussian token targets at the start and at the end of the
     training, linear in between; 0 means hard targets (label distribution learning, Geng 2016)."""
-    l1_weight: NotNegative = 0.0
+    l1_weight: NonNegativeFloat = 0.0
     """Weight of |expected coordinate - true coordinate|, summed over the four, coordinates in
     [0, 1] (integral regression, Sun et al., 2018)."""
-    size_weight: NotNegative = 0.0
+    size_weight: NonNegativeFloat = 0.0
     """Weight of |log expected size - log true size|, summed over width and height: it keeps the
     size from being answered with the usual one."""
-    centre_weight: NotNegative = 0.0
+    centre_weight: NonNegativeFloat = 0.0
     """Weight of an auxiliary loss that lives in training only: which search token holds the
     centre (classification head of the one-stream trackers, OSTrack 2022)."""
-    dense_weight: NotNegative = 0.0
+    dense_weight: NonNegativeFloat = 0.0
     """Weight of an auxiliary loss that lives in training only: every search token inside the box
     says its distances to the four sides (FCOS, Tian et al., 2019)."""
     print_interval: Count = 50
     """Steps between two lines of the log."""
-    grad_clip_norm: NotNegative = 0.1
+    grad_clip_norm: NonNegativeFloat = 0.1
     """Largest norm of all gradients together; 0 leaves them alone."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay per step of a moving average of the weights, which is what gets validated and
@@ -123,7 +119,10 @@ class TrainingSets(Section):
         "GOT10K_vottrain",
     )
     """Training data sets, or paths of folders of sequences in GOT-10k or LaSOT layout."""
-    datasets_ratio: Annotated[tuple[NotNegative, ...], ListOf, Field(min_length=1)] = (1.0, 1.0)
+    datasets_ratio: Annotated[tuple[NonNegativeFloat, ...], ListOf, Field(min_length=1)] = (
+        1.0,
+        1.0,
+    )
     """How often each is drawn from, relative to the others."""
     sample_per_epoch: Count = 60000
     """Samples of one epoch, over all processes."""
@@ -135,7 +134,7 @@ class ValidationSets(Section):
     datasets_name: Annotated[tuple[Text, ...], ListOf] = ()
     """Sets that validation samples are drawn from, such as GOT10K_votval, or SYNTHETIC (its
     held-out split)."""
-    datasets_ratio: Annotated[tuple[NotNegative, ...], ListOf] = ()
+    datasets_ratio: Annotated[tuple[NonNegativeFloat, ...], ListOf] = ()
     """How often each is drawn from, relative to the others."""
     sample_per_epoch: Count = 1000
     """Samples of one validation, over all processes; always the same ones."""
@@ -151,11 +150,11 @@ class Synthetic(Section):
     textures: Text | None = None
     """A folder of photographs to use as backgrounds and objects; a picture of the same name with
     the ending .png beside a photograph is its label map. None: generated textures only."""
-    patch_ratio: NotNegative = 1.0
+    patch_ratio: NonNegativeFloat = 1.0
     """How often two views of one place in a photograph are drawn (needs TEXTURES)."""
-    cutout_ratio: NotNegative = 1.0
+    cutout_ratio: NonNegativeFloat = 1.0
     """How often an object cut out of a photograph moves over another one (needs TEXTURES)."""
-    generated_ratio: NotNegative = 1.0
+    generated_ratio: NonNegativeFloat = 1.0
     """How often a generated object moves over a generated background."""
     strength: Annotated[tuple[Fraction, Fraction], ListOf] = (0.1, 0.5)
     """Share of pairs with changes of full strength at the start and at the end of the training,
@@ -167,7 +166,7 @@ class CropSampling(Section):
 
     size: Count = 256
     """Side of the crop in pixels."""
-    factor: Positive = 4.0
+    factor: PositiveFloat = 4.0
     """Side of the crop before resizing, in units of sqrt(box area)."""
     center_power: Annotated[float, Field(ge=1)] = 1.0
     """The random centre shifts are raised to this power of their range: 1 spreads them evenly, 2
@@ -179,9 +178,9 @@ class SearchSampling(CropSampling):
 
     number: Annotated[int, AfterValidator(_only_one)] = 1
     """Search regions per sample: 1."""
-    center_jitter: NotNegative = 3.5
+    center_jitter: NonNegativeFloat = 3.5
     """Range of the random centre shift, in units of sqrt(box area)."""
-    scale_jitter: NotNegative = 0.5
+    scale_jitter: NonNegativeFloat = 0.5
     """Standard deviation of the random log width and log height, drawn apart: the log of the
     crop's side has 0.7 of it."""
 
@@ -191,9 +190,9 @@ class TemplateSampling(CropSampling):
 
     number: Count = 1
     """Templates per sample."""
-    center_jitter: NotNegative = 0.0
+    center_jitter: NonNegativeFloat = 0.0
     """Range of the random centre shift, in units of sqrt(box area)."""
-    scale_jitter: NotNegative = 0.0
+    scale_jitter: NonNegativeFloat = 0.0
     """Standard deviation of the random log scale."""
 
 

@@ -50,9 +50,8 @@ def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Text = Annotated[str, Field(min_length=1)]
 ListOf = BeforeValidator(_as_tuple)
 Plain = PlainSerializer(_plain)

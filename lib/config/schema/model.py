@@ -1,10 +1,4 @@
-"""Every configuration key: its type, its default, its range, and what it does.
-
-In YAML the keys are upper case, as SeqTrack's files have always spelled them; in Python the
-same names are lower case: `TRAIN.BATCH_SIZE` is `cfg.train.batch_size`. Models are frozen and
-strict: an unknown key, a word where a number belongs, or a whole number where true/false
-belongs is an error. To add a key, add a field with a default and a docstring here; a rule that
-involves several keys goes to `lib/config/rules.py`.
+"""The sections MODEL and TEST: the network, and how it tracks.
 
 Defaults are those of the reference implementation; `experiments/` holds what differs.
 """
@@ -12,21 +6,18 @@ Defaults are those of the reference implementation; `experiments/` holds what di
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, PositiveFloat
 
-from lib.config.fields import (
+from lib.config.schema.fields import (
     Count,
     DatasetKey,
+    Fraction,
     FrozenMapping,
     Plain,
-    Positive,
     Section,
     Share,
     over,
 )
-from lib.config.rules import find_problems
-from lib.config.schema_training import Data, Fraction, Training
 
 
 class Geometry(NamedTuple):
@@ -162,12 +153,12 @@ class Model(Section):
 class Tracking(Section):
     """TEST: tracking."""
 
-    template_factor: Positive = 4.0
+    template_factor: PositiveFloat = 4.0
     """Side of a template before resizing, in units of sqrt(box area). Left out: as in DATA."""
     template_size: Count = 256
     """Side of a template in pixels; the network has one for training and tracking. Left out: as
     in DATA."""
-    search_factor: Positive = 4.0
+    search_factor: PositiveFloat = 4.0
     """Side of the search region before resizing, in units of sqrt(box area). Left out: as in
     DATA."""
     search_size: Count = 256
@@ -221,46 +212,3 @@ class Tracking(Section):
     def update_threshold_for(self, key: str) -> float:
         """Score that a template update needs for data set `key`, else DEFAULT's."""
         return self.update_threshold.get(key, self.update_threshold["DEFAULT"])
-
-
-class Config(Section):
-    """A whole configuration. Two with the same values and the same name are equal."""
-
-    model: Model = Model()
-    """The network."""
-    train: Training = Training()
-    """Optimisation."""
-    data: Data = Data()
-    """Training samples."""
-    test: Tracking = Tracking()
-    """Tracking."""
-    _name: str = PrivateAttr("")
-
-    @property
-    def name(self) -> str:
-        """Stem of the file it was loaded from: it names checkpoints, results and logs."""
-        return self._name
-
-    def named(self, name: str) -> "Config":
-        """The same configuration under another name."""
-        copy = self.model_copy()
-        copy._name = name
-        return copy
-
-    @model_validator(mode="after")
-    def _rules(self) -> "Config":
-        search, template = self.data.search, self.data.template
-        crops = {
-            "search_size": search.size,
-            "search_factor": search.factor,
-            "template_size": template.size,
-            "template_factor": template.factor,
-        }
-        left_out = {k: v for k, v in crops.items() if k not in self.test.model_fields_set}
-        # Nobody has seen this configuration yet; from here on it is frozen.
-        self.__dict__["test"] = self.test.model_copy(update=left_out)
-        problems = find_problems(self)
-        if problems:
-            text = "\n".join(f"{problem.keys[0]}: {problem.message}" for problem in problems)
-            raise PydanticCustomError("rules", "{text}", {"text": text, "problems": problems})
-        return self

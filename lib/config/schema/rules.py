@@ -5,10 +5,25 @@ person should change and can stay silent about a key that is already reported as
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from lib.config.schema import Config
+from lib.config.schema.fields import Section
+from lib.config.schema.model import Model, Tracking
+from lib.config.schema.training import Data, Training
+
+
+class Sections(Section):
+    """All sections, before the rules below hold."""
+
+    model: Model = Model()
+    """The network."""
+    train: Training = Training()
+    """Optimisation."""
+    data: Data = Data()
+    """Training samples."""
+    test: Tracking = Tracking()
+    """Tracking."""
+
 
 _GEOMETRY_KEYS = tuple(
     f"MODEL.ENCODER.{key}" for key in ("WIDTH", "DEPTH", "HEADS", "PATCH_SIZE", "TYPE")
@@ -22,12 +37,12 @@ class Problem(NamedTuple):
     message: str
 
 
-def find_problems(cfg: "Config") -> list[Problem]:
+def find_problems(cfg: Sections) -> list[Problem]:
     """All rules that `cfg` breaks, in the order of the sections; empty if it is sound."""
     return [problem for rule in _RULES for problem in rule(cfg)]
 
 
-def training_problems(cfg: "Config") -> list[Problem]:
+def training_problems(cfg: Sections) -> list[Problem]:
     """What must not be trained, because no tracker could use it: crops of two sizes."""
     return [
         Problem(
@@ -40,7 +55,7 @@ def training_problems(cfg: "Config") -> list[Problem]:
     ]
 
 
-def factor_warnings(cfg: "Config") -> list[Problem]:
+def factor_warnings(cfg: Sections) -> list[Problem]:
     """Crops that the tracker cuts larger or smaller than those the network is trained with."""
     return [
         Problem(keys, f"is not {keys[1]} ({trained:g}), which the network is trained with")
@@ -49,7 +64,7 @@ def factor_warnings(cfg: "Config") -> list[Problem]:
     ]
 
 
-def _crops(cfg: "Config") -> Iterator[tuple[tuple[str, str], float, float]]:
+def _crops(cfg: Sections) -> Iterator[tuple[tuple[str, str], float, float]]:
     """TEST's four keys about crops, each with that of DATA, and both values."""
     for part, trained in (("SEARCH", cfg.data.search), ("TEMPLATE", cfg.data.template)):
         for what in ("SIZE", "FACTOR"):
@@ -58,7 +73,7 @@ def _crops(cfg: "Config") -> Iterator[tuple[tuple[str, str], float, float]]:
             yield keys, tracked, getattr(trained, what.lower())
 
 
-def _encoder(cfg: "Config") -> Iterator[Problem]:
+def _encoder(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
     missing = [
         key for key in ("width", "depth", "heads", "patch_size") if not getattr(encoder, key)
@@ -77,14 +92,14 @@ def _encoder(cfg: "Config") -> Iterator[Problem]:
         yield Problem(keys, "exists for TYPE vit_base_patch16 only; use mae or scratch")
 
 
-def _decoder(cfg: "Config") -> Iterator[Problem]:
+def _decoder(cfg: Sections) -> Iterator[Problem]:
     heads = cfg.model.decoder.nheads
     if cfg.model.hidden_dim % heads:
         keys = ("MODEL.HIDDEN_DIM", "MODEL.DECODER.NHEADS")
         yield Problem(keys, f"must be divisible by MODEL.DECODER.NHEADS ({heads})")
 
 
-def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
+def _crop_sizes(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
     if encoder.type == "custom" and not encoder.patch_size:
         return
@@ -103,7 +118,7 @@ def _crop_sizes(cfg: "Config") -> Iterator[Problem]:
             yield Problem(keys, f"must be a multiple of the encoder's patch size ({patch})")
 
 
-def _departures(cfg: "Config") -> Iterator[Problem]:
+def _departures(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
     if encoder.stem == "conv":
         patch_known = encoder.type != "custom" or encoder.patch_size
@@ -125,7 +140,7 @@ def _departures(cfg: "Config") -> Iterator[Problem]:
         yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", on[0]), message)
 
 
-def _grids(cfg: "Config") -> Iterator[Problem]:
+def _grids(cfg: Sections) -> Iterator[Problem]:
     encoder, model = cfg.model.encoder, cfg.model
     if model.centre_hint and model.feature_type == "token":
         keys = ("MODEL.CENTRE_HINT", "MODEL.FEATURE_TYPE")
@@ -139,7 +154,7 @@ def _grids(cfg: "Config") -> Iterator[Problem]:
             yield Problem((key,), f"must be a multiple of 4 with {reason}: waves of x and of y")
 
 
-def _freezing(cfg: "Config") -> Iterator[Problem]:
+def _freezing(cfg: Sections) -> Iterator[Problem]:
     if cfg.train.encoder_open and cfg.train.encoder_multiplier == 0:
         keys = ("TRAIN.ENCODER_OPEN", "TRAIN.ENCODER_MULTIPLIER")
         message = (
@@ -149,7 +164,7 @@ def _freezing(cfg: "Config") -> Iterator[Problem]:
         yield Problem(keys, message)
 
 
-def _training_sets(cfg: "Config") -> Iterator[Problem]:
+def _training_sets(cfg: Sections) -> Iterator[Problem]:
     for part, sets in (("TRAIN", cfg.data.train), ("VAL", cfg.data.val)):
         names, ratios = sets.datasets_name, sets.datasets_ratio
         keys = (f"DATA.{part}.DATASETS_RATIO", f"DATA.{part}.DATASETS_NAME")
@@ -160,7 +175,7 @@ def _training_sets(cfg: "Config") -> Iterator[Problem]:
             yield Problem(keys[:1], "at least one ratio must be above 0")
 
 
-_RULES: tuple[Callable[["Config"], Iterator[Problem]], ...] = (
+_RULES: tuple[Callable[[Sections], Iterator[Problem]], ...] = (
     _encoder,
     _decoder,
     _crop_sizes,

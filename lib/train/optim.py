@@ -3,7 +3,7 @@
 The learning rate is a function of the configuration and of the position in the training, so
 there is no scheduler whose state could be lost or disagree when a training resumes.
 Source: the reference trainer (AdamW, two groups, step schedule); the options are named with
-their keys in `lib/config/schema_training.py`.
+their keys in `lib/config/schema/training.py`.
 """
 
 import math

@@ -1,15 +1,16 @@
 """Files from a Google Drive folder or a plain web mirror: listed, resumed, remembered."""
 
 import contextlib
+import html
 import http.client
 import inspect
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -200,16 +201,6 @@ class Ledger:
         return Path(os.path.relpath(file, self.path.parent)).as_posix()
 
 
-class _LinkParser(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.targets: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.targets += [value for name, value in attrs if name == "href" and value]
-
-
 def _links(folder: str) -> list[str]:
     """Addresses that a folder's page links to and that lie directly in it; folders end in /."""
     try:
@@ -219,11 +210,9 @@ def _links(folder: str) -> list[str]:
         raise DownloadError(f"{folder} cannot be listed: {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
         raise UnreachableError(f"{folder} cannot be reached: {_one_line(error)}") from None
-    parser = _LinkParser()
-    parser.feed(text)
     found: dict[str, None] = {}
-    for target in parser.targets:
-        url = urljoin(folder, target)
+    for _, target in re.findall(r"""<a\s[^>]*?href=(["'])(.*?)\1""", text, re.IGNORECASE):
+        url = urljoin(folder, html.unescape(target))
         name = url[len(folder) :]
         if url.startswith(folder) and name and "/" not in name[:-1] and not set(name) & set("?#"):
             found[url] = None

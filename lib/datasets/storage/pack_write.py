@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -35,13 +35,14 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 _REGION = re.compile(r"@(\d+(?:,\d+){5})\.jpg$", re.ASCII)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One file of a shard."""
+class Member(NamedTuple):
+    """A frame: its file's name in a shard (with a crop the region is added), and its place."""
 
     name: str
     sequence: int
     frame: int
+    visible: bool
+    row: int
 
 
 @dataclass
@@ -146,7 +147,9 @@ class Packing:
         return kept
 
     def _shard(self, number: int, sequences: list[int], done: Callable[[int], object]) -> bool:
-        members = list(self._members(sequences))
+        # Each file once, and of crops those that can be drawn.
+        wanted = (one for one in self._frames(sequences) if self.crop is None or one.visible)
+        members = list({one.name: one for one in wanted}.values())
         path = self.folder / shard_name(number)
         if there := self._is_whole(path, members):
             done(len(members))
@@ -172,21 +175,17 @@ class Packing:
             names = [_REGION.sub("", name) for name in names]
         return names == [member.name for member in members]
 
-    def _members(self, sequences: list[int]) -> Iterator[Member]:
-        seen: set[str] = set()
+    def _frames(self, sequences: list[int]) -> Iterator[Member]:
         for number in sequences:
+            start = int(self.source.index.sequences[number]["start"])
             sequence = self.source.load(number)
             for i in range(len(sequence.frames)):
-                if self.crop is None:
-                    name = self._inside(sequence.frames.describe(i))
-                elif sequence.visible[i]:
-                    name = f"{sequence.name}/{i:08d}"
-                else:
-                    # Never drawn.
-                    continue
-                if name not in seen:
-                    seen.add(name)
-                    yield Member(name, number, i)
+                name = (
+                    self._inside(sequence.frames.describe(i))
+                    if self.crop is None
+                    else f"{sequence.name}/{i:08d}"
+                )
+                yield Member(name, number, i, bool(sequence.visible[i]), start + i)
 
     def _inside(self, path: str) -> str:
         inside = os.path.relpath(path, self.source.frames_base).replace(os.sep, "/")
@@ -228,12 +227,12 @@ class Packing:
         places = np.zeros(len(boxes), PLACE)
         for number, sequences in enumerate(self.plan()):
             found = _places_of(self.folder / shard_name(number), number, self.crop is not None)
-            for member, row in self._rows(sequences):
+            for member in self._frames(sequences):
                 if (place := found.get(member.name)) is None:
                     continue
-                places[row], region = place
+                places[member.row], region = place
                 if region is not None:
-                    boxes[row] = region.move(boxes[row].astype(np.float64))
+                    boxes[member.row] = region.move(boxes[member.row].astype(np.float64))
         # In a crop a frame that could not be read has no place, and is never drawn.
         if self.crop is not None:
             visible &= places["size"] > 0
@@ -245,18 +244,6 @@ class Packing:
         save_arrays(self.folder / INDEX, FORMAT, index.key, arrays)
         atomic_write_text(self.folder / ABOUT, json.dumps(self.about, indent=1) + "\n")
         (self.folder / PLAN).unlink(missing_ok=True)
-
-    def _rows(self, sequences: list[int]) -> Iterator[tuple[Member, int]]:
-        for number in sequences:
-            start = int(self.source.index.sequences[number]["start"])
-            sequence = self.source.load(number)
-            for i in range(len(sequence.frames)):
-                inside = (
-                    self._inside(sequence.frames.describe(i))
-                    if self.crop is None
-                    else f"{sequence.name}/{i:08d}"
-                )
-                yield Member(inside, number, i), start + i
 
     @property
     def finished(self) -> bool:

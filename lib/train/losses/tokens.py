@@ -6,7 +6,7 @@
 
 Everything is computed in float32, whatever the network computes in.
 Sources: SeqTrack (CVPR 2023), section 3.3, for the cross-entropy; the others are named with
-their key in `lib/config/schema_training.py`.
+their key in `lib/config/schema/training.py`.
 """
 
 import torch

@@ -12,7 +12,7 @@ from lib.commands.entry import add_overrides, add_roots, count, parser, positive
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.open import TRAINING_CATALOG, looks_like_path
-from lib.datasets.storage.pack import is_begun, open_pack
+from lib.datasets.storage.pack import PackedSet, is_begun, open_pack
 from lib.datasets.storage.pack_check import check_pack
 from lib.datasets.storage.pack_crop import CropRule, reach_of
 from lib.datasets.storage.pack_write import Packing
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verify:
         return _verify(_pack_folder(args, paths))
     opened = open_training_set(args.name, paths)
-    if not isinstance(opened, IndexedSet):
+    if isinstance(opened, PackedSet) or not isinstance(opened, IndexedSet):
         raise DataError(f"{args.name} is a pack already; --verify compares its checksums")
     folder = _pack_folder(args, paths)
     check_writable(folder)

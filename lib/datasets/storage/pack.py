@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.sequence import EncodedFrames
-from lib.datasets.training.index import DAMAGE, map_arrays
-from lib.datasets.training.set import TrainingSequence
+from lib.datasets.training.index import DAMAGE, TrainingIndex, map_arrays
+from lib.datasets.training.set import IndexedSet, StoredFrames
 from lib.utils.errors import DataError
 
 FORMAT = "seqtrack-pack-1"
@@ -120,57 +120,29 @@ class PackedFrames(EncodedFrames):
 
 
 @dataclass(eq=False)
-class PackedSet:
-    """A training set in a pack. See `lib.datasets.training.set.TrainingSet`.
+class PackedSet(IndexedSet):
+    """A training set in a pack, whose folder is `base`. See `IndexedSet`.
 
     Attributes:
-        name: as in DATA.TRAIN.DATASETS_NAME.
-        is_video: False for stills.
-        shards: the pack's files.
-        sequences: as in `TrainingIndex`; so are `boxes` and `visible`.
         places: `(M,)` of `PLACE`, a row for each box.
-        key: of the index.
+        shards: the pack's files.
     """
 
-    name: str
-    is_video: bool
-    shards: Shards
-    sequences: np.ndarray
-    boxes: np.ndarray
-    visible: np.ndarray
     places: np.ndarray
-    key: str
+    shards: Shards
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the pack's folder: another process maps the same memory."""
-        return open_pack, (self.shards.folder, self.name)
-
-    def __len__(self) -> int:
-        return len(self.sequences)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.array(self.sequences["length"])
-
-    @property
-    def visible_counts(self) -> np.ndarray:
-        return np.array(self.sequences["visible"])
-
-    def load(self, index: int) -> TrainingSequence:
-        entry = self.sequences[index]
-        rows = slice(int(entry["start"]), int(entry["start"]) + int(entry["length"]))
-        name = os.fsdecode(entry["name"])
-        return TrainingSequence(
-            name=name,
-            frames=PackedFrames(self.shards, name, np.array(self.places[rows])),
-            # Copies: a view would pickle with the whole index behind it.
-            boxes=np.array(self.boxes[rows]),
-            visible=np.array(self.visible[rows]),
-        )
+        return open_pack, (self.base, self.name)
 
     def describe(self, index: int) -> str:
-        name = os.fsdecode(self.sequences[index]["name"])
-        return f"{self.name} {name} ({self.shards.folder})"
+        return f"{self.name} {os.fsdecode(self.index.sequences[index]['name'])} ({self.base})"
+
+    def _frames(self, entry: np.void, length: int) -> StoredFrames:
+        start = int(entry["start"])
+        # A copy: a view would pickle with the whole index behind it.
+        places = np.array(self.places[start : start + length])
+        return PackedFrames(self.shards, os.fsdecode(entry["name"]), places)
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -209,4 +181,5 @@ def open_pack(folder: Path, name: str) -> PackedSet:
         raise DataError(
             f"{file}: cannot be read ({error}); remove it and pack again: finished shards stay"
         ) from None
-    return PackedSet(name, video, Shards(folder), sequences, boxes, visible, places, key)
+    index = TrainingIndex(sequences, boxes, visible, key)
+    return PackedSet(name, video, folder, index, places, Shards(folder))

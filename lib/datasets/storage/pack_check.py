@@ -25,7 +25,7 @@ def check_pack(folder: Path, done: Callable[[int], object]) -> list[str]:
     about = read_about(folder)
     packed = open_pack(folder, about["name"])
     try:
-        map_arrays(folder / INDEX, FORMAT, packed.key, 4, check=True)
+        map_arrays(folder / INDEX, FORMAT, packed.index.key, 4, check=True)
     except DAMAGE as error:
         raise DataError(
             f"{folder / INDEX}: damaged ({error}); remove it and pack again: finished shards stay"

@@ -65,10 +65,8 @@ def announce_range(frames: FrameSource) -> None:
     """
     if isinstance(frames, ClipFrames) and frames.grey_range is not None:
         logger.warning(
-            "%s: grey of more than 8 bits; values of %s become 0 to 255 in the whole clip (the "
-            "range of its first frame, a little widened)",
-            frames.describe(0),
-            frames.grey_range,
+            f"{frames.describe(0)}: grey of more than 8 bits; values of {frames.grey_range} become "
+            "0 to 255 in the whole clip (the range of its first frame, a little widened)"
         )
 
 
@@ -171,11 +169,8 @@ def folder_frames(folder: Path, names: tuple[str, ...]) -> "ImageFiles | StackPa
         )
     if pictures > 1:
         logger.warning(
-            "%s has %d pages; of every file in %s the first page is a frame, and the others are "
-            "not read",
-            first.name,
-            pictures,
-            folder,
+            f"{first.name} has {pictures} pages; of every file in {folder} the first page is a "
+            "frame, and the others are not read"
         )
     return ImageFiles(folder, names)
 

@@ -168,10 +168,8 @@ def _open_path(path: str) -> Dataset:
         return dataset
     name = f"{dataset.name}_folder"
     logger.warning(
-        "%s is given by its path, so it is no %s: its results and scores are those of %r",
-        dataset.source,
-        dataset.name.lower(),
-        name,
+        f"{dataset.source} is given by its path, so it is no {dataset.name.lower()}: its results "
+        f"and scores are those of {name!r}"
     )
     return replace(dataset, name=name, results_folder=name)
 

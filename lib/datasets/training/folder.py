@@ -36,12 +36,8 @@ def list_folder_videos(path: str) -> Listing:
     missing = [name for name, (_, layout) in sequences.items() if layout is None]
     if missing:
         logger.warning(
-            "training set %s: %d of its %d sequences are left out, for they have no ground truth "
-            "(the first is %s)",
-            path,
-            len(missing),
-            len(sequences),
-            sequences[missing[0]].folder,
+            f"training set {path}: {len(missing)} of its {len(sequences)} sequences are left out, "
+            f"for they have no ground truth (the first is {sequences[missing[0]].folder})"
         )
     tasks = []
     files = []

@@ -86,11 +86,8 @@ def load_or_build(listing: Listing, folder: Path, name: str) -> TrainingIndex:
         return _load(file, listing.key)
     except OSError as error:
         logger.warning(
-            "%s: the index of training set %s cannot be kept (%s); it is made again in every run, "
-            "and every loader process has its own copy",
-            file,
-            name,
-            error.strerror or error,
+            f"{file}: the index of training set {name} cannot be kept ({error.strerror or error}); "
+            "it is made again in every run, and every loader process has its own copy"
         )
         return index
 

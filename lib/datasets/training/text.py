@@ -58,11 +58,8 @@ def list_text_videos(row: TrainingRow, root: Path, remedy: str) -> Listing:
     expected = max(_number_expected(row), len(videos))
     if len(present) < expected:
         logger.warning(
-            "training set %s: only %d of its %d sequences are in %s; training goes on with those",
-            row.name,
-            len(present),
-            expected,
-            base,
+            f"training set {row.name}: only {len(present)} of its {expected} sequences are in "
+            f"{base}; training goes on with those"
         )
     key = fingerprint(repr(row), base, (text for video in present for text in video.files.texts))
     return Listing(base, key, [partial(_read_video, row, base, video) for video in present])

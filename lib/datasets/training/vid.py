@@ -46,9 +46,8 @@ def list_vid(row: TrainingRow, root: Path, remedy: str) -> Listing:
     images, xml = root / row.files.images, root / row.files.annotation
     if (root / _CACHE).is_file():
         logger.warning(
-            "training set %s: boxes are those of %s, not of the XML files; rename it to read them",
-            row.name,
-            root / _CACHE,
+            f"training set {row.name}: boxes are those of {root / _CACHE}, not of the XML files; "
+            "rename it to read them"
         )
         # Which of its videos are used depends on their frames.
         about = "\n".join([repr(row), *_videos_below(images)])
@@ -65,12 +64,8 @@ def list_vid(row: TrainingRow, root: Path, remedy: str) -> Listing:
         )
     if len(videos) < len(annotated):
         logger.warning(
-            "training set %s: only %d of %d annotated videos have frames in %s; training goes on "
-            "with those",
-            row.name,
-            len(videos),
-            len(annotated),
-            images,
+            f"training set {row.name}: only {len(videos)} of {len(annotated)} annotated videos "
+            f"have frames in {images}; training goes on with those"
         )
     # The time of a folder changes with the files in it; a million files are too many to ask.
     key = fingerprint(repr(row), xml, videos)
@@ -133,13 +128,8 @@ def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[Record]:
         raise DataError(f"{path}: not one of its videos has frames in {images}")
     if found < len(items):
         logger.warning(
-            "training set %s: only %d of the %d tracks of %s have frames in %s; training goes on "
-            "with those",
-            row.name,
-            found,
-            len(items),
-            path,
-            images,
+            f"training set {row.name}: only {found} of the {len(items)} tracks of {path} have "
+            f"frames in {images}; training goes on with those"
         )
 
 

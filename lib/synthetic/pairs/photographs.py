@@ -137,12 +137,10 @@ class Photographs:
         return {name: self.__dict__[name] for name in kept}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        """Start with nothing read."""
         self.__dict__.update(state)
         self._forget()
 
     def __len__(self) -> int:
-        """Number of photographs."""
         return len(self.names)
 
     def _read(self, name: str) -> np.ndarray:
@@ -198,27 +196,19 @@ class Photographs:
         return segment_cutouts(labels)
 
     def body(self, index: int, number: int) -> Body:
-        """Object `number` of photograph `index`, ready to be drawn."""
         return self._bodies.get(
             (index, number),
             lambda: cutout_body(self.levels(index)[0], self.cutouts(index)[number]),
         )
 
     def size(self, index: int) -> tuple[int, int]:
-        """Width and height of photograph `index` as `levels` gives it."""
         height, width = self.levels(index)[0].shape[:2]
         return width, height
 
     def draw(self, rng: np.random.Generator) -> int:
-        """Any photograph."""
         return int(rng.integers(len(self.names)))
 
     def draw_body(self, rng: np.random.Generator) -> Body:
-        """Any object.
-
-        Raises:
-            DataError: many photographs in a row have nothing to cut out.
-        """
         for _ in range(100):
             index = self.draw(rng)
             if count := len(self.cutouts(index)):

@@ -73,7 +73,6 @@ def sample_motion_blur(
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """Sensor noise about 128, made once per process; frames take windows of it."""
     rng = np.random.Generator(np.random.PCG64(20))
     grain = rng.standard_normal((_NOISE_SIDE, _NOISE_SIDE, 3), np.float32)
     return np.clip(128 + _NOISE_DEVIATION * grain, 0, 255).astype(np.uint8)
@@ -129,7 +128,6 @@ def _noisy(rng: np.random.Generator, image: np.ndarray, deviation: float) -> np.
 
 
 def _compressed(image: np.ndarray, quality: int) -> np.ndarray:
-    """The image after JPEG compression."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)

@@ -27,16 +27,13 @@ class PhotoPool:
         self.photographs = photographs
 
     def backdrop(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], str]:
-        """Any photograph."""
         index = self.photographs.draw(rng)
         return self.photographs.levels(index), self.photographs.names[index]
 
     def body(self, rng: np.random.Generator) -> tuple[Body, bool]:
-        """Any cut-out."""
         return self.photographs.draw_body(rng), False
 
     def occluder(self, rng: np.random.Generator) -> Body:
-        """Any cut-out."""
         return self.photographs.draw_body(rng)
 
 
@@ -70,11 +67,9 @@ class GeneratedPool:
         self._backdrops: dict[int, tuple[np.ndarray, ...]] = {}
 
     def __getstate__(self) -> str:
-        """Only the recipe."""
         return self._split
 
     def __setstate__(self, split: str) -> None:
-        """Start with empty pools."""
         self.__init__(split)  # type: ignore[misc]
 
     def _generator(self, stream: int, item: int) -> np.random.Generator:
@@ -90,7 +85,6 @@ class GeneratedPool:
         return self._bodies[stream, item]
 
     def backdrop(self, rng: np.random.Generator) -> tuple[tuple[np.ndarray, ...], str]:
-        """Any backdrop of the pool."""
         item = int(rng.integers(_BACKDROPS))
         if item not in self._backdrops:
             rng = self._generator(_BACKDROP_STREAM, item)
@@ -98,12 +92,10 @@ class GeneratedPool:
         return self._backdrops[item], f"generated backdrop {item}"
 
     def body(self, rng: np.random.Generator) -> tuple[Body, bool]:
-        """Any object of the pool; its number tells its kind."""
         item = int(rng.integers(_BODIES))
         kind = BODIES[item % len(BODIES)]
         return self._made(_BODY_STREAM, item, kind), kind == "figure"
 
     def occluder(self, rng: np.random.Generator) -> Body:
-        """Any occluder of the pool."""
         item = int(rng.integers(_OCCLUDERS))
         return self._made(_OCCLUDER_STREAM, item, _OCCLUDER_KINDS[item % len(_OCCLUDER_KINDS)])

@@ -170,7 +170,6 @@ def _target_layers(
     roll: np.ndarray,
     strength: float,
 ) -> tuple[Layer, ...]:
-    """The target in its poses."""
     views = len(layout)
     turning = rng.uniform(*motion.turning)
     if rng.random() < motion.wide:
@@ -192,7 +191,6 @@ def _target_layers(
 
 
 def _tight_boxes(target: tuple[Layer, ...], sizes: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Boxes `(V, 4)` of what is inside of each frame."""
     rim = rim_points(target)
     low, high = rim.min(axis=1), rim.max(axis=1)
     boxes = np.concatenate([low, high - low], axis=1)

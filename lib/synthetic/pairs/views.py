@@ -39,7 +39,6 @@ class ViewLayout:
     middles: np.ndarray
 
     def __len__(self) -> int:
-        """Number of frames."""
         return len(self.sizes)
 
 
@@ -164,7 +163,6 @@ def _background(scene: SceneViews, view: int) -> np.ndarray:
 def draw_view(
     scene: SceneViews, view: int, blur: MotionBlur, changes: PhotometricAugment, strength: float
 ) -> np.ndarray:
-    """Frame `view` of a scene, uint8 RGB."""
     image = _background(scene, view)
     if blur.behind is not None:
         image = cv2.filter2D(image, -1, blur.behind)

@@ -34,7 +34,6 @@ class Sprite:
 
     @property
     def side(self) -> int:
-        """Width and height of level 0 in pixels."""
         return self.levels[0].shape[0]
 
 
@@ -144,7 +143,6 @@ def single_body(sprite: Sprite, aspect: float, *, bends: bool = True) -> Body:
 def _painted(
     rng: np.random.Generator, shape: str, colours: np.ndarray, accent: np.ndarray, marks: int
 ) -> Sprite:
-    """A shaded sprite: one surface, with a few patches of another as its landmarks."""
     side = SPRITE_SIDE
     mask = fill(outline(rng, shape), side)
     rgb = surface(rng, side, side, colours=colours).astype(np.float32)
@@ -206,11 +204,9 @@ class ProceduralMaterials:
     """Pictures made of noise and patterns; no files."""
 
     def backdrop(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-        """A layered scene, uint8 RGB `(height, width, 3)`."""
         return paint_backdrop(rng, width, height)
 
     def body(self, rng: np.random.Generator, kind: str) -> Body:
-        """A textured object of a kind in `synthetic_spec.BODIES`, or `panel`."""
         colours, accent = palette(rng, (0.08, 0.5)), palette(rng, (0.08, 0.6))
         if kind == "figure":
             return _figure(rng, colours, accent)

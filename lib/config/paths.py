@@ -122,9 +122,6 @@ class Paths:
     def check_dataset_keys(self, known: Iterable[str]) -> None:
         """Refuse a folder that was given for a data set nobody knows, so that no typo is silent.
 
-        Args:
-            known: row keys and default folder names of the catalog, in any case.
-
         Raises:
             ConfigError: one line for each unknown key.
         """

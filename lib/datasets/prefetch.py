@@ -25,12 +25,7 @@ Value = TypeVar("Value")
 
 
 def reader_threads(wanted: int, processes: int = 1) -> int:
-    """How many threads read in one process: as asked for, or by the cores that it has.
-
-    Args:
-        wanted: 0 lets this function choose.
-        processes: that share these cores.
-    """
+    """How many threads read in one process: as asked for, or (0) by the cores that it has."""
     if wanted:
         return wanted
     return max(1, min(_MOST_THREADS, usable_cores() // max(1, processes)))
@@ -40,12 +35,7 @@ class Readers:
     """Threads that read frames ahead for any number of sequences.
 
     Everything but the reading happens in the thread that owns it: streams are opened, taken from
-    and closed there.
-
-    Args:
-        threads: how many.
-        streams: how many sequences are open at a time, about.
-        budget: bytes of frames that may wait; one frame for each sequence always may.
+    and closed there. At most `budget` bytes of frames wait, but one frame for each sequence may.
     """
 
     def __init__(self, threads: int, streams: int = 1, budget: int = BUDGET) -> None:

@@ -144,12 +144,7 @@ def save_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
 def save_safetensors(
     path: Path | str, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write weights as safetensors, atomically.
-
-    Args:
-        path: the file.
-        state: parameter name -> tensor.
-        metadata: text fields; `epoch` and `net_type` are read back by `read_checkpoint`.
+    """Write weights as safetensors, atomically, with `epoch` and `net_type` as text metadata.
 
     Raises:
         OSError: the folder cannot be written.

@@ -82,12 +82,7 @@ def is_disk_full(error: OSError) -> bool:
 
 
 def remove_temporaries(folder: Path, pattern: str) -> None:
-    """Remove what `atomic_path` left behind where a process was killed while it wrote.
-
-    Args:
-        folder: where the files were to be.
-        pattern: of the names that they would have got. Nobody else may be writing such files.
-    """
+    """Remove what killed writers of `pattern` left; nobody else may be writing such files."""
     for path in folder.glob(f".{pattern}.*.tmp"):
         # One that cannot be removed costs some space and nothing else.
         with contextlib.suppress(OSError):

@@ -82,12 +82,6 @@ def decode_shrunk(
     from (shrink * x, shrink * y) on. Where the last ones reach beyond the picture, the decoder
     goes by what the file's blocks hold there.
 
-    Args:
-        data: the bytes of an image file.
-        name: for messages.
-        shrink: one of `JPEG_SHRINKS`.
-        grey_range: as in `decode_rgb`.
-
     Returns:
         The image, `(ceil(H / shrink), ceil(W / shrink), 3)` uint8 RGB, and by how much it is
         shrunk: 1 where it is whole.

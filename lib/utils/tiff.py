@@ -25,10 +25,6 @@ def is_tiff(data: bytes) -> bool:
 def page_offsets(data: np.ndarray, name: str) -> tuple[int, ...]:
     """Where the directory of each page lies in a TIFF file; thumbnails are left out.
 
-    Args:
-        data: the whole file, `(N,)` uint8, possibly a map of it.
-        name: for messages.
-
     Raises:
         DataError: the file is cut short or damaged.
     """

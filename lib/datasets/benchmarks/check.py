@@ -147,11 +147,6 @@ def first_odd_boxes(dataset: Dataset, names: List[str], most: int = 5) -> str | 
     """What the boxes of the first few sequences look like if they are not xywh in pixels, or None.
 
     Before tracking: a sequence that cannot be read is passed over, for it will be named then.
-
-    Args:
-        dataset: to look at.
-        names: of its sequences.
-        most: look at so many; boxes of a data set are all written by one program.
     """
     for name in names[:most]:
         try:

@@ -61,12 +61,7 @@ class Layout:
 
 
 class FolderSequence(NamedTuple):
-    """Where one sequence of a folder is.
-
-    Attributes:
-        folder: that the paths of the layout start from.
-        layout: None where there is no ground truth.
-    """
+    """Where one sequence of a folder is; its layout is None without ground truth."""
 
     folder: Path
     layout: Layout | None

@@ -83,10 +83,6 @@ def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
 def copy_texts(parts: dict[str, Path], cache: Path) -> Path:
     """The folder with all files of a set that are no images, and its empty folders of images.
 
-    Args:
-        parts: from `find_lmdb`.
-        cache: where such folders are kept; one is used again until an LMDB changes.
-
     Raises:
         DataError: an LMDB cannot be read, or a key leads out of the data set.
         OSError: the cache cannot be written.

@@ -87,12 +87,6 @@ def region_of(box: np.ndarray, width: int, height: int, rule: CropRule) -> Regio
 
     All four sides move by even numbers of pixels, so that rounding to even, which the crop of a
     sample uses, goes the same way in the part, mirrored or not.
-
-    Args:
-        box: `(4,)` xywh with area.
-        width: of the frame.
-        height: of the frame.
-        rule: how much is kept.
     """
     side = math.sqrt(float(box[2]) * float(box[3]))
     # Two pixels more: the crop's own rounding, and its black border column.

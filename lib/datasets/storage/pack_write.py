@@ -47,15 +47,7 @@ class Member(NamedTuple):
 
 @dataclass
 class Packing:
-    """One training set on its way into a pack.
-
-    Attributes:
-        source: the set.
-        folder: where the pack is made.
-        frames_per_shard: a shard is closed when it has so many.
-        crop: how frames are cut; None keeps the files as they are.
-        missing: frames that could not be read, by name, while packing.
-    """
+    """One training set on its way into a pack; `missing` names frames that cannot be read."""
 
     source: IndexedSet
     folder: Path
@@ -119,10 +111,6 @@ class Packing:
 
     def run(self, workers: int, done: Callable[[int], object]) -> int:
         """Write what is not there yet.
-
-        Args:
-            workers: shards at a time.
-            done: told the number of frames of every finished shard.
 
         Returns:
             the number of shards that were there already.

@@ -178,14 +178,7 @@ class ZipImages(EncodedFrames):
 
 
 class ZipFolder:
-    """The files of one folder of an archive.
-
-    Args:
-        archive: the zip file.
-        inside: the folder's path in it.
-        files: what the archive's directory says of them. Of two equal names the last counts, as
-            with every unpacker.
-    """
+    """The files of one folder of an archive."""
 
     def __init__(self, archive: Path, inside: str, files: FolderFiles) -> None:
         rows = {name: row for row, name in enumerate(files.names)}

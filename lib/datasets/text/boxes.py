@@ -51,12 +51,6 @@ def read_boxes(
 ) -> np.ndarray:
     """Boxes of a text file as (N, 4) float64, usually x, y, w, h in pixels; one line gives (1, 4).
 
-    Args:
-        path: the text file.
-        allow_nan: accept NaN; used where a layout marks absent targets that way.
-        expected_rows: refuse any other number of rows.
-        nan_hint: ends the message about a NaN.
-
     Raises:
         DataError: the file is missing, empty or not text, or a line is not four finite numbers.
     """

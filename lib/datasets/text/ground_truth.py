@@ -46,10 +46,6 @@ def has_image(folder: Path) -> bool:
 def list_images(folder: Path, warn: Callable[[str], object] | None = None) -> tuple[str, ...]:
     """Names of the images in `folder`, in numeric order.
 
-    Args:
-        folder: of frames.
-        warn: is told in a line which pictures are not read.
-
     Raises:
         DataError: the folder is missing or holds no image, or a frame twice.
     """

@@ -57,9 +57,7 @@ class SampleSource(Protocol):
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
         """Draw the frames of one sample; everything random comes from `rng`.
 
-        Args:
-            rng: generator of this sample.
-            progress: how much of the training is done, 0..1.
+        `progress`: how much of the training is done, 0..1.
 
         Raises:
             DataError: a file of the sample cannot be used; the message names it.

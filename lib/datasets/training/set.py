@@ -151,23 +151,12 @@ def enough_frames(templates: int) -> int:
 
 
 def can_be_drawn_from(visible: np.ndarray, lengths: np.ndarray, templates: int) -> np.ndarray:
-    """Which videos training samples can be drawn from, `(n,)` bool.
-
-    Args:
-        visible: `(n,)` frames of each video in which the target is visible.
-        lengths: `(n,)` frames of each video.
-        templates: templates per sample.
-    """
+    """Which videos training samples can be drawn from, `(n,)` bool."""
     return (visible > enough_frames(templates)) & (lengths >= MIN_LENGTH)
 
 
 def left_out(usable: np.ndarray, templates: int, name_of: Callable[[int], str]) -> str:
     """How many videos can be drawn from, why not the others, and the first of those; '' if all can.
-
-    Args:
-        usable: `(n,)` bool of `can_be_drawn_from`.
-        templates: templates per sample.
-        name_of: what to call a video, by its index.
 
     Example:
         >>> left_out(np.array([True, False, False]), 2, str).partition("; ")[0]

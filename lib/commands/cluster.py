@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for attempt in range(args.tries):
         say(f"try {attempt + 1} of {args.tries}: {args.parts} parts")
         submit(args.arguments)
-        code = count_results(jobs, wanted)
+        code = count_results(jobs)
         if code == EXIT_OK:
             break
     return code

@@ -13,7 +13,7 @@ from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.open import dataset_names, find_row, open_dataset
 from lib.datasets.sequence import Dataset
-from lib.evaluation.job import Job
+from lib.evaluation.plan import Job, RunOptions
 from lib.results.files import ResultsFolder, RunRecord, check_run_record, hash_data
 from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
@@ -109,18 +109,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises:
         SeqTrackError: wrong input; nothing was started.
-        PartialFailure: the queue of a shared run was lost.
+        PartialFailure: the disk is full.
     """
     args = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = plan_jobs(args)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.commands.evaluation import run_jobs, run_shared
-    from lib.evaluation.queue import Place
+    from lib.evaluation.distributed import WorkerRank
 
-    place = Place.of(os.environ)
-    if place is not None:
-        return run_shared(jobs, place, args)
+    rank = WorkerRank.of(os.environ)
+    if rank is not None:
+        return run_shared(jobs, rank, args)
     return run_jobs(jobs, _which_devices(args), args)
 
 
@@ -263,8 +263,15 @@ def _make_job(
     )
     folder = ResultsFolder(paths.dataset_results_dir(*where))
     _check_other_run(folder, record, args)
-    debug_dir = paths.debug_dir(*where) if args.debug else None
-    return Job(dataset, names, spec, folder, record, debug_dir)
+    options = RunOptions(
+        max_frames=args.max_frames,
+        as_float=args.float_results,
+        debug_dir=paths.debug_dir(*where) if args.debug else None,
+        overwrite=args.overwrite,
+        batch_size=args.batch_size,
+        readers=args.readers,
+    )
+    return Job(dataset, names, spec, folder, record, options)
 
 
 def _check_other_run(folder: ResultsFolder, record: RunRecord, args: argparse.Namespace) -> None:

@@ -17,7 +17,8 @@ import numpy as np
 from lib.datasets.prefetch import FrameStream, Readers, reader_threads
 from lib.datasets.sequence import Dataset, announce_range
 from lib.datasets.sequence import Sequence as Video
-from lib.evaluation.one_by_one import RunOptions, after_frame, failure
+from lib.evaluation.one_by_one import after_frame, failure
+from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, Trace, first_box_of, frames_to_run
 from lib.evaluation.sources import Source
 from lib.tracker.base import Info, Tracker

@@ -10,6 +10,7 @@ import numpy as np
 
 from lib.datasets.prefetch import Readers, reader_threads
 from lib.datasets.sequence import Dataset, Sequence
+from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, frame_writer, run_sequence
 from lib.evaluation.sources import Source
 from lib.tracker.base import Tracker
@@ -17,27 +18,6 @@ from lib.utils.errors import SeqTrackError
 from lib.utils.files import is_disk_full
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a data set is run.
-
-    Attributes:
-        max_frames: frames per sequence, or None for all.
-        as_float: keep decimals in the raw results.
-        debug_dir: where frames with drawn boxes go, or None.
-        overwrite: track again what is complete already.
-        batch_size: sequences that one process tracks at a time, in lock-step.
-        readers: threads of one process that read frames ahead; 0 chooses by the cores.
-    """
-
-    max_frames: int | None = None
-    as_float: bool = False
-    debug_dir: Path | None = None
-    overwrite: bool = False
-    batch_size: int = 1
-    readers: int = 0
 
 
 def failure(name: str, error: Exception) -> Outcome:

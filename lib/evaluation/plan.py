@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lib.datasets.sequence import Dataset
-from lib.evaluation.one_by_one import RunOptions
 from lib.evaluation.sequence import frames_to_run, has_pictures
-from lib.results.files import ResultsFolder
+from lib.results.files import ResultsFolder, RunRecord
+from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import DataError, SeqTrackError
 
 # Where all sequences fail, the first few reasons tell why.
@@ -15,53 +16,109 @@ REASONS_SHOWN = 5
 FAILURES_SHOWN = 20
 
 
-@dataclass
-class Plan:
-    """The sequences of one run.
+@dataclass(frozen=True)
+class RunOptions:
+    """How a data set is run.
 
     Attributes:
-        folder: where its results go.
-        options: limits and formats.
-        lengths: frames to track, for each sequence that can be started.
-        failed: for each of the others, why it cannot.
+        max_frames: frames per sequence, or None for all.
+        as_float: keep decimals in the raw results.
+        debug_dir: where frames with drawn boxes go, or None.
+        overwrite: track again what is complete already.
+        batch_size: sequences that one process tracks at a time, in lock-step.
+        readers: threads of one process that read frames ahead; 0 chooses by the cores.
     """
 
+    max_frames: int | None = None
+    as_float: bool = False
+    debug_dir: Path | None = None
+    overwrite: bool = False
+    batch_size: int = 1
+    readers: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One configuration on a data set.
+
+    Attributes:
+        dataset: where the sequences come from.
+        names: which of them.
+        spec: builds the tracker.
+        folder: where the results go; complete ones in it are not tracked again.
+        record: what makes these results, and has made those in the folder.
+        options: limits and formats.
+    """
+
+    dataset: Dataset
+    names: list[str]
+    spec: TrackerSpec
     folder: ResultsFolder
-    options: RunOptions
+    record: RunRecord
+    options: RunOptions = RunOptions()
+
+    @property
+    def title(self) -> str:
+        """Words for it in messages."""
+        return f"{self.spec.tracker}/{self.spec.config_name}"
+
+
+@dataclass
+class Plan:
+    """The sequences of a job.
+
+    Attributes:
+        job: what is asked for.
+        lengths: frames to track, for each sequence that can be started.
+        failed: for each of the others, why it cannot.
+        started: when the run began, by the clock of the folder; results that are to be
+            overwritten are older.
+    """
+
+    job: Job
     lengths: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    started: float = 0.0
 
     @property
     def longest_first(self) -> list[str]:
         """Who starts last should not be who takes longest: the others would wait for it."""
         return sorted(self.lengths, key=lambda name: (-self.lengths[name], name))
 
+    def has_result(self, name: str) -> bool:
+        """Whether the result of a sequence is there, whole, and none that is to be replaced."""
+        folder = self.job.folder
+        if not folder.is_complete(name, self.lengths[name]):
+            return False
+        if not self.job.options.overwrite:
+            return True
+        return folder.boxes_file(name).stat().st_mtime > self.started
+
     def is_done(self, name: str) -> bool:
-        """Whether the results of a sequence are there and whole, and the pictures, if wanted."""
-        frames, pictures = self.lengths[name], self.options.debug_dir
-        drawn = pictures is None or has_pictures(pictures, name, frames)
-        return drawn and self.folder.is_complete(name, frames)
+        """Whether the result of a sequence is there, and the pictures, if wanted."""
+        pictures = self.job.options.debug_dir
+        drawn = pictures is None or has_pictures(pictures, name, self.lengths[name])
+        return drawn and self.has_result(name)
 
     def missing(self) -> dict[str, str]:
         """What is not in the folder at the end, with words for it; only files are the truth."""
         return {
-            name: f"{self.folder.boxes_file(name)} is not there or not whole; run the same again"
+            name: f"{self.job.folder.boxes_file(name)} is not there or not whole; "
+            "run the same again"
             for name in self.lengths
-            if not self.folder.is_complete(name, self.lengths[name])
+            if not self.has_result(name)
         }
 
 
-def make_plan(
-    dataset: Dataset, names: list[str], folder: ResultsFolder, options: RunOptions
-) -> Plan:
+def make_plan(job: Job) -> Plan:
     """Look at all sequences that are to be tracked; their annotations are read for it.
 
     Raises:
         DataError: not one of them can be started.
     """
-    plan = Plan(folder, options)
-    clashes = folder.clashes(dataset.sequence_names)
-    for name in names:
+    plan = Plan(job)
+    clashes = job.folder.clashes(job.dataset.sequence_names)
+    for name in job.names:
         if name in clashes:
             plan.failed[name] = (
                 f"its result file would also be that of the times or confidences of sequence "
@@ -69,10 +126,10 @@ def make_plan(
             )
             continue
         try:
-            plan.lengths[name] = frames_to_run(dataset.load(name), options.max_frames)
+            plan.lengths[name] = frames_to_run(job.dataset.load(name), job.options.max_frames)
         except SeqTrackError as error:
             plan.failed[name] = str(error)
-    if len(plan.failed) == len(names):
+    if len(plan.failed) == len(job.names):
         raise DataError(f"no sequence can be started{_listed(plan.failed)}")
     return plan
 

@@ -1,259 +1,276 @@
-"""One queue of sequences for many processes and machines, over the store of `torchrun`.
+"""The results folder as a queue: each of the processes that write there takes what is left.
 
-A counter hands the sequences out, each once. That alone is not enough: what a killed worker was
-on would never be tracked. So every worker writes its name to what it takes and lets its heart
-beat in the store; what belongs to a heart that stands still is taken over. A worker that is only
-slow may so be doubled. Nothing is lost by that: both write the same file, and whole.
+A worker claims a sequence by creating `.claims/<sequence>.claim`, which only one process can, and
+removes the file when the result is written. As long as it lives it touches its heartbeat file.
+What a dead worker has claimed is taken over, so a process or a machine that dies loses nothing. A
+worker that is only slow may so be doubled: both write the same file, and whole.
 
-Result files are the truth about what is done, the store only says who is on what. Its keys are
-scoped by the run and by torchrun's count of restarts, because the store outlives the workers: a
-second attempt on the counter of the first would leave out what the first had in hand.
+Result files are the truth about what is done. Why a sequence failed is in `<sequence>.failed`;
+what was written there before this run began is tried again.
 """
 
 import contextlib
 import os
 import socket
+import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
 
-from torch import distributed as dist
-
-from lib.utils.errors import SeqTrackError
+from lib.evaluation.plan import Plan
+from lib.utils.files import atomic_write_text
 
 # A process that starves on a busy machine still beats within this; a dead one is waited for.
 PATIENCE = 15.0
-_BEAT = 1.0
+_BEAT = 3.0
 # Not more often than this does a worker without work look whether there is some.
 _LOOK = 1.0
-_STORE_TIMEOUT = timedelta(seconds=60)
+_CLAIM = ".claim"
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which worker of a run this process is, as torchrun has told it.
+def new_worker() -> str:
+    """A name for a worker that no other has."""
+    return f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-    Attributes:
-        run: name of the run.
-        attempt: how often torchrun has restarted the workers.
-        local_rank: number of the worker on its machine.
-        local_size: workers on this machine.
-        address: host of the store.
-        port: its port.
+
+def folder_time(results: Path) -> float:
+    """The present time by the clock that dates the files of a folder, which must exist.
+
+    It returns when that clock has gone on, so that files written from then on are newer.
     """
-
-    run: str
-    attempt: int
-    local_rank: int
-    local_size: int
-    address: str
-    port: int
-
-    @classmethod
-    def of(cls, env: Mapping[str, str]) -> "Place | None":
-        """The place that the environment gives; None where torchrun has not started this process.
-
-        Raises:
-            SeqTrackError: the launcher has no store that outlives a worker.
-        """
-        if "TORCHELASTIC_RUN_ID" not in env:
-            return None
-        if env.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-            raise SeqTrackError(
-                "torchrun does not share its store with the workers, and the queue lives there; "
-                "unset TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-            )
-        try:
-            return cls(
-                run=env["TORCHELASTIC_RUN_ID"],
-                attempt=int(env["TORCHELASTIC_RESTART_COUNT"]),
-                local_rank=int(env["LOCAL_RANK"]),
-                local_size=int(env["LOCAL_WORLD_SIZE"]),
-                address=env["MASTER_ADDR"],
-                port=int(env["MASTER_PORT"]),
-            )
-        except (KeyError, ValueError) as error:
-            raise SeqTrackError(
-                f"the environment of torchrun is not complete ({error}); start the workers with "
-                "torchrun, or unset TORCHELASTIC_RUN_ID"
-            ) from None
+    with tempfile.NamedTemporaryFile(dir=results, prefix=".") as probe:
+        now = os.stat(probe.name).st_mtime
+        while os.stat(probe.name).st_mtime <= now:
+            time.sleep(0.001)
+            os.utime(probe.name)
+    return now
 
 
-class Hearts:
-    """This worker's heartbeat, and who else still has one.
+def end_claims(results: Path, worker: str, reason: str = "") -> list[str]:
+    """Remove the claims of a worker that has ended; returns their sequences.
 
     Args:
-        store: shared by all workers.
-        patience: seconds without a beat after which a worker counts as dead.
+        results: the folder.
+        worker: its name.
+        reason: if given, nobody is to try them again, for this reason.
     """
-
-    def __init__(self, store: dist.Store, patience: float = PATIENCE) -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._store = store
-        self._patience = patience
-        self._stop = threading.Event()
-        # Of each worker, its number of beats and when it was first seen with that.
-        self._seen: dict[str, tuple[int, float]] = {}
-
-    @contextlib.contextmanager
-    def beating(self, store: dist.Store) -> Iterator[None]:
-        """Beat while the block runs, by a connection of its own."""
-        thread = threading.Thread(target=self._beat, args=(store,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._stop.set()
-            thread.join()
-
-    def _beat(self, store: dist.Store) -> None:
-        # Where the store is gone, the worker itself finds out when it asks for more.
-        with contextlib.suppress(RuntimeError):
-            while not self._stop.wait(_BEAT):
-                store.add(f"beat/{self.name}", 1)
-
-    def is_alive(self, name: str) -> bool:
-        """Whether a worker has been heard of lately; one that is unknown gets the same time."""
-        beats = self._store.add(f"beat/{name}", 0)
-        now = time.monotonic()
-        known, since = self._seen.get(name, (-1, now))
-        if beats != known:
-            self._seen[name] = (beats, now)
-            return True
-        return now - since < self._patience
+    names = []
+    for path in _folder(results).glob(f"*{_CLAIM}"):
+        if _read(path) == worker:
+            name = path.name.removesuffix(_CLAIM)
+            if reason:
+                _mark(results, name, reason)
+            path.unlink(missing_ok=True)
+            names.append(name)
+    _heartbeat(results, worker).unlink(missing_ok=True)
+    return names
 
 
-class SharedQueue:
-    """Hands out names, each to one worker, and those of dead workers again.
+def failure_of(plan: Plan, name: str) -> str:
+    """Why a sequence has failed in this run, whoever tried it; empty if nobody says so."""
+    path = _failure(plan.job.folder.root, name)
+    try:
+        return _read(path) if path.stat().st_mtime > plan.started else ""
+    except OSError:
+        return ""
+
+
+class FolderQueue:
+    """Gives sequences that nobody else is on; a `Source`. Used as a context.
 
     Args:
-        store: shared by all workers that have the same names in the same order.
-        names: what is to be done.
-        is_done: whether the result of a name is there, in a file that all workers can see.
-        hearts: of this worker.
-
-    Raises:
-        SeqTrackError: another worker of the run has other names.
+        plan: which results are wanted, and where they go.
+        names: the sequences, in the order in which they are given.
+        wait: whether `take` may wait for those of other workers, to take over from the dead.
+        idle: called while it waits.
+        worker: name of this worker.
     """
 
     def __init__(
         self,
-        store: dist.Store,
-        names: Sequence[str],
-        is_done: Callable[[str], bool],
-        hearts: Hearts,
+        plan: Plan,
+        names: Iterable[str],
+        wait: bool = True,
+        idle: Callable[[], object] = lambda: None,
+        worker: str = "",
     ) -> None:
-        self._store = store
-        self._names = list(names)
-        self._is_done = is_done
-        self._hearts = hearts
-        self._numbers = {name: number for number, name in enumerate(self._names)}
-        self._open = set(self._names)
-        self._mine: set[str] = set()
-        self._handed_out = False
+        self._plan, self._wait, self._idle = plan, wait, idle
+        self._results = plan.job.folder.root
+        self._worker = worker or new_worker()
+        self._open = dict.fromkeys(names)
+        self._held: set[str] = set()
+        self._next: str | None = None
         self._looked = -_LOOK
-        self.lost = False
-        self._compare()
+        # Of each worker, its last heartbeat and when it was first seen with that.
+        self._seen: dict[str, tuple[float, float]] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def __enter__(self) -> "FolderQueue":
+        heartbeat = _heartbeat(self._results, self._worker)
+        while not heartbeat.exists():
+            # Again where another worker has just removed the empty folder.
+            with contextlib.suppress(FileNotFoundError):
+                _folder(self._results).mkdir(parents=True, exist_ok=True)
+                heartbeat.touch()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        end_claims(self._results, self._worker)
+        with contextlib.suppress(OSError):
+            _folder(self._results).rmdir()
 
     @property
     def settled(self) -> bool:
         """Whether, as far as this worker knows, nobody is on anything any more."""
         return not self._open
 
+    def has_work(self) -> bool:
+        """Whether there is a sequence to track; it is what `take` gives next."""
+        self._next = self.take(wait=True)
+        return self._next is not None
+
     def take(self, wait: bool) -> str | None:
-        """The next name; see `Source`. A lost store has none: see `lost`."""
-        try:
-            while True:
-                name = self._fresh() or self._orphan()
-                if name is not None:
-                    self._mine.add(name)
-                    return name
-                if not (wait and self._open):
+        """The next name; see `Source`."""
+        name, self._next = self._next, None
+        while name is None:
+            if time.monotonic() - self._looked >= _LOOK:
+                waiting = [one for one in self._open if one not in self._held]
+                name = next((one for one in waiting if self._claim(one)), None)
+            if name is None:
+                self._looked = time.monotonic()
+                if not (wait and self._wait and self._open):
                     return None
+                self._idle()
                 time.sleep(_LOOK)
-        except RuntimeError:
-            self.lost = True
-            return None
+        self._held.add(name)
+        return name
 
     def settle(self, name: str, reason: str = "") -> None:
-        """Say that a name is dealt with, its result written; or why it never will be."""
-        self._open.discard(name)
+        """Say that a name is dealt with, its result written; or why there is none."""
+        self._open.pop(name, None)
+        self._held.discard(name)
+        if reason:
+            _mark(self._results, name, reason)
+        else:
+            _failure(self._results, name).unlink(missing_ok=True)
+        self._release(name)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only worker in the block."""
+        path = _folder(self._results) / f".folder{_CLAIM}"
+        while not (self._create(path) or self._take_over(path)):
+            time.sleep(0.05)
         try:
-            self._store.set(f"end/{self._numbers[name]}", reason)
-        except RuntimeError:
-            self.lost = True
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
-    def reasons(self) -> dict[str, str]:
-        """Of the names that failed, why, whoever tried them."""
-        found = {}
+    def _claim(self, name: str) -> bool:
+        if self._is_over(name):
+            return False
+        path = self._path(name)
+        if not (self._create(path) or self._take_over(path)):
+            return False
+        # Its worker may have finished it after the first look.
+        if self._is_over(name):
+            self._release(name)
+            return False
+        return True
+
+    def _is_over(self, name: str) -> bool:
+        over = self._plan.is_done(name) or bool(failure_of(self._plan, name))
+        if over:
+            self._open.pop(name, None)
+        return over
+
+    def _create(self, path: Path) -> bool:
         try:
-            for number, name in enumerate(self._names):
-                key = f"end/{number}"
-                if self._store.check([key]) and (reason := self._store.get(key).decode()):
-                    found[name] = reason
-        except RuntimeError:
-            self.lost = True
-        return found
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(self._worker)
+        except FileExistsError:
+            return False
+        return True
 
-    def _compare(self) -> None:
-        """Make sure that all workers mean the same by a number."""
-        ours = f"{len(self._names)} {uuid.uuid5(uuid.NAMESPACE_OID, chr(0).join(self._names))}"
-        first = self._store.compare_set("names", "", ours).decode()
-        if first != ours:
-            raise SeqTrackError(
-                f"another worker of this run has {first.split()[0]} sequences to share out, and "
-                f"this one has {len(self._names)}, or others; give all machines the same "
-                "arguments and the same data"
-            )
+    def _take_over(self, path: Path) -> bool:
+        """Make a dead worker's claim this worker's; False if it lives, or another was quicker."""
+        owner = _read(path)
+        # Who died before it could write its name has none.
+        if self._is_alive(owner or path.name):
+            return False
+        grave = path.with_name(f"{path.name}.{self._worker}")
+        try:
+            os.rename(path, grave)
+        except FileNotFoundError:
+            return False
+        if _read(grave) != owner:
+            # It is that of a living worker, which has taken it over meanwhile.
+            os.rename(grave, path)
+            return False
+        grave.unlink()
+        return self._create(path)
 
-    def _fresh(self) -> str | None:
-        """One that nobody has had."""
-        while not self._handed_out:
-            number = self._store.add("next", 1) - 1
-            if number >= len(self._names):
-                self._handed_out = True
-                break
-            name = self._names[number]
-            if not self._is_done(name):
-                self._store.set(f"owner/{number}", self._hearts.name)
-                return name
-            self._open.discard(name)
-        return None
+    def _is_alive(self, worker: str) -> bool:
+        """Whether a worker has been heard of lately; one that is unknown gets the same time."""
+        try:
+            beat = _heartbeat(self._results, worker).stat().st_mtime
+        except FileNotFoundError:
+            beat = 0.0
+        now = time.monotonic()
+        known, since = self._seen.get(worker, (-1.0, now))
+        if beat != known:
+            self._seen[worker] = (beat, now)
+            return True
+        return now - since < PATIENCE
 
-    def _orphan(self) -> str | None:
-        """One whose worker is dead."""
-        if time.monotonic() - self._looked < _LOOK:
-            return None
-        for name in sorted(self._open - self._mine, key=self._numbers.__getitem__):
-            number = self._numbers[name]
-            if self._store.check([f"end/{number}"]) or self._is_done(name):
-                self._open.discard(name)
-                continue
-            key = f"owner/{number}"
-            # Who died before it could write its name has none.
-            owner = self._store.get(key).decode() if self._store.check([key]) else ""
-            if self._hearts.is_alive(owner or key):
-                continue
-            if self._store.compare_set(key, owner, self._hearts.name).decode() == self._hearts.name:
-                return name
-        self._looked = time.monotonic()
-        return None
+    def _release(self, name: str) -> None:
+        path = self._path(name)
+        if _read(path) == self._worker:
+            path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return _folder(self._results) / f"{name}{_CLAIM}"
+
+    def _beat(self) -> None:
+        path = _heartbeat(self._results, self._worker)
+        while not self._stop.wait(_BEAT):
+            # A disk that is away for a moment must not end the heartbeat.
+            with contextlib.suppress(OSError):
+                path.touch()
 
 
-def connect(place: Place) -> dist.Store:
-    """A connection to the store of the run, with keys of its own for this attempt.
+def _folder(results: Path) -> Path:
+    return results / ".claims"
 
-    Raises:
-        SeqTrackError: nobody answers there.
-    """
+
+def _heartbeat(results: Path, worker: str) -> Path:
+    return _folder(results) / f"{worker}.heartbeat"
+
+
+def _failure(results: Path, name: str) -> Path:
+    return _folder(results) / f"{name}.failed"
+
+
+def _mark(results: Path, name: str, reason: str) -> None:
+    # Without the mark another worker tries it again, and no more.
+    with contextlib.suppress(OSError):
+        atomic_write_text(_failure(results, name), reason)
+
+
+def _read(path: Path) -> str:
     try:
-        store = dist.TCPStore(place.address, place.port, is_master=False, timeout=_STORE_TIMEOUT)
-    except RuntimeError as error:
-        raise SeqTrackError(
-            f"the store of torchrun cannot be reached at {place.address}:{place.port} "
-            f"({str(error).splitlines()[0]})"
-        ) from None
-    return dist.PrefixStore(f"seqtrack/{place.run}", store)
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

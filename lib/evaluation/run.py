@@ -7,29 +7,28 @@ sequences it was on, and the next one goes on with those.
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from tqdm import tqdm
 
-from lib.datasets.sequence import Dataset
-from lib.evaluation.lockstep import SPARE, Lockstep
-from lib.evaluation.one_by_one import OneByOne, RunOptions
-from lib.evaluation.plan import Plan, failure_lines, make_plan
+from lib.evaluation.distributed import WorkerRank
+from lib.evaluation.lockstep import Lockstep
+from lib.evaluation.one_by_one import OneByOne
+from lib.evaluation.plan import Job, failure_lines, make_plan
 from lib.evaluation.processes import track_in_processes
-from lib.evaluation.sequence import Outcome
-from lib.evaluation.sources import Follow, ListSource
-from lib.evaluation.writer import ResultWriter, ending
-from lib.results.files import (
-    ResultsFolder,
-    RunRecord,
-    check_run_record,
-)
+from lib.evaluation.queue import FolderQueue, failure_of, folder_time
+from lib.evaluation.sources import Follow
+from lib.evaluation.writer import Ended, work
+from lib.results.files import check_run_record
 from lib.tracker.build import build_tracker, with_threads
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, counted
 from lib.utils.files import check_writable
+
+# A file that another machine has written may show late.
+_LATE_LOOKS, _LATE_PAUSE = 3, 2.0
 
 
 @dataclass
@@ -38,8 +37,9 @@ class RunSummary:
 
     Attributes:
         asked: all of them.
-        finished: tracked and saved in this run.
+        finished: tracked and saved by this run.
         resumed: complete before this run.
+        elsewhere: tracked meanwhile by processes that this run has not started.
         failed: name to reason.
         frames: frames tracked in this run.
         seconds: wall time of tracking in this run.
@@ -48,6 +48,7 @@ class RunSummary:
     asked: list[str]
     finished: list[str] = field(default_factory=list)
     resumed: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
@@ -59,145 +60,175 @@ class RunSummary:
         if self.frames and self.seconds:
             rate = self.frames / self.seconds
             tracked += f" ({self.frames} frames, {rate:.1f} frames/s all in)"
-        return f"{tracked}, {len(self.resumed)} were complete already, {len(self.failed)} failed"
-
-    @property
-    def done(self) -> set[str]:
-        """Sequences whose end is known, good or bad."""
-        return {*self.finished, *self.resumed, *self.failed}
-
-    def note_missing(self, missing: dict[str, str]) -> None:
-        """Count what is not in the folder as failed, whatever was said of it before."""
-        self.failed = {**missing, **self.failed}
-        self.finished = [name for name in self.finished if name not in missing]
-        self.resumed = [name for name in self.resumed if name not in missing]
+        others = f", {len(self.elsewhere)} by other workers" if self.elsewhere else ""
+        return (
+            f"{tracked}{others}, {len(self.resumed)} were complete already, "
+            f"{len(self.failed)} failed"
+        )
 
 
-def make_follow(
-    dataset: Dataset, spec: TrackerSpec, options: RunOptions, processes: int = 1
-) -> Follow:
+def make_follow(job: Job, processes: int = 1) -> Follow:
     """How one process tracks: one by one, or in lock-step.
 
     Args:
-        dataset: where the sequences come from.
-        spec: the tracker.
-        options: among them the batch size.
+        job: among its options is the batch size.
         processes: that share this machine's cores.
 
     Raises:
         ConfigError: lock-step is asked for, and the tracker follows one target at a time.
     """
-    if options.batch_size == 1:
-        return OneByOne(dataset, options, processes)
-    if spec.tracker != "seqtrack":
+    batch = job.options.batch_size
+    if batch == 1:
+        return OneByOne(job.dataset, job.options, processes)
+    if job.spec.tracker != "seqtrack":
         raise ConfigError(
-            f"--batch-size {options.batch_size}: {spec.tracker} follows one target at a time; "
+            f"--batch-size {batch}: {job.spec.tracker} follows one target at a time; "
             "leave --batch-size out, or use --threads"
         )
-    return Lockstep(dataset, options, processes)
+    return Lockstep(job.dataset, job.options, processes)
 
 
-def evaluate(
-    dataset: Dataset,
-    names: list[str],
-    spec: TrackerSpec,
-    folder: ResultsFolder,
-    record: RunRecord,
-    options: RunOptions,
-    devices: list[str],
-    in_process: bool = True,
-) -> RunSummary:
-    """Track the named sequences and write their raw results.
+class Evaluation:
+    """A job under way, in this process or in workers that it starts.
 
     Args:
-        dataset: where the sequences come from.
-        names: which of them.
-        spec: builds the tracker.
-        folder: where the results go; complete ones in it are not tracked again.
-        record: what makes these results, and has made those in the folder.
-        options: limits and formats.
-        devices: one entry per worker; with `in_process` the first is used.
+        job: what is tracked.
+        devices: one entry per worker; in this process the first is used.
         in_process: track here, without worker processes.
+        rank: this process among those that torchrun has started, or None.
 
     Raises:
+        ConfigError: the tracker cannot do what is asked for.
         DataError: not one sequence can be started.
-        PartialFailure: the disk is full.
-        ResultsError: the folder holds results of another run.
-        SeqTrackError: the tracker cannot be built, or the results cannot be written.
     """
-    workers = 1 if in_process else len(devices)
-    follow = make_follow(dataset, spec, options, workers)
-    plan = make_plan(dataset, names, folder, options)
-    summary = RunSummary(names, failed=dict(plan.failed))
-    if not options.overwrite:
-        summary.resumed = _complete(plan, record)
-    order = list(plan.lengths) if workers == options.batch_size == 1 else plan.longest_first
-    todo = [name for name in order if name not in summary.done]
-    if todo:
-        _say_unstartable(plan.failed)
-        _check_folders(plan)
-        spec = with_threads(spec, devices[0], options.batch_size, workers)
-        bar = _bar(sum(plan.lengths[name] for name in todo))
-        if in_process:
-            outcomes = _track_here(todo, spec, devices[0], follow, bar.update)
+
+    def __init__(
+        self,
+        job: Job,
+        devices: Sequence[str],
+        in_process: bool = True,
+        rank: WorkerRank | None = None,
+    ) -> None:
+        self.job, self.devices, self.in_process, self.rank = job, devices, in_process, rank
+        self.processes = rank.local_size if rank else 1 if in_process else len(devices)
+        self.follow = make_follow(job, self.processes)
+        self.plan = make_plan(job)
+        self.summary = RunSummary(job.names, failed=dict(self.plan.failed))
+        self.settled = False
+        self._todo: list[str] | None = None
+
+    def run(self, wait: bool = True) -> None:
+        """Track what is left.
+
+        Args:
+            wait: for the sequences that other workers are on, to take over from those that die.
+
+        Raises:
+            PartialFailure: the disk is full.
+            ResultsError: the folder holds results of another run.
+            SeqTrackError: the tracker cannot be built, or the results cannot be written.
+        """
+        if self._todo is None:
+            self._todo = self._begin()
+        if not self._todo:
+            self.settled = True
+            return
+        started = time.perf_counter()
+        spec = with_threads(
+            self.job.spec, self.devices[0], self.job.options.batch_size, self.processes
+        )
+        with self._bar() as bar:
+            if self.in_process:
+                outcomes = self._track_here(spec, wait, bar.update)
+            else:
+                names, devices = list(self._todo), self.devices
+                outcomes = track_in_processes(
+                    self.plan, names, spec, devices, self.follow, bar.update
+                )
+                self.settled = True
+            with contextlib.closing(outcomes):
+                for number, ended in enumerate(outcomes, 1):
+                    self._note(ended)
+                    place = f"[{number}/{len(self._todo)}]"
+                    if self.rank:
+                        place = f"[{self.rank.local_rank}] {self.job.title}"
+                    bar.write(f"{place} {ended}", file=sys.stderr)
+        self.summary.seconds += time.perf_counter() - started
+
+    def finish(self) -> RunSummary:
+        """Count what is in the folder, whoever tracked it."""
+        summary, missing = self.summary, self._missing()
+        summary.failed = {
+            **{name: failure_of(self.plan, name) or missing[name] for name in missing},
+            **summary.failed,
+        }
+        summary.finished = [name for name in summary.finished if name not in missing]
+        summary.resumed = [name for name in summary.resumed if name not in missing]
+        known = {*summary.finished, *summary.resumed, *summary.failed}
+        summary.elsewhere = [name for name in self.plan.lengths if name not in known]
+        return summary
+
+    def _begin(self) -> list[str]:
+        """The sequences that are to be tracked, in their order, after a look at the folder."""
+        plan, job = self.plan, self.job
+        if not job.options.overwrite:
+            # Also where nothing is left to do: what is complete could be another run's.
+            check_run_record(job.folder, job.record)
+            self.summary.resumed = [name for name in plan.lengths if plan.is_done(name)]
+        one_by_one = self.processes == job.options.batch_size == 1
+        order = list(plan.lengths) if one_by_one else plan.longest_first
+        todo = [name for name in order if name not in self.summary.resumed]
+        if todo:
+            # Before hours of tracking, not only after.
+            if self.rank is None or self.rank.local_rank == 0:
+                for line in failure_lines(plan.failed, "cannot be started"):
+                    tqdm.write(line, file=sys.stderr)
+            for folder in filter(None, (job.folder.root, job.options.debug_dir)):
+                check_writable(folder)
+            plan.started = folder_time(job.folder.root)
+            if self.rank and job.options.overwrite:
+                plan.started = self.rank.shared(f"started {job.folder.root}", plan.started)
+        return todo
+
+    def _track_here(
+        self, spec: TrackerSpec, wait: bool, on_frame: Callable[[], object]
+    ) -> Iterator[Ended]:
+        with FolderQueue(self.plan, self._todo or (), wait) as queue:
+            # A network takes seconds to load, which is not worth it for nothing.
+            if queue.has_work():
+                tracker = build_tracker(spec, torch.device(self.devices[0]))
+                yield from work(self.plan, tracker, queue, self.follow, on_frame)
+            self.settled = queue.settled
+
+    def _note(self, ended: Ended) -> None:
+        if ended.reason:
+            self.summary.failed[ended.name] = ended.reason
         else:
-            room = options.batch_size + SPARE * (options.batch_size > 1)
-            outcomes = track_in_processes(todo, spec, devices, follow, bar.update, room)
-        with bar, contextlib.closing(outcomes):
-            _collect(outcomes, ResultWriter(plan, record, options.overwrite), summary, bar)
-    summary.note_missing(plan.missing())
-    return summary
+            self.summary.finished.append(ended.name)
+            self.summary.frames += ended.frames
+
+    def _bar(self) -> tqdm:
+        frames = sum(self.plan.lengths[name] for name in self._todo or ())
+        # Several bars of several processes would be written over each other.
+        quiet = True if self.rank else None
+        return tqdm(total=frames, unit="frame", file=sys.stderr, disable=quiet)
+
+    def _missing(self) -> dict[str, str]:
+        """What is not in the folder; a network file system may show others' files late."""
+        missing = self.plan.missing()
+        for _ in range(_LATE_LOOKS):
+            unknown = missing.keys() - self.summary.failed.keys()
+            if all(failure_of(self.plan, name) for name in unknown):
+                break
+            time.sleep(_LATE_PAUSE)
+            # Listing a folder makes a network file system ask the server again.
+            list(self.job.folder.root.glob("*"))
+            missing = self.plan.missing()
+        return missing
 
 
-def _collect(
-    outcomes: Iterator[Outcome], writer: ResultWriter, summary: RunSummary, bar: tqdm
-) -> None:
-    """Save every outcome as it comes, and say so."""
-    started = time.perf_counter()
-    before, total = len(summary.done), len(summary.asked)
-    for outcome in outcomes:
-        reason = writer.write(outcome)
-        if outcome.result is None or reason:
-            summary.failed[outcome.name] = reason
-        else:
-            summary.finished.append(outcome.name)
-            summary.frames += len(outcome.result.boxes)
-        place = f"[{len(summary.done) - before}/{total - before}]"
-        bar.write(f"{place} {outcome.name}: {ending(outcome, reason)}", file=sys.stderr)
-    summary.seconds = time.perf_counter() - started
-
-
-def _track_here(
-    names: list[str],
-    spec: TrackerSpec,
-    device: str,
-    follow: Follow,
-    on_frame: Callable[[], object],
-) -> Generator[Outcome, None, None]:
-    tracker = build_tracker(spec, torch.device(device))
-    yield from follow(tracker, ListSource(names), on_frame)
-
-
-def _complete(plan: Plan, record: RunRecord) -> list[str]:
-    """The sequences that are complete already, all of them by the same run."""
-    check_run_record(plan.folder, record)
-    return [name for name in plan.lengths if plan.is_done(name)]
-
-
-def _check_folders(plan: Plan) -> None:
-    for place in filter(None, (plan.folder.root, plan.options.debug_dir)):
-        check_writable(place)
-
-
-def _say_unstartable(failed: Mapping[str, str]) -> None:
-    """Name them before hours of tracking, not only after."""
-    for line in failure_lines(failed, "cannot be started"):
-        _say(line)
-
-
-def _bar(frames: int) -> tqdm:
-    return tqdm(total=frames, unit="frame", file=sys.stderr, disable=None)
-
-
-def _say(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+def evaluate(job: Job, devices: Sequence[str], in_process: bool = True) -> RunSummary:
+    """Track the sequences of a job and write their raw results; see `Evaluation`."""
+    evaluation = Evaluation(job, devices, in_process)
+    evaluation.run()
+    return evaluation.finish()

@@ -1,69 +1,105 @@
-"""Writes the results of a run as they come, and ends it when there is no room left for them."""
+"""Tracks what a queue gives, writes each result at once, and says how each sequence ended."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from lib.evaluation.plan import Plan
+from lib.evaluation.queue import FolderQueue
 from lib.evaluation.sequence import Outcome
-from lib.results.files import RunRecord, claim_folder
+from lib.evaluation.sources import Follow
+from lib.results.files import claim_folder
+from lib.tracker.base import Tracker
 from lib.utils.errors import PartialFailure, counted
 from lib.utils.files import is_disk_full
 
 
-class ResultWriter:
-    """Writes results into the folder of a run, which is claimed with the first of them.
+@dataclass(frozen=True)
+class Ended:
+    """How a sequence ended.
 
-    Args:
-        plan: which sequences, where the results go, and in which format.
-        record: what makes these results.
-        overwrite: results that are there already are to be replaced.
+    Attributes:
+        name: the sequence.
+        reason: why there is no result; empty if there is one.
+        frames: how many were tracked.
+        seconds: what they took.
     """
 
-    def __init__(self, plan: Plan, record: RunRecord, overwrite: bool = False) -> None:
-        self.plan, self.record, self.overwrite = plan, record, overwrite
-        self.written: set[str] = set()
-        self._claimed = False
+    name: str
+    reason: str = ""
+    frames: int = 0
+    seconds: float = 0.0
 
-    def write(self, outcome: Outcome) -> str:
-        """Write the result of a sequence; returns why there is none, or an empty string.
-
-        Raises:
-            ResultsError: another run has claimed the folder meanwhile.
-            PartialFailure: the disk is full: all other sequences would be tracked for nothing.
-        """
-        if outcome.disk_full:
-            raise self._stop(outcome.reason)
-        if outcome.result is None:
-            return outcome.reason
-        folder = self.plan.folder
-        try:
-            if not self._claimed:
-                claim_folder(folder, self.record, self.overwrite)
-                self._claimed = True
-            folder.write(outcome.name, outcome.result, self.plan.options.as_float)
-        except OSError as error:
-            if is_disk_full(error):
-                raise self._stop(str(error)) from error
-            return f"its results cannot be written: {error}"
-        self.written.add(outcome.name)
-        return ""
-
-    def _stop(self, reason: str) -> PartialFailure:
-        left = [
-            name
-            for name in self.plan.lengths
-            if name not in self.written and (self.overwrite or not self.plan.is_done(name))
-        ]
-        again = "the same command"
-        if self.plan.options.overwrite:
-            again += " without --overwrite"
-        return PartialFailure(
-            f"{self.plan.folder.root}: the disk is full ({reason}); "
-            f"{len(left)} of {counted(len(self.plan.lengths), 'sequence')} are left, the others "
-            f"are saved: make room, and {again} goes on with them"
-        )
+    def __str__(self) -> str:
+        if self.reason:
+            return f"{self.name}: FAILED: {self.reason}"
+        return f"{self.name}: {self.frames} frames, {self.frames / self.seconds:.1f} frames/s"
 
 
-def ending(outcome: Outcome, reason: str) -> str:
-    """How a sequence ended, in words; `reason` is why there is no result, or empty."""
-    if outcome.result is None or reason:
-        return f"FAILED: {reason}"
-    frames = len(outcome.result.boxes)
-    return f"{frames} frames, {frames / outcome.result.times.sum():.1f} frames/s"
+def work(
+    plan: Plan,
+    tracker: Tracker,
+    queue: FolderQueue,
+    follow: Follow,
+    on_frame: Callable[[], object],
+) -> Iterator[Ended]:
+    """Track all that a queue gives; how each sequence ended, its result written.
+
+    The folder is claimed for the run with the first result, so that nothing is removed there by a
+    run that never gets so far.
+
+    Raises:
+        ResultsError: another run has claimed the folder meanwhile.
+        PartialFailure: the disk is full: all other sequences would be tracked for nothing.
+    """
+    claimed = False
+    with _room(plan), contextlib.closing(follow(tracker, queue, on_frame)) as outcomes:
+        for outcome in outcomes:
+            if outcome.disk_full:
+                raise _disk_full(plan, outcome.reason)
+            reason = outcome.reason
+            if outcome.result is not None:
+                reason, claimed = _write(plan, outcome, queue, claimed)
+            queue.settle(outcome.name, reason)
+            if outcome.result is None or reason:
+                yield Ended(outcome.name, reason)
+            else:
+                times = outcome.result.times
+                yield Ended(outcome.name, "", len(times), float(times.sum()))
+
+
+def _write(plan: Plan, outcome: Outcome, queue: FolderQueue, claimed: bool) -> tuple[str, bool]:
+    """Write a result; why it cannot be written, and whether the folder is claimed."""
+    job = plan.job
+    try:
+        if not claimed:
+            with queue.alone():
+                claim_folder(job.folder, job.record, job.options.overwrite)
+            claimed = True
+        job.folder.write(outcome.name, outcome.result, job.options.as_float)
+    except OSError as error:
+        if is_disk_full(error):
+            raise
+        return f"its results cannot be written: {error}", claimed
+    return "", claimed
+
+
+@contextlib.contextmanager
+def _room(plan: Plan) -> Iterator[None]:
+    """Say what is left where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise _disk_full(plan, str(error)) from error
+
+
+def _disk_full(plan: Plan, reason: str) -> PartialFailure:
+    left = [name for name in plan.lengths if not plan.is_done(name)]
+    again = "the same command" + (" without --overwrite" if plan.job.options.overwrite else "")
+    return PartialFailure(
+        f"{plan.job.folder.root}: the disk is full ({reason}); "
+        f"{len(left)} of {counted(len(plan.lengths), 'sequence')} are left, the others "
+        f"are saved: make room, and {again} goes on with them"
+    )

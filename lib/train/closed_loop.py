@@ -13,7 +13,8 @@ from lib.config.schema import Config
 from lib.datasets.benchmarks.open import CATALOG, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.evaluation.lockstep import Lockstep
-from lib.evaluation.one_by_one import RunOptions, failure
+from lib.evaluation.one_by_one import failure
+from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import Outcome
 from lib.evaluation.sources import ListSource
 from lib.models.seqtrack import SeqTrack

@@ -12,7 +12,8 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.evaluation import lockstep
 from lib.evaluation.lockstep import Lockstep
-from lib.evaluation.one_by_one import OneByOne, RunOptions
+from lib.evaluation.one_by_one import OneByOne
+from lib.evaluation.plan import Job, RunOptions
 from lib.evaluation.run import evaluate, make_follow
 from lib.evaluation.sources import ListSource
 from lib.models.seqtrack import build_seqtrack
@@ -156,7 +157,9 @@ def test_worker_processes_in_lock_step(dataset, network, cfg, alone, tmp_path):
     options = RunOptions(batch_size=2, as_float=True)
 
     def run(options, **how):
-        return evaluate(dataset, list(LENGTHS), spec, folder, RECORD, options, ["cpu"] * 2, **how)
+        return evaluate(
+            Job(dataset, list(LENGTHS), spec, folder, RECORD, options), ["cpu"] * 2, **how
+        )
 
     assert sorted(run(options, in_process=False).finished) == sorted(LENGTHS)
     folder.boxes_file("e").unlink()
@@ -187,5 +190,6 @@ def test_a_full_disk_in_lock_step(dataset, network, cfg, tmp_path, monkeypatch, 
 
 
 def test_a_tracker_of_one_target_is_refused(dataset):
+    spec = TrackerSpec("static_box", "default")
     with pytest.raises(ConfigError, match="static_box follows one target"):
-        make_follow(dataset, TrackerSpec("static_box", "default"), RunOptions(batch_size=4))
+        make_follow(Job(dataset, [], spec, None, RECORD, RunOptions(batch_size=4)))

@@ -16,11 +16,13 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.evaluation import processes as workers
 from lib.evaluation import run as runner
-from lib.evaluation.one_by_one import OneByOne, RunOptions, failure
+from lib.evaluation.one_by_one import OneByOne, failure
+from lib.evaluation.plan import Job, RunOptions, make_plan
 from lib.evaluation.processes import track_in_processes
 from lib.evaluation.run import evaluate
 from lib.evaluation.sequence import Outcome, run_sequence
 from lib.evaluation.sources import ListSource
+from lib.evaluation.writer import Ended
 from lib.results.files import (
     ResultsFolder,
     RunRecord,
@@ -36,6 +38,7 @@ from tests.helpers.tiny import write_got10k_folder
 
 NAMES = ["a", "b", "c"]
 SPEC = TrackerSpec("static_box", "default")
+PLAIN = RunOptions()
 RECORD = RunRecord("static_box", "default", {}, None, "videos", "there")
 
 
@@ -49,10 +52,25 @@ def folder(tmp_path):
     return ResultsFolder(tmp_path / "results")
 
 
-def run(dataset, folder, options=None, **kwargs):
-    options = options or RunOptions()
-    names = list(dataset.sequence_names)
-    return evaluate(dataset, names, SPEC, folder, RECORD, options, ["cpu"], **kwargs)
+def job(dataset, folder, options=PLAIN, record=RECORD):
+    return Job(dataset, list(dataset.sequence_names), SPEC, folder, record, options)
+
+
+def run(dataset, folder, options=PLAIN):
+    return evaluate(job(dataset, folder, options), ["cpu"])
+
+
+@pytest.fixture
+def tracked(dataset, folder):
+    """Track in processes of the test's own kind; how each sequence ended, by name."""
+
+    def track(follow, devices, names=NAMES, spec=SPEC, on_frame=int):
+        folder.root.mkdir(exist_ok=True)
+        plan = make_plan(job(dataset, folder))
+        ends = track_in_processes(plan, list(names), spec, devices, follow, on_frame)
+        return {ended.name: ended for ended in ends}
+
+    return track
 
 
 def test_a_run_writes_every_sequence_and_the_next_one_resumes(dataset, folder):
@@ -157,10 +175,7 @@ def test_an_answer_that_is_no_box_is_named(dataset, answer, caplog):
 def test_workers_give_the_same_results(dataset, folder, tmp_path):
     run(dataset, folder)
     other = ResultsFolder(tmp_path / "workers")
-    options = RunOptions()
-    summary = evaluate(
-        dataset, NAMES, SPEC, other, RECORD, options, ["cpu", "cpu"], in_process=False
-    )
+    summary = evaluate(job(dataset, other), ["cpu", "cpu"], in_process=False)
     assert sorted(summary.finished) == NAMES and summary.frames == 12
     for name in NAMES:
         assert other.boxes_file(name).read_text() == folder.boxes_file(name).read_text()
@@ -180,14 +195,12 @@ class DieOn:
             yield from self.track(tracker, ListSource([name]), on_frame)
 
 
-def test_a_killed_worker_takes_only_its_sequence(dataset):
-    track = DieOn(OneByOne(dataset, RunOptions()), "b")
-    outcomes = {
-        o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu", "cpu"], track, lambda: None)
-    }
-    assert sorted(outcomes) == NAMES
-    assert "SIGKILL" in outcomes["b"].reason and outcomes["b"].result is None
-    assert outcomes["a"].result is not None and outcomes["c"].result is not None
+def test_a_killed_worker_takes_only_its_sequence(dataset, folder, tracked):
+    ends = tracked(DieOn(OneByOne(dataset, RunOptions()), "b"), ["cpu", "cpu"])
+    assert sorted(ends) == NAMES
+    assert "SIGKILL" in ends["b"].reason and not folder.boxes_file("b").exists()
+    assert not ends["a"].reason and not ends["c"].reason
+    assert [name for name in NAMES if folder.is_complete(name, 4)] == ["a", "c"]
 
 
 @dataclass(frozen=True)
@@ -201,11 +214,11 @@ class ChatterThenDie:
         yield os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_dead_worker_with_unread_messages_loses_no_sequence():
+def test_a_dead_worker_with_unread_messages_loses_no_sequence(tracked):
     slowly = functools.partial(time.sleep, 0.002)
-    outcomes = list(track_in_processes(["a", "b"], SPEC, ["cpu"] * 2, ChatterThenDie(), slowly))
-    assert sorted(o.name for o in outcomes) == ["a", "b"]
-    assert all("SIGKILL" in o.reason for o in outcomes)
+    ends = tracked(ChatterThenDie(), ["cpu"] * 2, ["a", "b"], on_frame=slowly)
+    assert sorted(ends) == ["a", "b"]
+    assert all("SIGKILL" in ended.reason for ended in ends.values())
 
 
 def test_two_runs_on_one_folder_do_not_delete_each_others_results(dataset, folder):
@@ -230,16 +243,15 @@ def test_a_folder_that_cannot_be_written_stops_before_tracking(dataset, tmp_path
         run(dataset, ResultsFolder(tmp_path / "file" / "results"))
 
 
-def test_no_worker_left_is_said_for_every_sequence(dataset):
-    track = DieOn(OneByOne(dataset, RunOptions()), "a")
-    outcomes = {o.name: o for o in track_in_processes(NAMES, SPEC, ["cpu"], track, lambda: None)}
-    assert outcomes["a"].reason and outcomes["b"].reason == "no worker process is left"
+def test_no_worker_left_is_said_for_every_sequence(dataset, tracked):
+    ends = tracked(DieOn(OneByOne(dataset, RunOptions()), "a"), ["cpu"])
+    assert ends["a"].reason and ends["b"].reason == "no worker process is left"
 
 
-def test_a_tracker_that_cannot_be_built_stops_the_run(dataset):
+def test_a_tracker_that_cannot_be_built_stops_the_run(dataset, tracked):
     spec = TrackerSpec("no_such_tracker", "default")
     with pytest.raises(SeqTrackError, match="no_such_tracker"):
-        list(track_in_processes(NAMES, spec, ["cpu"], OneByOne(dataset, RunOptions()), int))
+        tracked(OneByOne(dataset, RunOptions()), ["cpu"], spec=spec)
 
 
 class Pipe:
@@ -253,14 +265,11 @@ class Pipe:
             raise EOFError
         return self.messages.pop(0)
 
-    def send(self, name):
-        self.messages.append(("outcome", Outcome(name)))
-
     def close(self):
         """Nothing to do."""
 
 
-class Ended:
+class Over:
     """A process that nobody needs to end."""
 
     exitcode = 0
@@ -272,37 +281,42 @@ class Ended:
         """Nothing to do."""
 
 
-def track_with(monkeypatch, *pipes, order):
-    """Names and warnings of a run whose workers talk in this order."""
-    started = [workers._Worker(Ended(), pipe) for pipe in pipes]
-    monkeypatch.setattr(workers, "_start", lambda *arguments: list(started))
-    turns = iter(order)
-    monkeypatch.setattr(workers, "_who_talks", lambda there: [started[next(turns)]])
-    return [one.name for one in track_in_processes(NAMES, SPEC, ["cpu"] * 2, None, int)]
+@pytest.fixture
+def track_with(monkeypatch, tracked):
+    """Names of the sequences that ended in a run whose workers talk in this order."""
+
+    def track(*pipes, order):
+        started = [workers._Worker(Over(), pipe, str(number)) for number, pipe in enumerate(pipes)]
+        monkeypatch.setattr(workers, "_start", lambda *arguments: list(started))
+        turns = iter(order)
+        monkeypatch.setattr(workers, "_who_talks", lambda there: [started[next(turns)]])
+        return [name for name, ended in tracked(None, ["cpu"] * 2).items() if not ended.reason]
+
+    return track
 
 
 FULL = ("unable", SeqTrackError("cuda:0 out of memory"))
 
 
-def test_a_worker_that_fails_first_leaves_the_work_to_those_still_starting(monkeypatch, caplog):
+def test_a_worker_that_fails_first_leaves_the_work_to_those_still_starting(track_with, caplog):
     """One GPU is full; the others have not loaded their networks when it says so."""
-    pipes = Pipe(FULL), Pipe(("ready", None))
-    assert track_with(monkeypatch, *pipes, order=[0, 0, 1, 1, 1, 1]) == NAMES
+    second = Pipe(("ready", None), *(("ended", Ended(name, "", 1, 1.0)) for name in NAMES))
+    assert track_with(Pipe(FULL), second, order=[0, 0, 1, 1, 1, 1, 1]) == NAMES
     assert caplog.messages == ["a worker cannot start: cuda:0 out of memory"]
 
 
-def test_no_worker_that_could_start_ends_the_run(monkeypatch, caplog):
+def test_no_worker_that_could_start_ends_the_run(track_with, caplog):
     with pytest.raises(SeqTrackError, match="cuda:0 out of memory"):
-        track_with(monkeypatch, Pipe(FULL), Pipe(FULL), order=[0, 1, 0, 1])
+        track_with(Pipe(FULL), Pipe(FULL), order=[0, 1, 0, 1])
     assert caplog.messages == []
 
 
 def test_complete_results_of_another_run_are_not_taken_for_this_ones(dataset, folder):
     """Nothing is left to do then, and so nothing would be written."""
     one, other = (dataclasses.replace(RECORD, settings={"X": value}) for value in (1, 2))
-    evaluate(dataset, NAMES, SPEC, folder, one, RunOptions(), ["cpu"])
+    evaluate(job(dataset, folder, record=one), ["cpu"])
     with pytest.raises(ResultsError, match="X was 1 and is now 2"):
-        evaluate(dataset, NAMES, SPEC, folder, other, RunOptions(), ["cpu"])
+        evaluate(job(dataset, folder, record=other), ["cpu"])
 
 
 def test_an_unexpected_error_is_a_named_failure(dataset):
@@ -375,28 +389,37 @@ class NoRoomForPictures(OneByOne):
         return failure(name, OSError(28, "No space left on device", f"{name}.jpg"))
 
 
-@pytest.mark.parametrize("writes", ["here", "the worker"])
-def test_a_full_disk_ends_the_workers_too(dataset, folder, monkeypatch, writes):
-    if writes == "here":
-        for name in NAMES:
-            refuse(monkeypatch, name, OSError(28, "No space left on device"))
+class NoRoomForResults(ResultsFolder):
+    """Its disk is full."""
+
+    def write(self, sequence, result, as_float=False):
+        raise OSError(28, "No space left on device", f"{sequence}.txt")
+
+
+@pytest.mark.parametrize("what", ["results", "pictures"])
+def test_a_full_disk_ends_the_workers_too(dataset, folder, monkeypatch, what):
+    if what == "results":
+        folder = NoRoomForResults(folder.root)
     else:
-        follow = NoRoomForPictures(dataset, RunOptions())
+        follow = NoRoomForPictures(dataset, PLAIN)
         monkeypatch.setattr(runner, "make_follow", lambda *_: follow)
     before = set(multiprocessing.active_children())
     with pytest.raises(PartialFailure, match=r"disk is full.*3 of 3 sequences are left"):
-        evaluate(dataset, NAMES, SPEC, folder, RECORD, RunOptions(), ["cpu"], in_process=False)
+        evaluate(job(dataset, folder), ["cpu"], in_process=False)
     assert set(multiprocessing.active_children()) <= before
 
 
-def test_workers_are_gone_when_the_reader_stops(dataset):
+def test_workers_are_gone_when_the_reader_stops(dataset, folder):
     """Ctrl-C in the parent closes the generator; no process may stay behind."""
     started = []
     original = workers._start
     track = OneByOne(dataset, RunOptions())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers, "_start", lambda *a: started.extend(original(*a)) or started[:])
-        outcomes = track_in_processes(NAMES, SPEC, ["cpu"], track, functools.partial(int))
-        next(outcomes)
-        outcomes.close()
+        folder.root.mkdir()
+        plan = make_plan(job(dataset, folder))
+        ends = track_in_processes(plan, NAMES, SPEC, ["cpu"], track, functools.partial(int))
+        next(ends)
+        ends.close()
     assert [worker.process.is_alive() for worker in started] == [False]
+    assert not list(folder.root.glob(".claims/*.claim"))

@@ -1,5 +1,5 @@
-"""What a worker of a shared run does, in this process, on a real store; see also
-test_shared_torchrun.py, where processes are killed."""
+"""Workers that share results folders, in this process; see also test_shared_torchrun.py, where
+processes are killed."""
 
 import dataclasses
 import threading
@@ -11,14 +11,14 @@ from torch import distributed as dist
 from lib.commands import entry
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
-from lib.evaluation import distributed as shared_run
-from lib.evaluation.distributed import Run, evaluate_shared
-from lib.evaluation.one_by_one import RunOptions
-from lib.evaluation.plan import make_plan
-from lib.evaluation.queue import Place
+from lib.evaluation import queue as shared_queue
+from lib.evaluation import run as runner
+from lib.evaluation.distributed import WorkerRank
+from lib.evaluation.plan import Job, RunOptions
+from lib.evaluation.run import Evaluation, evaluate
 from lib.results.files import ResultsFolder, RunRecord, read_results
 from lib.tracker.spec import TrackerSpec
-from lib.utils.errors import PartialFailure, SeqTrackError
+from lib.utils.errors import PartialFailure
 from tests.helpers.tiny import write_got10k_folder
 
 NAMES = ["a", "b", "c", "d", "e"]
@@ -40,20 +40,19 @@ def videos(tmp_path):
 
 
 @pytest.fixture
-def make_runs(videos, tmp_path):
+def jobs(videos, tmp_path):
     """Two configurations of the smallest tracker on the same videos."""
-
-    def make(**options):
-        dataset = open_dataset(str(videos), resolve_paths())
-        runs = []
-        for config in ("one", "two"):
-            record = RunRecord("static_box", config, {}, None, "videos", "there")
-            folder = ResultsFolder(tmp_path / "results" / config)
-            plan = make_plan(dataset, NAMES, folder, RunOptions(**options))
-            runs.append(Run(dataset, TrackerSpec("static_box", config), record, plan))
-        return runs
-
-    return make
+    dataset = open_dataset(str(videos), resolve_paths())
+    return [
+        Job(
+            dataset,
+            NAMES,
+            TrackerSpec("static_box", config),
+            ResultsFolder(tmp_path / "results" / config),
+            RunRecord("static_box", config, {}, None, "videos", "there"),
+        )
+        for config in ("one", "two")
+    ]
 
 
 @pytest.fixture
@@ -63,115 +62,89 @@ def store():
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
-    monkeypatch.setattr(shared_run, "_PAUSE", 0.01)
-    monkeypatch.setattr(shared_run, "_LATE_PAUSE", 0.01)
+    monkeypatch.setattr(runner, "_LATE_PAUSE", 0.01)
+    monkeypatch.setattr(shared_queue, "_LOOK", 0.01)
 
 
-def place(store, attempt=0):
-    return Place("none", attempt, 0, 1, "127.0.0.1", store.port)
+def work(job, **options):
+    return evaluate(dataclasses.replace(job, options=RunOptions(**options)), ["cpu"])
 
 
-def work(runs, store, attempt=0, say=lambda text: None):
-    return evaluate_shared(runs, place(store, attempt), "cpu", say)
-
-
-def check(runs):
-    for run in runs:
+def check(jobs):
+    for job in jobs:
         for name in NAMES:
-            first = run.dataset.load(name).init_box
-            boxes = read_results(run.plan.folder.boxes_file(name))
+            first = job.dataset.load(name).init_box
+            boxes = read_results(job.folder.boxes_file(name))
             np.testing.assert_array_equal(boxes, [first] * 4)
 
 
-def test_one_worker_does_all_and_another_finds_nothing_to_do(make_runs, store):
-    lines = []
-    first = work(make_runs(), store, say=lines.append)
-    assert (first.expected, first.failed, first.tracked) == (10, {}, 10) and first.reports
-    assert "10 of 10 results are there" in first.text
-    assert lines[0].startswith("[0] static_box/one a: 4 frames")
-    check(make_runs())
-    second = work(make_runs(), store)
-    assert (second.failed, second.tracked, second.reports) == ({}, 0, False)
-
-
-def test_two_workers_share_both_configurations(make_runs, store):
+def test_two_workers_share_a_folder(jobs):
     summaries = []
-    threads = [
-        threading.Thread(target=lambda: summaries.append(work(make_runs(), store)))
-        for _ in range(2)
-    ]
+    threads = [threading.Thread(target=lambda: summaries.append(work(jobs[0]))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(summary.tracked for summary in summaries) == 10
+    finished = [name for summary in summaries for name in summary.finished]
+    assert sorted(finished) == NAMES
     assert [summary.failed for summary in summaries] == [{}, {}]
-    assert sum(summary.reports for summary in summaries) == 1
-    check(make_runs())
+    for summary in summaries:
+        whole = (*summary.finished, *summary.resumed, *summary.elsewhere)
+        assert sorted(whole) == NAMES
+    check(jobs[:1])
 
 
-def test_a_removed_result_is_noticed(make_runs, store):
-    """By whoever counts, although the store says that it was written."""
-    runs = make_runs()
-    gone = runs[0].plan.folder.boxes_file("b")
-    summary = work(runs, store, say=lambda text: gone.unlink(missing_ok=True))
-    assert list(summary.failed) == ["static_box/one b"] and summary.tracked == 10
-    assert str(gone) in summary.failed["static_box/one b"]
-    assert work(make_runs(), store, attempt=1).failed == {}
-    check(runs)
+def test_what_others_did_is_said(jobs):
+    one = Evaluation(jobs[0], ["cpu"])
+    one._begin()
+    work(jobs[0])
+    one.run()
+    assert one.finish().elsewhere == [] and one.summary.resumed == NAMES
 
 
-def test_failures_are_counted_by_all(make_runs, videos, store):
-    """A broken picture and a broken annotation, in both configurations."""
+def test_a_removed_result_is_noticed(jobs):
+    """By whoever counts, although it was written."""
+    run = Evaluation(jobs[0], ["cpu"])
+    run.run()
+    gone = jobs[0].folder.boxes_file("b")
+    gone.unlink()
+    summary = run.finish()
+    assert list(summary.failed) == ["b"] and str(gone) in summary.failed["b"]
+    assert work(jobs[0]).failed == {}
+    check(jobs[:1])
+
+
+def test_failures_are_known_to_all_and_tried_again_by_the_next_run(jobs, videos):
+    """A broken picture and a broken annotation."""
     (videos / "b" / "00000003.jpg").write_bytes(b"no picture")
     (videos / "d" / "groundtruth.txt").write_text("nan,nan,nan,nan\n" * 4)
-    for _ in range(2):
-        summary = work(make_runs(), store)
-        assert sorted(summary.failed) == [
-            *("static_box/one b", "static_box/one d", "static_box/two b", "static_box/two d")
-        ]
-        assert "00000003.jpg" in summary.failed["static_box/two b"]
-        assert "groundtruth.txt:1" in summary.failed["static_box/two d"]
-        assert "6 of 10 results are there, 4 failed" in summary.text
+    first, second = (Evaluation(jobs[0], ["cpu"]) for _ in range(2))
+    second._todo = second._begin()
+    first.run()
+    second.run()
+    for run in (first, second):
+        failed = run.finish().failed
+        assert sorted(failed) == ["b", "d"]
+        assert "00000003.jpg" in failed["b"] and "groundtruth.txt:1" in failed["d"]
+    assert second.summary.elsewhere == ["a", "c", "e"], "b was not tried again"
+    (videos / "b" / "00000003.jpg").write_bytes((videos / "b" / "00000002.jpg").read_bytes())
+    assert work(jobs[0]).finished == ["b"]
 
 
-def test_overwrite_tracks_again_once_and_not_after_a_restart(make_runs, store):
-    work(make_runs(), store)
-    other = dist.TCPStore("127.0.0.1", 0, is_master=True)
-    runs = make_runs(overwrite=True)
-    runs[0].plan.folder.boxes_file("a").write_text("1\t2\t3\t4\n" * 4)
-    assert work(runs, other).tracked == 10
-    check(runs)
-    assert work(make_runs(overwrite=True), other, attempt=1).tracked == 0
+def test_overwrite_replaces_once_per_launch(jobs, store):
+    """Also where torchrun restarts its workers."""
+    work(jobs[0])
+    jobs[0].folder.boxes_file("a").write_text("1\t2\t3\t4\n" * 4)
+    job = dataclasses.replace(jobs[0], options=RunOptions(overwrite=True))
+    rank = WorkerRank(0, 1, ("127.0.0.1", store.port))
+    for finished in (NAMES, []):
+        run = Evaluation(job, ["cpu"], rank=rank)
+        run.run()
+        assert run.finish().finished == finished and not run.summary.failed
+    check(jobs[:1])
 
 
-def test_results_of_another_run_are_left_alone(make_runs, store):
-    work(make_runs(), store)
-    runs = make_runs()
-    for run in runs:
-        run.plan.folder.boxes_file("a").unlink()
-    changed = [
-        dataclasses.replace(run, record=dataclasses.replace(run.record, max_frames=2))
-        for run in runs
-    ]
-    with pytest.raises(SeqTrackError, match="max_frames"):
-        work(changed, store, attempt=1)
-
-
-def test_two_runs_never_share_a_folder(make_runs, store):
-    """Their titles may be the same, and the second finds all complete."""
-    one, two = make_runs()
-    record = dataclasses.replace(one.record, settings={"X": 1})
-    twin = dataclasses.replace(two, record=record, spec=one.spec, plan=one.plan)
-    assert twin.title == one.title
-    with pytest.raises(SeqTrackError, match="results of another run"):
-        work(
-            [dataclasses.replace(one, record=dataclasses.replace(record, settings={"X": 2})), twin],
-            store,
-        )
-
-
-def test_a_full_disk_ends_a_worker(make_runs, store, monkeypatch):
+def test_a_full_disk_ends_a_worker(jobs, monkeypatch):
     write = ResultsFolder.write
 
     def full(self, name, result, as_float=False):
@@ -182,28 +155,8 @@ def test_a_full_disk_ends_a_worker(make_runs, store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ResultsFolder, "write", full)
         with pytest.raises(PartialFailure, match=r"results/one: the disk is full.* 3 of 5 seq"):
-            work(make_runs(), store)
-    assert work(make_runs(), store, attempt=1).tracked == 8
-
-
-def test_a_worker_whose_store_dies_saves_what_it_has_and_says_so(make_runs):
-    """As when the machine that holds the queue goes down."""
-    holder = [dist.TCPStore("127.0.0.1", 0, is_master=True)]
-    runs = make_runs()
-    where = place(holder[0])
-    with pytest.raises(PartialFailure, match=r"queue of this run is gone|cannot be reached"):
-        evaluate_shared(runs, where, "cpu", lambda text: holder.clear())
-    assert runs[0].plan.folder.is_complete("a", 4)
-
-
-def test_nobody_at_the_address(make_runs, monkeypatch):
-    from datetime import timedelta
-
-    from lib.evaluation import queue as shared_queue
-
-    monkeypatch.setattr(shared_queue, "_STORE_TIMEOUT", timedelta(seconds=1))
-    with pytest.raises(SeqTrackError, match=r"cannot be reached at 127\.0\.0\.1:9"):
-        evaluate_shared(make_runs(), Place("none", 0, 0, 1, "127.0.0.1", 9), "cpu", print)
+            work(jobs[0])
+    assert work(jobs[0]).finished == ["c", "d", "e"]
 
 
 @pytest.mark.parametrize(
@@ -241,5 +194,6 @@ def test_the_command_as_a_worker(videos, store, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "10 of 10 results are there, 0 failed" in said.out and "cannot be" not in said.err
     assert said.err.count("[0] static_box/two ") == 5
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert entry.run("lib.commands.test", argv) == 0
-    assert capsys.readouterr().out == ""  # another worker has reported
+    assert capsys.readouterr().out == ""  # one worker of a machine reports

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.evaluation.lockstep import Lockstep
-from lib.evaluation.one_by_one import RunOptions
+from lib.evaluation.plan import RunOptions
 from lib.evaluation.sources import ListSource
 from lib.masks.alpha_refine.network import AlphaRefine
 from lib.models import fast_encoder

@@ -18,15 +18,16 @@ from benchmarks.turns import take_turns
 from lib.config.schema import Config
 from lib.models.pixels import normalise
 from lib.models.seqtrack import build_seqtrack
+from lib.train.loop import train_step
 from lib.train.losses.objective import Objective
 from lib.train.losses.tokens import token_cross_entropy
-from lib.train.optim import build_optimizer, parameter_groups
-from lib.train.stepper import Stepper
+from lib.train.optim import build_optimizer
+from lib.train.precision import Precision
 
 
 @dataclass(frozen=True)
 class NoiseBatch:
-    """A batch of noise with boxes; see `lib.train.stepper.Pixels`."""
+    """What `Objective.forward` reads of a `Batch`."""
 
     templates: Tensor
     search: Tensor
@@ -49,7 +50,7 @@ class NoiseBatch:
 def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[int], object]:
     """A step of the published kind: cross-entropy of the tokens, and nothing fused."""
     network = objective.network
-    groups = parameter_groups(objective, cfg)
+    groups = objective.param_groups(cfg)
     optimizer = torch.optim.AdamW(groups, foreach=False, fused=False)
     tokenizer = objective.tokenizer
     templates, search = normalise(batch.templates), normalise(batch.search)
@@ -61,7 +62,7 @@ def reference_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Call
         with sdpa_kernel(SDPBackend.MATH):
             memory = network.memory(network.encode(templates, search, batch.template_boxes))
             logits = network.logits(memory, inputs, batch.template_boxes)
-            loss = token_cross_entropy(logits, words, objective.special_weight)
+            loss = token_cross_entropy(logits, words, cfg.train.special_weight)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
         nn.utils.clip_grad_norm_(parameters, 0.1)
@@ -79,8 +80,9 @@ def _unfuse(network: nn.Module) -> None:
 def our_step(objective: Objective, cfg: Config, batch: NoiseBatch) -> Callable[[int], object]:
     """A step as `train.py` makes it."""
     device = batch.search.device
-    stepper = Stepper(objective, build_optimizer(objective, cfg), cfg, device)
-    return lambda _: stepper.step([batch], 0.0)
+    optimizer, precision = build_optimizer(objective, cfg), Precision(cfg.train.precision, device)
+    limit = cfg.train.grad_clip_norm
+    return lambda _: train_step(objective, optimizer, precision, [batch], 0.0, clip_norm=limit)
 
 
 def step_record(

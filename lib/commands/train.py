@@ -25,7 +25,7 @@ from lib.utils.files import check_writable, user_path
 if TYPE_CHECKING:
     from lib.train.build import Options
     from lib.train.logging.log import QuietLog
-    from lib.train.run import Run
+    from lib.train.loop import Run
     from lib.utils.distributed import World
 
 # What is finished is on disk when the command is interrupted.
@@ -85,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]) -> int:
     """Train in this process, alone or as one of many."""
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.train.build import Options
-    from lib.train.checkpoint import finished
+    from lib.train.build import Options, checkpoint_folder
     from lib.utils.distributed import join_world
 
     options = Options(
@@ -100,9 +99,7 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
         if args.dry_run:
             with _short_of_memory():
                 _dry_run(cfg, options, paths, world)
-        elif done := world.on_main(
-            lambda: finished(paths.checkpoint_dir(cfg.name), cfg, args.seed)
-        ):
+        elif done := world.on_main(lambda: checkpoint_folder(cfg, paths).finished(cfg, args.seed)):
             if world.is_main:
                 say(done)
         else:
@@ -159,14 +156,15 @@ def _fit(run: "Run") -> None:
     from lib.train.loop import fit
 
     # Not before: a folder that holds another training must keep its records.
-    facts = {**run.settings, "seed": run.seed, "processes": run.world.size}
-    run.log.at_first_step(lambda: write_record(run.folder, run.cfg, facts))
+    folder = run.checkpoints.folder
+    facts = {**run.checkpoints.settings, "seed": run.seed, "processes": run.world.size}
+    run.log.at_first_step(lambda: write_record(folder, run.cfg, facts))
     try:
         with warnings_in(run.log):
             fit(run)
     except OSError as error:
-        reason = f"{error.filename or run.folder}: {error.strerror or error}"
-        raise PartialFailure(f"{reason}; what was saved before is in {run.folder}") from error
+        reason = f"{error.filename or folder}: {error.strerror or error}"
+        raise PartialFailure(f"{reason}; what was saved before is in {folder}") from error
 
 
 @contextlib.contextmanager

@@ -74,12 +74,13 @@ def newest_epoch(folder: Path) -> Path | None:
     return by_epoch[max(by_epoch)] if by_epoch else None
 
 
-def epoch_checkpoints(folder: Path) -> dict[int, Path]:
-    """The files `SEQTRACK_ep<number>.pth.tar` of a folder, by number."""
+def epoch_checkpoints(folder: Path, name: str = "SEQTRACK") -> dict[int, Path]:
+    """The files `<name>_ep<number>.pth.tar` of a folder, by number."""
+    pattern = re.compile(rf"{re.escape(name)}_ep(\d+)\.pth\.tar")
     return {
         int(match[1]): path
-        for path in folder.glob(EPOCH_PATTERN)
-        if (match := re.fullmatch(r"SEQTRACK_ep(\d+)\.pth\.tar", path.name)) and path.is_file()
+        for path in folder.glob("*.pth.tar")
+        if (match := pattern.fullmatch(path.name)) and path.is_file()
     }
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to a `Run`: samples, network, starting weights, optimizer, log."""
+"""From a configuration to a `Run`: samples, model, starting weights, optimizer, log."""
 
 import inspect
 import os
@@ -14,22 +14,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lib.config.paths import Paths
 from lib.config.schema import Config
-from lib.models.pretrained import (
-    fetch_pretrained,
-    find_pretrained,
-    load_pretrained_encoder,
-)
-from lib.models.seqtrack import SeqTrack, build_seqtrack
+from lib.models.pretrained import fetch_pretrained, find_pretrained
 from lib.models.weights import load_weights
-from lib.train.checkpoint import can_go_on
+from lib.train.checkpoint import CheckpointFolder, Checkpoints, TrainState
 from lib.train.data.sampler import TrackingSampler, build_sampler
 from lib.train.ema import Ema
 from lib.train.logging.log import QuietLog, Say, TrainingLog, warnings_in
-from lib.train.logging.record import circumstances
-from lib.train.losses.objective import Objective
+from lib.train.logging.record import environment_info
+from lib.train.loop import Run
+from lib.train.losses.objective import Objective, build_objective
+from lib.train.model import TrackerModel
 from lib.train.optim import build_optimizer
-from lib.train.run import Run
-from lib.train.stepper import Stepper
+from lib.train.precision import Precision
 from lib.train.validation import Scorer, Validator
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError
@@ -70,13 +66,7 @@ def prepare(
 ) -> Run:
     """Everything that `fit` needs; nothing of it is trained or restored yet.
 
-    Args:
-        cfg: the configuration.
-        options: what else was asked for.
-        paths: where data lies and outputs go.
-        world: this process among all.
-        log: of this process, see `open_log`.
-        closed_loop: scores the tracker on sequences; all processes have one, or none has.
+    `closed_loop` scores the tracker on sequences; all processes have one, or none has.
 
     Raises:
         ConfigError: options or keys that do not go together.
@@ -84,29 +74,14 @@ def prepare(
         CheckpointError: the starting weights cannot be had.
     """
     check_options(cfg, options)
-    # All processes open the same sets: what is to be said about them is said once.
+    # All processes open the same sets: one of them warns of what is wrong with these.
     with warnings_in(log if world.is_main else None):
         sampler, held_out = open_samplers(cfg, options, paths, world)
-    folder = paths.checkpoint_dir(cfg.name)
-    network = new_network(cfg, options.seed)
-    if world.is_main:
-        for line in load_start(network, cfg, options, folder, fetch_pretrained):
-            log.say(line)
-    run = assemble(network, cfg, options, world, sampler, log, folder, paths.log_dir)
-    run.validate = Validator(
-        cfg=cfg,
-        objective=run.objective,
-        ema=run.ema,
-        autocast=run.stepper.autocast,
-        world=world,
-        log=log,
-        samples=held_out,
-        pictured=held_out or sampler,
-        closed_loop=closed_loop,
-        workers=run.workers,
-    )
+    run = assemble(cfg, options, paths, world, sampler, log, fetch_pretrained)
+    pictured = held_out or sampler
+    run.validate = Validator(cfg, run.state, world, log, held_out, pictured, closed_loop)
     if isinstance(log, TrainingLog):
-        log.watch(run.optimizer)
+        log.watch(run.state.optimizer)
     return run
 
 
@@ -124,6 +99,119 @@ def check_options(cfg: Config, options: Options) -> None:
                 "--pretrained does nothing where MODEL.ENCODER.PRETRAIN_TYPE is scratch; "
                 "set it to mae or default"
             )
+
+
+def checkpoint_folder(cfg: Config, paths: Paths) -> CheckpointFolder:
+    """Where a training of the configuration has its checkpoints."""
+    return CheckpointFolder(paths.checkpoint_dir(cfg.name), Objective.name)
+
+
+def open_log(cfg: Config, paths: Paths, world: World, say: Say) -> QuietLog:
+    """The log of this process."""
+    if not world.is_main:
+        return QuietLog(say)
+    return TrainingLog(
+        text_file=paths.log_dir / f"seqtrack-{cfg.name}.log",
+        curves=paths.curves_dir(cfg.name),
+        epochs=cfg.train.epoch,
+        print_interval=cfg.train.print_interval,
+        say=say,
+    )
+
+
+def assemble(
+    cfg: Config,
+    options: Options,
+    paths: Paths,
+    world: World,
+    sampler: TrackingSampler,
+    log: QuietLog,
+    find: Callable[[str, str], Path | None],
+) -> Run:
+    """A run of SeqTrack without validation; see `load_start` for `find`."""
+    files = checkpoint_folder(cfg, paths)
+    model = build_objective(cfg, options.seed)
+    if world.is_main:
+        for line in load_start(model, cfg, options, files, find):
+            log.say(line)
+    model.to(world.device)
+    optimizer = build_optimizer(model, cfg)
+    module = wrapped(model, world, options.compiled)
+    # After the wrap: only now all processes have the weights of the main one.
+    ema = Ema(model.inference(), cfg.train.ema_decay) if cfg.train.ema_decay else None
+    state = TrainState(model, optimizer, Precision(cfg.train.precision, world.device), ema)
+    facts = environment_info(options.command, world)
+    return Run(
+        cfg=cfg,
+        state=state,
+        module=module,
+        checkpoints=Checkpoints(files.path, cfg, state, world, log, options.seed, facts),
+        sampler=sampler,
+        world=world,
+        log=log,
+        log_dir=paths.log_dir,
+        validate=None,
+        seed=options.seed,
+    )
+
+
+def load_start(
+    model: TrackerModel,
+    cfg: Config,
+    options: Options,
+    files: CheckpointFolder,
+    find: Callable[[str, str], Path | None],
+) -> list[str]:
+    """Give a new training its starting weights; one that goes on needs none.
+
+    `find`: PRETRAIN_TYPE and TYPE of the encoder -> the file to take where no option names one, or
+    None to do without. Returns lines about it.
+
+    Raises:
+        CheckpointError: the weights cannot be had, or are of another network.
+    """
+    kind, encoder = cfg.model.encoder.pretrain_type, cfg.model.encoder.type
+    if files.can_go_on():
+        given = {"--init-from": options.init_from, "--pretrained": options.pretrained}
+        ignored = [name for name, path in given.items() if path is not None]
+        return [f"{name} is ignored: the training in {files.path} goes on" for name in ignored]
+    if options.init_from is not None:
+        load_weights(model.inference(), options.init_from)
+        digest = sha256_of(options.init_from)
+        return [f"the network starts from {options.init_from} (sha256 {digest})"]
+    if kind == "scratch":
+        return ["the network starts from random weights"]
+    if options.pretrained is not None:
+        found: Path | None = find_pretrained(kind, encoder, options.pretrained)
+    else:
+        found = find(kind, encoder)
+    if found is None:
+        return []
+    model.load_encoder(found)
+    return [f"the encoder starts from {found} (sha256 {sha256_of(found)})"]
+
+
+def wrapped(model: TrackerModel, world: World, compiled: bool) -> nn.Module:
+    """The model as a step calls it: for several processes, and compiled if that is wanted.
+
+    Raises:
+        ConfigError: it cannot be compiled here.
+    """
+    forward: nn.Module = model
+    if world.size > 1:
+        # Once: most are constants, and batch norm's statistics are read in evaluation mode alone,
+        # where the module is frozen or `Validator` takes those of the main process.
+        world.broadcast(model.buffers())
+        forward = DistributedDataParallel(
+            model,
+            device_ids=[world.device] if world.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            **{_SYNC_BUFFERS: False},
+        )
+    if not compiled:
+        return forward
+    _check_compiler(world.device)
+    return torch.compile(forward)
 
 
 def open_samplers(
@@ -145,146 +233,8 @@ def open_samplers(
     return sampler, held_out
 
 
-def open_log(cfg: Config, paths: Paths, world: World, say: Say) -> QuietLog:
-    """The log of this process."""
-    if not world.is_main:
-        return QuietLog(say)
-    return TrainingLog(
-        text_file=paths.log_dir / f"seqtrack-{cfg.name}.log",
-        curves=paths.curves_dir(cfg.name),
-        epochs=cfg.train.epoch,
-        print_interval=cfg.train.print_interval,
-        say=say,
-    )
-
-
-def new_network(cfg: Config, seed: int) -> SeqTrack:
-    """The network with its first, random weights; the same in all processes."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build_seqtrack(cfg)
-
-
-def assemble(
-    network: SeqTrack,
-    cfg: Config,
-    options: Options,
-    world: World,
-    sampler: TrackingSampler,
-    log: QuietLog,
-    folder: Path,
-    log_dir: Path,
-) -> Run:
-    """Put the network on its device and the rest of a run around it."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)  # the heads have random weights too
-        objective = Objective(network, cfg)
-    objective.to(world.device)
-    optimizer = build_optimizer(objective, cfg)
-    forward = wrapped(objective, world, options.compiled)
-    # After the wrap: only now all processes have the weights of the main one.
-    ema = Ema(network, cfg.train.ema_decay) if cfg.train.ema_decay else None
-    return Run(
-        cfg=cfg,
-        objective=objective,
-        optimizer=optimizer,
-        stepper=Stepper(forward, optimizer, cfg, world.device, ema),
-        ema=ema,
-        sampler=sampler,
-        world=world,
-        folder=folder,
-        log_dir=log_dir,
-        log=log,
-        validate=None,
-        seed=options.seed,
-        workers=cfg.train.num_worker,
-        settings=circumstances(options.command, world),
-    )
-
-
-def load_start(
-    network: SeqTrack,
-    cfg: Config,
-    options: Options,
-    folder: Path,
-    find: Callable[[str, str], Path | None],
-) -> list[str]:
-    """Give a new training its starting weights; one that goes on in `folder` needs none.
-
-    Args:
-        network: gets the weights.
-        cfg: says what the encoder starts from.
-        options: may name other weights.
-        folder: of the checkpoints.
-        find: PRETRAIN_TYPE and TYPE of the encoder -> the file to take where no option names
-            one, or None to do without.
-
-    Returns:
-        lines about it.
-
-    Raises:
-        CheckpointError: the weights cannot be had, or are of another network.
-    """
-    kind, encoder = cfg.model.encoder.pretrain_type, cfg.model.encoder.type
-    if can_go_on(folder):
-        given = {"--init-from": options.init_from, "--pretrained": options.pretrained}
-        ignored = [name for name, path in given.items() if path is not None]
-        return [f"{name} is ignored: the training in {folder} goes on" for name in ignored]
-    if options.init_from is not None:
-        load_weights(network, options.init_from)
-        digest = sha256_of(options.init_from)
-        return [f"the network starts from {options.init_from} (sha256 {digest})"]
-    if kind == "scratch":
-        return ["the network starts from random weights"]
-    found: Path | None
-    if options.pretrained is not None:
-        found = find_pretrained(kind, encoder, options.pretrained)
-    else:
-        found = find(kind, encoder)
-    return [] if found is None else [_load_encoder(network, cfg, found)]
-
-
-def _load_encoder(network: SeqTrack, cfg: Config, path: Path) -> str:
-    """Start the encoder from a pre-trained one; returns a line about it.
-
-    Raises:
-        CheckpointError: the file is of another encoder.
-    """
-    patch = cfg.model.encoder.geometry.patch_size
-    sides = (cfg.data.search.size // patch, cfg.data.template.size // patch)
-    load_pretrained_encoder(network.encoder.body, path, *sides)
-    return f"the encoder starts from {path} (sha256 {sha256_of(path)})"
-
-
-def wrapped(objective: Objective, world: World, compiled: bool) -> nn.Module:
-    """The objective as a step calls it: for several processes, and compiled if that is wanted.
-
-    Raises:
-        ConfigError: it cannot be compiled here.
-    """
-    forward: nn.Module = objective
-    if world.size > 1:
-        # Once: most are constants, and batch norm's statistics are read in evaluation mode alone,
-        # where the module is frozen or `Validator` takes those of the main process.
-        world.take_from_main(objective.buffers())
-        forward = DistributedDataParallel(
-            objective,
-            device_ids=[world.device] if world.device.type == "cuda" else None,
-            gradient_as_bucket_view=True,
-            **{_SYNC_BUFFERS: False},
-        )
-    if not compiled:
-        return forward
-    _check_compiler(world.device)
-    return torch.compile(forward)
-
-
 def _check_compiler(device: torch.device) -> None:
-    """Find out now, not in the first step, whether torch.compile has what it needs.
-
-    Raises:
-        ConfigError: it has not.
-    """
+    """Find out now, not in the first step, whether torch.compile has what it needs."""
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if shutil.which(compiler) is None:
         raise ConfigError(

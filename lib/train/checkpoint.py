@@ -4,29 +4,35 @@
     SEQTRACK_interrupt.pth.tar   in the middle of an epoch, at SIGTERM or Ctrl-C; for training only
     SEQTRACK.pth.tar             at the end: weights only
 
-The fields are those of the reference trainer; what it did not need is in `resume`. Learning
-rates, samples and dropout depend on the position in the training alone: nothing of them is kept.
-All files are in the folder of the run, and no other folder is looked at. The main process alone
-reads and writes them; what it has read goes to the others tensor by tensor.
+(SEQTRACK is the model's name.) The fields are those of the reference trainer; what it did not
+need is in `resume`. Learning rates, samples and dropout depend on the position in the training
+alone: nothing of them is kept. No other folder is looked at. The main process alone reads and
+writes; what it has read goes to the others tensor by tensor.
 """
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lib.config.schema import Config
-from lib.models.weights import FINAL_NAMES, epoch_checkpoints, state_differences
+from lib.models.weights import epoch_checkpoints, state_differences
+from lib.train.data.loader import batches_per_epoch
+from lib.train.ema import Ema
+from lib.train.logging.log import QuietLog
 from lib.train.logging.record import RECORD_NAME, last_start, note_validation, validated_epoch
+from lib.train.model import TrackerModel
 from lib.train.optim import restore_optimizer, share_optimizer
-from lib.train.run import Position, Run
+from lib.train.precision import Precision
 from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint, weights_in
+from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, PartialFailure, counted
 from lib.utils.files import remove_temporaries
 
-INTERRUPT_NAME = "SEQTRACK_interrupt.pth.tar"
-_NET_TYPE = "SEQTRACK"
 # Weights among what trackers do not read.
 _RESUMED = ("net", "heads")
 _KEPT_LAST = 10
@@ -45,206 +51,318 @@ _NO_MATTER = (
 _ADVICE = "to train anew from its weights, give --init-from and another --save_dir"
 
 
-def save_epoch(run: Run, position: Position) -> Path:
-    """Write the checkpoint of a complete epoch, then remove those that it makes superfluous.
+@dataclass(frozen=True)
+class Position:
+    """How far a training has come; the default is its start.
 
-    Returns:
-        the file.
-
-    Raises:
-        PartialFailure: it could not be written; nothing was removed.
+    Attributes:
+        epoch: complete epochs.
+        samples: samples of the next epoch that were learned from, over all processes.
+        step: optimizer steps since the start.
     """
-    path = run.folder / f"SEQTRACK_ep{position.epoch:04d}.pth.tar"
-    _write(run, path, lambda: _content(run, position))
-    if run.world.is_main:
-        (run.folder / INTERRUPT_NAME).unlink(missing_ok=True)
-        epochs = epoch_checkpoints(run.folder)
-        for number in sorted(epochs)[:-_KEPT_LAST]:
-            if number % _KEPT_EVERY:
-                epochs[number].unlink(missing_ok=True)
-    return path
+
+    epoch: int = 0
+    samples: int = 0
+    step: int = 0
+
+    def __str__(self) -> str:
+        """As in `after 3 epochs and 64 samples of the next`."""
+        within = f" and {counted(self.samples, 'sample')} of the next" if self.samples else ""
+        return f"after {counted(self.epoch, 'epoch')}{within}"
 
 
-def save_interrupt(run: Run, position: Position) -> Path:
-    """Write the checkpoint of an incomplete epoch; returns the file.
+class EpochPlan:
+    """How the samples of an epoch are spread over batches and steps.
 
-    Raises:
-        PartialFailure: it could not be written.
+    Attributes:
+        batch: samples of one forward pass, over all processes.
+        batches: forward passes of an epoch, per process.
+        steps: optimizer steps of an epoch; the last one may have fewer batches.
     """
-    path = run.folder / INTERRUPT_NAME
-    _write(run, path, lambda: _content(run, position))
-    return path
+
+    def __init__(self, cfg: Config, world: World) -> None:
+        train, samples = cfg.train, cfg.data.train.sample_per_epoch
+        self.batch = train.batch_size * world.size
+        self.batches = batches_per_epoch(samples, train.batch_size, world.size)
+        self.steps = math.ceil(self.batches / train.accumulate)
 
 
-def save_final(run: Run, position: Position) -> Path:
-    """Write the weights alone, the averaged ones if there are; returns the file.
+@dataclass
+class TrainState:
+    """What learns, on its device: all that a checkpoint is made of but the position.
 
-    Raises:
-        PartialFailure: it could not be written.
+    `precision` has the scale of fp16; `ema` is there if the configuration wants an average.
     """
-    path = run.folder / FINAL_NAMES[0]
-    weights = {"epoch": position.epoch, "net_type": _NET_TYPE}
-    _write(run, path, lambda: {**weights, "net": _published(run)})
-    return path
+
+    model: TrackerModel
+    optimizer: Optimizer
+    precision: Precision
+    ema: Ema | None = None
 
 
-def can_go_on(folder: Path) -> bool:
-    """Whether a training in `folder` would be continued."""
-    return bool(epoch_checkpoints(folder)) or (folder / INTERRUPT_NAME).is_file()
-
-
-def finished(folder: Path, cfg: Config, seed: int | None = None) -> str | None:
-    """A sentence about the finished training in `folder`, or None if there is work to do.
+class CheckpointFolder:
+    """The files of one training.
 
     Args:
-        folder: of the checkpoints.
-        cfg: what is to be trained.
-        seed: of the training; None: whatever it was.
+        path: of the folder.
+        name: of the model.
 
-    Raises:
-        CheckpointError: there are final weights that were not trained there (as when they were
-            downloaded), or with other settings, or there is nothing to go on from: a new training
-            would overwrite them.
+    Attributes:
+        final: the weights of a finished training.
+        interrupt: the checkpoint of an incomplete epoch.
     """
-    path = folder / FINAL_NAMES[0]
-    if not path.is_file():
-        return None
-    goes_on = can_go_on(folder)
-    if not goes_on and not (folder / RECORD_NAME).is_file():
-        raise _would_be_lost(path, "weights but no training")
-    try:
-        epoch = read_checkpoint(path).epoch
-    except CheckpointError:
-        if not goes_on:
-            raise
-        return None
-    if epoch is not None and epoch >= cfg.train.epoch:
-        newest = max(epoch_checkpoints(folder), default=0)
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+        self.final = path / f"{name}.pth.tar"
+        self.interrupt = path / f"{name}_interrupt.pth.tar"
+
+    def epochs(self) -> dict[int, Path]:
+        """The checkpoints of complete epochs that are there."""
+        return epoch_checkpoints(self.path, self.name)
+
+    def can_go_on(self) -> bool:
+        """Whether a training there would be continued."""
+        return bool(self.epochs()) or self.interrupt.is_file()
+
+    def finished(self, cfg: Config, seed: int | None = None) -> str | None:
+        """A sentence about the finished training that is there, or None if there is work to do.
+
+        Raises:
+            CheckpointError: a new training would overwrite final weights: they were not trained
+                there (but downloaded), or with other settings, or there is nothing to go on from.
+        """
+        if not self.final.is_file():
+            return None
+        goes_on = self.can_go_on()
+        if not goes_on and not (self.path / RECORD_NAME).is_file():
+            raise self._would_be_lost("weights but no training")
+        try:
+            epoch = read_checkpoint(self.final).epoch
+        except CheckpointError:
+            if not goes_on:
+                raise
+            return None
+        if epoch is None or epoch < cfg.train.epoch:
+            if goes_on:
+                return None
+            raise self._would_be_lost("weights but nothing to go on from")
+        newest = max(self.epochs(), default=0)
         if goes_on and newest < epoch:
-            text = f"weights of epoch {epoch}, the newest checkpoint beside it is of epoch {newest}"
-            raise _would_be_lost(path, text)
-        _check_settings(path, cfg, seed, epoch)
-        return f"{path}: this training is finished ({counted(epoch, 'epoch')}); nothing to do"
-    if not goes_on:
-        raise _would_be_lost(path, "weights but nothing to go on from")
-    return None
+            beside = f"the newest checkpoint beside it is of epoch {newest}"
+            raise self._would_be_lost(f"weights of epoch {epoch}, {beside}")
+        epochs = counted(epoch, "epoch")
+        if start := last_start(self.path):
+            now = {"config": _values(cfg)} | ({} if seed is None else {"seed": seed})
+            before = {**start[1], "config": _values(start[0])}
+            if changes := _changes(before, now, _NO_MATTER):
+                raise CheckpointError(
+                    f"{self.final}: a training is finished there ({epochs}), but another one: "
+                    f"{changes}; for this one give another --save_dir"
+                )
+        return f"{self.final}: this training is finished ({epochs}); nothing to do"
 
-
-def _check_settings(path: Path, cfg: Config, seed: int | None, epoch: int) -> None:
-    """Refuse to call a training finished that was another one.
-
-    Raises:
-        CheckpointError: its settings are on record and differ.
-    """
-    start = last_start(path.parent)
-    if start is None:
-        return
-    before, facts = start
-    now = {"config": _values(cfg)} | ({} if seed is None else {"seed": seed})
-    changes = _changes({**facts, "config": _values(before)}, now, _NO_MATTER)
-    if changes:
-        raise CheckpointError(
-            f"{path}: a training is finished there ({counted(epoch, 'epoch')}), but another one: "
-            f"{changes}; for this one give another --save_dir"
+    def _would_be_lost(self, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.final} holds {what}, and a training there would overwrite them: start from "
+            f"them with --init-from {self.final} and another --save_dir, or move them"
         )
 
 
-def _would_be_lost(path: Path, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"{path} holds {what}, and a training there would overwrite them: start from them with "
-        f"--init-from {path} and another --save_dir, or move them"
-    )
+class Checkpoints:
+    """Writes and restores the state of a training.
 
+    All processes call the same methods together.
 
-def restore(run: Run) -> Position:
-    """Go on from the newest usable checkpoint of the folder, if there is one.
-
-    Raises:
-        CheckpointError: checkpoints are there but none can be read; or the newest is of another
-            network.
-        SystemExit: the same, in the other processes.
+    Args:
+        folder: is read and written, and nothing else.
+        state: what is saved, and restored in place.
+        settings: plain facts to keep, such as versions and the git revision.
     """
-    position = run.world.on_main(lambda: _restore(run))
-    if position != Position() and run.world.size > 1:
-        _share(run)
-    return position
 
+    def __init__(
+        self,
+        folder: Path,
+        cfg: Config,
+        state: TrainState,
+        world: World,
+        log: QuietLog,
+        seed: int = 0,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.plan, self.settings = folder, EpochPlan(cfg, world), settings or {}
+        self._state, self._world, self._log = state, world, log
+        self._files = CheckpointFolder(folder, state.model.name)
+        # What should be the same when a training goes on.
+        self._same = {
+            "config_name": cfg.name,
+            "config": _values(cfg),
+            "seed": seed,
+            "processes": world.size,
+        }
 
-def _restore(run: Run) -> Position:
-    """Read the checkpoint, and strike what is on record about later epochs."""
-    remove_temporaries(run.folder, "SEQTRACK*.pth.tar")
-    found = _newest(run)
-    position = Position() if found is None else _restore_from(run, *found)
-    if validated_epoch(run.folder) > position.epoch:
-        note_validation(run.folder, 0)  # that epoch will be trained again
-    return position
+    def save_epoch(self, position: Position) -> Path:
+        """Write the checkpoint of a complete epoch, then remove those that it makes superfluous.
 
+        Raises:
+            PartialFailure: it could not be written; nothing was removed.
+        """
+        path = self.folder / f"{self._files.name}_ep{position.epoch:04d}.pth.tar"
+        self._write(path, lambda: self._content(position))
+        if self._world.is_main:
+            self._files.interrupt.unlink(missing_ok=True)
+            epochs = self._files.epochs()
+            for number in sorted(epochs)[:-_KEPT_LAST]:
+                if number % _KEPT_EVERY:
+                    epochs[number].unlink(missing_ok=True)
+        return path
 
-def _share(run: Run) -> None:
-    """Give all processes the state of the main one."""
-    world = run.world
-    world.take_from_main(run.objective.state_dict().values())
-    share_optimizer(run.optimizer, world)
-    run.stepper.load_state_dict(world.on_main(run.stepper.state_dict))
-    if run.ema is not None:
-        ema = run.ema
-        ema.updates = world.on_main(lambda: ema.updates)
-        world.take_from_main(ema.weights().values())
+    def save_interrupt(self, position: Position) -> Path:
+        """Write the checkpoint of an incomplete epoch; as `save_epoch`."""
+        self._write(self._files.interrupt, lambda: self._content(position))
+        return self._files.interrupt
 
+    def save_final(self, position: Position) -> Path:
+        """Write the weights alone, the averaged ones if there are; as `save_epoch`."""
+        facts = {"epoch": position.epoch, "net_type": self._files.name}
+        self._write(self._files.final, lambda: {**facts, "net": self._published()})
+        return self._files.final
 
-def _write(run: Run, path: Path, content: Callable[[], dict[str, Any]]) -> None:
-    def write() -> None:
-        try:
-            save_checkpoint(path, content())
-        except OSError as error:
-            kept = epoch_checkpoints(run.folder)
-            before = f"{kept[max(kept)].name} and before are whole" if kept else "none is there yet"
-            raise PartialFailure(
-                f"{path}: the checkpoint cannot be saved ({error.strerror or error}); {before}; "
-                "make room and start again"
-            ) from None
+    def restore(self) -> Position:
+        """Go on from the newest usable checkpoint of the folder, if there is one.
 
-    run.world.on_main(write)
+        Raises:
+            CheckpointError: checkpoints are there but none can be read; or the newest is of
+                another network.
+            SystemExit: the same, in the other processes.
+        """
+        position = self._world.on_main(self._restore)
+        if position != Position() and self._world.size > 1:
+            self._share()
+        return position
 
+    def _write(self, path: Path, content: Callable[[], dict[str, Any]]) -> None:
+        def write() -> None:
+            try:
+                save_checkpoint(path, content())
+            except OSError as error:
+                kept = self._files.epochs()
+                whole = f"{kept[max(kept)].name} and before are whole" if kept else "none is there"
+                raise PartialFailure(
+                    f"{path}: the checkpoint cannot be saved ({error.strerror or error}); {whole}; "
+                    "make room and start again"
+                ) from None
 
-def _content(run: Run, position: Position) -> dict[str, Any]:
-    resume = {
-        "samples": position.samples,
-        "step": position.step,
-        "heads": _on_cpu(run.objective.heads.state_dict()),
-        "stepper": _on_cpu(run.stepper.state_dict()),
-    }
-    if run.ema is not None:
-        # `net` is what trackers read: the average. Training goes on with these.
-        resume["net"] = _on_cpu(run.objective.network.state_dict())
-        resume["ema_updates"] = run.ema.updates
-    return {
-        "epoch": position.epoch,
-        "actor_type": "SeqTrackActor",
-        "net_type": _NET_TYPE,
-        "net": _published(run),
-        "net_info": None,
-        "constructor": None,
-        "optimizer": _on_cpu(run.optimizer.state_dict()),
-        "stats": {},
-        "settings": {**run.settings, **_circumstances(run)},
-        "resume": resume,
-    }
+        self._world.on_main(write)
 
+    def _content(self, position: Position) -> dict[str, Any]:
+        state = self._state
+        resume = {
+            "samples": position.samples,
+            "step": position.step,
+            "heads": _on_cpu(state.model.heads.state_dict()),
+            "stepper": _on_cpu(state.precision.state_dict()),
+        }
+        if state.ema is not None:
+            # `net` is what trackers read: the average. Training goes on with these.
+            resume["net"] = _on_cpu(state.model.inference().state_dict())
+            resume["ema_updates"] = state.ema.updates
+        return {
+            "epoch": position.epoch,
+            "actor_type": "SeqTrackActor",
+            "net_type": self._files.name,
+            "net": self._published(),
+            "net_info": None,
+            "constructor": None,
+            "optimizer": _on_cpu(state.optimizer.state_dict()),
+            "stats": {},
+            "settings": {**self.settings, **self._same},
+            "resume": resume,
+        }
 
-def _published(run: Run) -> dict[str, Tensor]:
-    network = run.objective.network
-    return _on_cpu(network.state_dict() if run.ema is None else run.ema.weights())
+    def _published(self) -> dict[str, Tensor]:
+        ema, network = self._state.ema, self._state.model.inference()
+        return _on_cpu(network.state_dict() if ema is None else ema.weights())
 
+    def _restore(self) -> Position:
+        """Read the checkpoint, and remove what is on record about later epochs."""
+        remove_temporaries(self.folder, f"{self._files.name}*.pth.tar")
+        position = Position()
+        if found := self._newest():
+            path, content = found
+            try:
+                position = self._load(path, content)
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise CheckpointError(
+                    f"{path} is no training checkpoint of this version or of the reference "
+                    f"({error!r}); {_ADVICE}"
+                ) from None
+            self._log.say(f"going on {position}, from {path}")
+            before = content.get("settings")
+            if isinstance(before, dict) and (changes := _changes(before, self._same, ("TEST.",))):
+                self._log.warn(f"not as it was when the checkpoint was written: {changes}")
+        if validated_epoch(self.folder) > position.epoch:
+            note_validation(self.folder, 0)  # that epoch will be trained again
+        return position
 
-def _circumstances(run: Run) -> dict[str, Any]:
-    """What should be the same when a training goes on."""
-    return {
-        "config_name": run.cfg.name,
-        "config": _values(run.cfg),
-        "seed": run.seed,
-        "processes": run.world.size,
-    }
+    def _share(self) -> None:
+        """Give all processes the state of the main one."""
+        world, state = self._world, self._state
+        world.broadcast(state.model.state_dict().values())
+        share_optimizer(state.optimizer, world)
+        state.precision.load_state_dict(world.on_main(state.precision.state_dict))
+        if (ema := state.ema) is not None:
+            ema.updates = world.on_main(lambda: ema.updates)
+            world.broadcast(ema.weights().values())
+
+    def _newest(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that can be read, with its content."""
+        epochs, interrupt = self._files.epochs(), self._files.interrupt
+        paths = [epochs[number] for number in sorted(epochs, reverse=True)]
+        if interrupt.is_file():
+            paths.insert(0, interrupt)
+        for path in paths:
+            try:
+                content = _read(path)
+            except CheckpointError as error:
+                self._log.warn(f"{error}; going on from the checkpoint before it")
+                continue
+            # Left over where a run was killed right after it had saved the epoch.
+            if path == interrupt and content["epoch"] < max(epochs, default=0):
+                continue
+            return path, content
+        if paths:
+            raise CheckpointError(
+                f"{self.folder}: no checkpoint there can be read (see above); move them away to "
+                "train from the start"
+            )
+        return None
+
+    def _load(self, path: Path, content: dict[str, Any]) -> Position:
+        state, resume = self._state, content.get("resume") or {}
+        weights = resume.get("net", content["net"])
+        _load_module(state.model.inference(), weights, path)
+        if "heads" in resume:
+            _load_module(state.model.heads, resume["heads"], path)
+        # Published checkpoints often come without the moments, or without any optimizer.
+        saved = content.get("optimizer")
+        if saved is not None:
+            try:
+                restore_optimizer(state.optimizer, saved)
+            except CheckpointError as error:
+                raise CheckpointError(f"{path}: {error}; {_ADVICE}") from None
+        if saved is None or not saved["state"]:
+            self._log.warn(f"{path} holds no moments of the optimizer; they start from zero")
+        if "stepper" in resume:
+            state.precision.load_state_dict(resume["stepper"])
+        if state.ema is not None:
+            average = content["net"] if "ema_updates" in resume else weights
+            updates = resume.get("ema_updates", 0)
+            state.ema.load_state_dict({"updates": updates, "weights": average})
+        epoch, samples = content["epoch"], resume.get("samples", 0)
+        if samples // self.plan.batch >= self.plan.batches:  # epochs are shorter now
+            epoch, samples = epoch + 1, 0
+        return Position(epoch, samples, resume.get("step", epoch * self.plan.steps))
 
 
 def _values(cfg: Config) -> dict[str, Any]:
@@ -260,31 +378,6 @@ def _on_cpu(value: Any) -> Any:
     return [_on_cpu(item) for item in value] if isinstance(value, list) else value
 
 
-def _newest(run: Run) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that can be read, with its content."""
-    epochs = epoch_checkpoints(run.folder)
-    paths = [epochs[number] for number in sorted(epochs, reverse=True)]
-    interrupt = run.folder / INTERRUPT_NAME
-    if interrupt.is_file():
-        paths.insert(0, interrupt)
-    for path in paths:
-        try:
-            content = _read(path)
-        except CheckpointError as error:
-            run.log.warn(f"{error}; going on from the checkpoint before it")
-            continue
-        # Left over where a run was killed right after it had saved the epoch.
-        if path == interrupt and content["epoch"] < max(epochs, default=0):
-            continue
-        return path, content
-    if paths:
-        raise CheckpointError(
-            f"{run.folder}: no checkpoint there can be read (see above); move them away to train "
-            "from the start"
-        )
-    return None
-
-
 def _read(path: Path) -> dict[str, Any]:
     content = load_tensors(path)
     if not isinstance(content, dict) or type(content.get("epoch")) is not int:
@@ -297,49 +390,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _restore_from(run: Run, path: Path, content: dict[str, Any]) -> Position:
-    try:
-        position = _take_over(run, path, content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} is no training checkpoint of this version or of the reference ({error!r}); "
-            + _ADVICE
-        ) from None
-    _say_where(run, path, content, position)
-    return position
-
-
-def _take_over(run: Run, path: Path, content: dict[str, Any]) -> Position:
-    resume = content.get("resume") or {}
-    weights = resume.get("net", content["net"])
-    _load(run.objective.network, weights, path)
-    if "heads" in resume:
-        _load(run.objective.heads, resume["heads"], path)
-    _take_over_optimizer(run, path, content.get("optimizer"))
-    if "stepper" in resume:
-        run.stepper.load_state_dict(resume["stepper"])
-    if run.ema is not None:
-        average = content["net"] if "ema_updates" in resume else weights
-        updates = resume.get("ema_updates", 0)
-        run.ema.load_state_dict({"updates": updates, "weights": average})
-    epoch, samples = content["epoch"], resume.get("samples", 0)
-    if samples // run.samples_per_batch >= run.batches:  # epochs are shorter now
-        epoch, samples = epoch + 1, 0
-    return Position(epoch, samples, resume.get("step", epoch * run.steps_per_epoch))
-
-
-def _take_over_optimizer(run: Run, path: Path, state: dict[str, Any] | None) -> None:
-    """Published checkpoints often come without the moments, or without any optimizer."""
-    if state is not None:
-        try:
-            restore_optimizer(run.optimizer, state)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}; {_ADVICE}") from None
-    if state is None or not state["state"]:
-        run.log.warn(f"{path} holds no moments of the optimizer; they start from zero")
-
-
-def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
+def _load_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
     differences = state_differences(module.state_dict(), weights)
     if differences:
         raise CheckpointError(
@@ -347,22 +398,6 @@ def _load(module: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
             "another --save_dir"
         )
     module.load_state_dict(weights)
-
-
-def place(position: Position) -> str:
-    """How far a training has come, in words: `after 3 epochs and 64 samples of the next`."""
-    within = f" and {counted(position.samples, 'sample')} of the next" if position.samples else ""
-    return f"after {counted(position.epoch, 'epoch')}{within}"
-
-
-def _say_where(run: Run, path: Path, content: dict[str, Any], position: Position) -> None:
-    run.log.say(f"going on {place(position)}, from {path}")
-    settings = content.get("settings")
-    if not isinstance(settings, dict):
-        return
-    changes = _changes(settings, _circumstances(run), ("TEST.",))
-    if changes:
-        run.log.warn(f"not as it was when the checkpoint was written: {changes}")
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any], no_matter: tuple[str, ...]) -> str:

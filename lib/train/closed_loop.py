@@ -31,12 +31,6 @@ class ClosedLoop:
     """Tracks sequences with a network as it is at the moment.
 
     Every process tracks its share of them in lock-step; the main one scores them all.
-
-    Attributes:
-        cfg: the network's configuration.
-        dataset: where the sequences come from.
-        names: which of them.
-        world: this process among all.
     """
 
     cfg: Config
@@ -49,8 +43,8 @@ class ClosedLoop:
 
         Args:
             network: on any device.
-            warn: told about a sequence that cannot be tracked; the others count. Whatever is
-                wrong (a file, a network whose answers are no numbers, an engine that cannot be
+            warn: is called for a sequence that cannot be tracked; the others count. Whatever is
+                wrong (a file, a network whose outputs are not finite, an engine that cannot be
                 built), the training, which is safe on disk, goes on.
 
         Returns:
@@ -59,13 +53,13 @@ class ClosedLoop:
             the main process.
         """
         parts = self.world.gather(self._track(network))
-        tracked = [one for sequences, _ in parts for one in sequences]
-        for name, reason in (one for _, left_out in parts for one in left_out):
+        tracked = [sequence for sequences, _ in parts for sequence in sequences]
+        for name, reason in (item for _, left_out in parts for item in left_out):
             warn(f"closed-loop validation leaves out {name}: {reason}")
         if not tracked:
             return {}
         try:
-            tracked.sort(key=lambda one: self.names.index(one.name))
+            tracked.sort(key=lambda sequence: self.names.index(sequence.name))
             total = score_dataset(tracked, self.dataset.protocol).total
         except Exception as error:
             warn(f"closed-loop validation gives no score: {failure('', error).reason}")
@@ -84,7 +78,7 @@ class ClosedLoop:
                 except Exception as error:
                     left_out[outcome.name] = failure(outcome.name, error).reason
         except Exception as error:
-            done = {one.name for one in tracked} | left_out.keys()
+            done = {sequence.name for sequence in tracked} | left_out.keys()
             reason = failure("", error).reason
             left_out |= {name: reason for name in names if name not in done}
         return tracked, list(left_out.items())

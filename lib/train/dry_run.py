@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,19 +13,18 @@ from lib.config.schema import Config
 from lib.datasets.training.open import training_set_names
 from lib.datasets.training.sample import Draw, Sighting
 from lib.models.pretrained import find_pretrained
-from lib.train.build import Options, assemble, check_options, load_start, new_network
+from lib.train.build import Options, assemble, check_options
 from lib.train.data.loader import Batch, collate
 from lib.train.data.sampler import TrackingSampler, build_sampler
-from lib.train.logging.log import QuietLog, Say, warnings_in
-from lib.train.logging.meter import duration
+from lib.train.logging.log import QuietLog, Say, duration, warnings_in
 from lib.train.logging.summary import summary
+from lib.train.loop import Run, train_step
 from lib.train.optim import set_learning_rate
-from lib.train.run import Run
 from lib.utils.cores import usable_cores
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, DataError
 
-# Where a step would take long (a big network on a CPU), a small one tells as much per sample.
+# Where a step would take long (a big network on a CPU), a small one shows as much per sample.
 _SMALL_BATCH = 2
 _LONG_SECONDS = 5.0
 _STEPS = 3
@@ -73,7 +71,7 @@ def dry_run(cfg: Config, options: Options, paths: Paths, world: World, say: Say)
     """Build all of a training but its log, run a few steps of it, and say what they took.
 
     Known data sets that are missing are replaced by random images, missing pre-trained weights
-    that a training would fetch by random ones; both are said.
+    that a training would fetch by random ones, with a warning.
 
     Raises:
         ConfigError: options or keys that do not go together.
@@ -81,27 +79,36 @@ def dry_run(cfg: Config, options: Options, paths: Paths, world: World, say: Say)
         CheckpointError: weights that were named cannot be used.
     """
     check_options(cfg, options)
-    log = QuietLog(say)
+    log = _DryLog(say) if world.is_main else QuietLog(say)
     with warnings_in(log if world.is_main else None):
         sampler, missing = _sampler(cfg, options, paths, "train")
-        held_out_missing = []
-        if cfg.data.val.datasets_name:
-            _, held_out_missing = _sampler(cfg, options, paths, "val")
-    network = new_network(cfg, options.seed)
-    folder = paths.checkpoint_dir(cfg.name)
+        validation = _sampler(cfg, options, paths, "val") if cfg.data.val.datasets_name else None
     if world.is_main:
         for text in missing:
             log.warn(f"{text}; random images stand in for it")
-        for text in held_out_missing:
+        for text in validation[1] if validation else ():
             log.warn(f"{text}; validation needs it")
-        for line in load_start(network, cfg, options, folder, _pretrained_if_here(log)):
-            say(line, False)
-    run = assemble(network, cfg, options, world, sampler, log, folder, paths.log_dir)
+
+    def find(kind: str, encoder: str) -> Path | None:
+        """The pre-trained encoder if it is here: the cost is the same without it."""
+        try:
+            return find_pretrained(kind, encoder)
+        except CheckpointError as error:
+            log.warn(f"{error} (a training would fetch them; this dry run goes on without)")
+            return None
+
+    run = assemble(cfg, options, paths, world, sampler, log, find)
     cost = measure(run, every_set=not missing, compiled=options.compiled)
-    if world.is_main:
-        lines = [*summary(run, options.compiled), *report(run, cost)]
-        for line in [f"dry run of {cfg.name}: nothing of it is kept", *lines]:
-            say(line, False)
+    log.say(f"dry run of {cfg.name}: nothing of it is kept")
+    for line in [*summary(run, options.compiled), *report(run, cost)]:
+        log.say(line)
+
+
+class _DryLog(QuietLog):
+    """Prints, and keeps nothing."""
+
+    def say(self, text: str) -> None:
+        self._say(text, False)
 
 
 def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
@@ -113,8 +120,8 @@ def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
         whole = collate([made[i % len(made)] for i in range(samples)]).to(device)
         return _timed_step(run, [whole] * parts)
 
-    run.objective.train()
-    set_learning_rate(run.optimizer, run.cfg, 1, 0, 1)
+    run.state.model.train()
+    set_learning_rate(run.state.optimizer, run.cfg, 1, 0, 1)
     batch, parts = train.batch_size, train.accumulate
     small = 0
     if device.type == "cpu":
@@ -122,12 +129,12 @@ def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
         step_seconds(small, 1)
         expected = step_seconds(small, 1) * batch * parts / small
         # Compiled code is for one size of batch: another one would be compiled anew.
-        if compiled or run.world.highest(int(expected > _LONG_SECONDS)):
+        if compiled or run.world.all_reduce_max(int(expected > _LONG_SECONDS)):
             batch, parts = small, 1
     if (batch, parts) != (small, 1):
         step_seconds(batch, parts)  # the first one allocates, and compiles
     times: list[float] = []
-    while len(times) < _STEPS and not run.world.highest(int(sum(times) > _ENOUGH_SECONDS)):
+    while len(times) < _STEPS and not run.world.all_reduce_max(int(sum(times) > _ENOUGH_SECONDS)):
         times.append(step_seconds(batch, parts))
     return Cost(
         batch=batch,
@@ -140,36 +147,33 @@ def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
 
 def report(run: Run, cost: Cost) -> list[str]:
     """What was measured and what follows from it, in lines."""
-    train, processes = run.cfg.train, run.world.size
-    compute = cost.batch * cost.parts * processes / cost.step_seconds
-    smaller = cost.batch < train.batch_size
-    note = f" with {cost.batch} samples at a time instead of {train.batch_size}" if smaller else ""
-    more = "; more samples need more" if smaller else ""
-    lines = [
-        f"peak memory: {cost.peak_bytes / 2**30:.2f} GiB in each process{note}{more}",
-        f"compute: {compute:.2f} samples/s, {cost.step_seconds:.3f} s per step{note}"
-        f"{'; taken to be the same for each sample' if smaller else ''}",
-    ]
-    rate = compute
-    if cost.sample_seconds is None:
-        lines.append("data: not measured, since random images stood in for it")
-    else:
-        makers = min(run.workers, usable_cores())
+    train, plan, processes = run.cfg.train, run.checkpoints.plan, run.world.size
+    rate = compute = cost.batch * cost.parts * processes / cost.step_seconds
+    note = more = same = ""
+    if cost.batch < train.batch_size:
+        note = f" with {cost.batch} samples at a time instead of {train.batch_size}"
+        more, same = "; more samples need more", "; taken to be the same for each sample"
+    memory = f"{cost.peak_bytes / 2**30:.2f} GiB in each process"
+    data_line = "data: not measured, since random images stood in for it"
+    if cost.sample_seconds is not None:
+        makers = min(train.num_worker, usable_cores())
         data = max(1, makers) * processes / cost.sample_seconds
-        text = f"data: {1 / cost.sample_seconds:.1f} samples/s by one process; "
+        data_line = f"data: {1 / cost.sample_seconds:.1f} samples/s by one process; "
         if makers:
             rate = min(compute, data)
-            text += f"{data:.1f} by {makers * processes}, if each of them has a CPU of its own"
+            cores = "if each of them has a CPU of its own"
+            data_line += f"{data:.1f} by {makers * processes}, {cores}"
         else:
             rate = 1 / (1 / compute + 1 / data)
-            text += "TRAIN.NUM_WORKER is 0, so compute waits for it"
-        lines.append(text)
-    samples = run.batches * run.samples_per_batch
-    lines.append(
+            data_line += "TRAIN.NUM_WORKER is 0, so compute waits for it"
+    samples = plan.batches * plan.batch
+    return [
+        f"peak memory: {memory}{note}{more}",
+        f"compute: {compute:.2f} samples/s, {cost.step_seconds:.3f} s per step{note}{same}",
+        data_line,
         f"estimated: {rate:.2f} samples/s, {duration(samples / rate)} per epoch, "
-        f"{duration(train.epoch * samples / rate)} for all {train.epoch} epochs"
-    )
-    return lines
+        f"{duration(train.epoch * samples / rate)} for all {train.epoch} epochs",
+    ]
 
 
 def _sampler(
@@ -187,19 +191,6 @@ def _sampler(
     return build_sampler(cfg, paths, options.seed, part, stand_in=stand_in), missing
 
 
-def _pretrained_if_here(log: QuietLog) -> Callable[[str, str], Path | None]:
-    """Finds the pre-trained encoder, but fetches nothing: the cost is the same without it."""
-
-    def find(kind: str, encoder: str) -> Path | None:
-        try:
-            return find_pretrained(kind, encoder)
-        except CheckpointError as error:
-            log.warn(f"{error} (a training would fetch them; this dry run goes on without)")
-            return None
-
-    return find
-
-
 def _make_samples(sampler: TrackingSampler, wanted: int) -> tuple[list, float]:
     """Some samples, and the seconds that one takes; the first one, which is slow, is not timed."""
     made = [sampler.sample(1, 0)]
@@ -212,16 +203,19 @@ def _make_samples(sampler: TrackingSampler, wanted: int) -> tuple[list, float]:
 
 
 def _timed_step(run: Run, parts: list[Batch]) -> float:
-    synchronise(run.world.device)
+    state, device = run.state, run.world.device
+    _synchronise(device)
     run.world.barrier()
     began = time.perf_counter()
-    run.stepper.step(parts, 0.0)
-    synchronise(run.world.device)
+    limit = run.cfg.train.grad_clip_norm
+    train_step(
+        run.module, state.optimizer, state.precision, parts, 0.0, clip_norm=limit, ema=state.ema
+    )
+    _synchronise(device)
     return time.perf_counter() - began
 
 
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all its work."""
+def _synchronise(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -17,9 +17,7 @@ class Ema:
     In the beginning the decay is (1 + n) / (10 + n) after n updates, until it reaches the given
     one: a young average would mostly consist of the weights before training.
 
-    Args:
-        network: what is averaged; the average starts as a copy of it.
-        decay: share of the old average that an update keeps.
+    `decay` is the share of the old average that an update keeps.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -61,7 +59,7 @@ class Ema:
         return dict(self._shadow)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` wants; plain tensors and numbers."""
+        """Plain tensors and numbers."""
         return {"updates": self.updates, "weights": self.weights()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

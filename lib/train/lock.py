@@ -1,9 +1,8 @@
 """One training at a time in a folder: two would write the same files and one log.
 
-`training.lock` says who trains there, and the system locks it, until the process ends in whatever
-way: what a killed training leaves on this machine is in nobody's way. Where the system cannot tell
-(another machine, a file system without locks) the file's age does: a training that runs touches it
-every few seconds.
+`training.lock` names the process that trains there, and the system locks it until that process ends
+in whatever way: the file of a killed training hinders nobody on this machine. Elsewhere (another
+machine, a file system without locks) the file's age decides: a training touches it regularly.
 """
 
 import contextlib
@@ -18,16 +17,12 @@ from typing import Any, TextIO
 from lib.utils.errors import SeqTrackError
 
 LOCK_NAME = "training.lock"
-_BEAT_SECONDS = 20.0
+_HEARTBEAT_SECONDS = 20.0
 _DEAD_SECONDS = 120.0
 
 
 class TrainingLock:
-    """The lock of a folder, free until `acquire`.
-
-    Args:
-        folder: of the checkpoints; is made if need be.
-    """
+    """The lock of a folder of checkpoints, which is made if need be; free until `acquire`."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
@@ -44,9 +39,8 @@ class TrainingLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stream, locked = _open_and_lock(self.path)
         except OSError as error:
-            raise SeqTrackError(
-                f"{self.path}: cannot write there ({error.strerror or error})"
-            ) from None
+            reason = error.strerror or error
+            raise SeqTrackError(f"{self.path}: cannot write there ({reason})") from None
         stream.seek(0)
         holder = _holder(stream.read())
         fresh = time.time() - os.fstat(stream.fileno()).st_mtime < _DEAD_SECONDS
@@ -59,7 +53,7 @@ class TrainingLock:
         json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, stream)
         stream.flush()
         self._stream = stream
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def close(self) -> None:
         """Give the lock back, if it was taken."""
@@ -69,8 +63,8 @@ class TrainingLock:
             self._stream.close()
             self._stream = None
 
-    def _beat(self) -> None:
-        while not self._closed.wait(_BEAT_SECONDS):
+    def _heartbeat(self) -> None:
+        while not self._closed.wait(_HEARTBEAT_SECONDS):
             with contextlib.suppress(OSError):
                 os.utime(self.path)
 

@@ -1,4 +1,4 @@
-"""The training loop: `fit` is the whole of it, `train_epoch` one epoch.
+"""The training loop: `fit` is the whole training, `train_epoch` one epoch, `train_step` one step.
 
 One process and many on many machines run the same lines. What decides a step, that is samples,
 learning rate and dropout, is a function of the configuration, the seed and the position in the
@@ -6,23 +6,30 @@ training; so a training that goes on from a checkpoint does what it would have d
 """
 
 import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib.train.checkpoint import place, restore, save_epoch, save_final, save_interrupt
-from lib.train.data.loader import Batch, training_batches
+from lib.config.schema import Config
+from lib.train.checkpoint import Checkpoints, Position, TrainState
+from lib.train.data.loader import Batch, Loading, training_batches
+from lib.train.data.sampler import TrackingSampler
+from lib.train.ema import Ema
+from lib.train.logging.log import QuietLog
 from lib.train.logging.nonfinite import dump_batches, non_finite_weights
 from lib.train.logging.record import note_validation, validated_epoch
 from lib.train.optim import set_learning_rate
-from lib.train.run import Position, Run
+from lib.train.precision import NonFiniteLoss, Precision
 from lib.train.signals import SIGNALS, StopRequest
-from lib.train.stepper import NonFiniteLoss, StepResult
+from lib.utils.distributed import World
 from lib.utils.errors import counted
 
 Batches = Iterator[tuple[int, int, Batch]]
@@ -31,6 +38,45 @@ Batches = Iterator[tuple[int, int, Batch]]
 # exchange all wait for the slowest, and a signal may wait for so many steps.
 MEETING_STEPS = 8
 _RARE = ("redraws", "broken")
+
+
+@dataclass
+class Run:
+    """What `fit` works with, on its device already.
+
+    Attributes:
+        state: what learns.
+        module: `state.model` as a step calls it: as it is, or in DDP, or compiled.
+        log_dir: where the dump of an offending batch goes.
+        validate: epoch -> named values; runs in all processes. None: nothing to validate on.
+        seed: of the samples and of dropout.
+    """
+
+    cfg: Config
+    state: TrainState
+    module: nn.Module
+    checkpoints: Checkpoints
+    sampler: TrackingSampler
+    world: World
+    log: QuietLog
+    log_dir: Path
+    validate: Callable[[int], dict[str, float]] | None
+    seed: int
+
+
+class StepResult(NamedTuple):
+    """What one optimizer step did.
+
+    Attributes:
+        terms: scalars of the model without gradients, means over the parts.
+        grad_norm: of all gradients before clipping.
+        applied: whether the weights moved: fp16 skips steps. One whose numbers are still to be
+            checked counts as applied.
+    """
+
+    terms: dict[str, Tensor]
+    grad_norm: Tensor
+    applied: bool
 
 
 def fit(run: Run) -> None:
@@ -43,7 +89,7 @@ def fit(run: Run) -> None:
         NonFiniteLoss: a loss was no number; the message names the dump of the batch.
         PartialFailure: a checkpoint could not be saved, or another process of the run died.
     """
-    position = restore(run)
+    position = run.checkpoints.restore()
     epochs = run.cfg.train.epoch
     with (
         _dumping(run),
@@ -54,93 +100,110 @@ def fit(run: Run) -> None:
             _validate(run, position.epoch, stop)
         while position.epoch < epochs:
             position = train_epoch(run, position, batches, stop)
-            path = save_epoch(run, position)
+            path = run.checkpoints.save_epoch(position)
             run.log.epoch(position.epoch)
-            if number := run.world.highest(stop.number):
+            if number := run.world.all_reduce_max(stop.number):
                 _leave(run, stop, number, position, path)
-            if _wants_validation(run, position.epoch):
-                _validate(run, position.epoch, stop)
-    path = save_final(run, position)
+            _validate(run, position.epoch, stop)
+    path = run.checkpoints.save_final(position)
     run.log.say(f"finished after {counted(position.epoch, 'epoch')}; the weights are {path}")
 
 
 def train_epoch(run: Run, position: Position, batches: Batches, stop: StopRequest) -> Position:
     """Train from `position` to the end of its epoch; returns where that is."""
-    epoch, total = position.epoch + 1, run.batches
-    accumulate = run.cfg.train.accumulate
-    done = position.samples // run.samples_per_batch
+    cfg, world, state, plan = run.cfg.train, run.world, run.state, run.checkpoints.plan
+    epoch, done = position.epoch + 1, position.samples // plan.batch
     counts, events = Counter[str](), dict.fromkeys(_RARE, 0)
-    run.objective.train()
-    while done < total:
+    state.model.train()
+    while done < plan.batches:
         started = time.perf_counter()
-        parts = [next(batches)[2] for _ in range(min(accumulate, total - done))]
+        parts = [next(batches)[2] for _ in range(min(cfg.accumulate, plan.batches - done))]
         loaded = time.perf_counter()
-        result = _step(run, position, done, parts)
-        done += len(parts)
-        samples, step = done * run.samples_per_batch, position.step + 1
-        position = Position(epoch - 1, samples, step) if done < total else Position(epoch, 0, step)
+        progress = (epoch - 1 + done / plan.batches) / cfg.epoch
+        set_learning_rate(state.optimizer, run.cfg, epoch, position.step, progress)
+        torch.manual_seed(dropout_seed(run.seed, epoch, done, world.rank))
+        on_device = [part.to(world.device, non_blocking=True) for part in parts]
+        result = train_step(
+            run.module, state.optimizer, state.precision, on_device, progress,
+            clip_norm=cfg.grad_clip_norm, ema=state.ema, note=(position, done, parts),
+        )  # fmt: skip
+        done, step = done + len(parts), position.step + 1
+        last = done == plan.batches
+        position = (
+            Position(epoch, 0, step) if last else Position(epoch - 1, done * plan.batch, step)
+        )
         counts["redraws"] += sum(part.redraws for part in parts)
         counts["broken"] += sum(len(part.broken) for part in parts)
-        if done == total:
-            run.stepper.settle()
-            events, _ = _meet(run, stop, counts)
+        if last:
+            state.precision.settle()
+            events, _ = _meet(world, stop, counts)
+        # The gradients of a step that fp16 skips have no norm.
+        values = result.terms | ({"grad_norm": result.grad_norm} if result.applied else {})
         run.log.step(
-            epoch,
-            -(-done // accumulate),
-            run.steps_per_epoch,
-            _values(run, result),
-            samples=len(parts) * run.samples_per_batch,
+            epoch, -(-done // cfg.accumulate), plan.steps, world.mean(values),
+            samples=len(parts) * plan.batch,
             data_seconds=loaded - started,
             compute_seconds=time.perf_counter() - loaded,
             events={**events, "skipped": int(not result.applied)},
-        )
+        )  # fmt: skip
         events = dict.fromkeys(_RARE, 0)
-        if done < total and (run.world.size == 1 or step % MEETING_STEPS == 0):
-            events, number = _meet(run, stop, counts)
+        if not last and (world.size == 1 or step % MEETING_STEPS == 0):
+            events, number = _meet(world, stop, counts)
             if number:
                 _leave(run, stop, number, position)
     return position
 
 
-def _meet(run: Run, stop: StopRequest, counts: Counter[str]) -> tuple[dict[str, int], int]:
-    """Exchange, in one message, what must not take two.
+def train_step(
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    precision: Precision,
+    parts: Sequence[Batch],
+    progress: float,
+    *,
+    clip_norm: float = 0.0,
+    ema: Ema | None = None,
+    note: Any = None,
+) -> StepResult:
+    """One optimizer step on a batch that comes in one or more parts of the same size.
 
     Args:
-        run: the training.
-        stop: whether this process was told to leave.
-        counts: how often what should be rare happened here since the last time; is emptied.
-
-    Returns:
-        The counts of all processes (see `QuietLog.step`), and the signal that any of them got.
-    """
-    stops = [int(stop.number == number) for number in SIGNALS]
-    totals = run.world.totals([*(counts[name] for name in _RARE), *stops])
-    counts.clear()
-    arrived = [n for n, times in zip(SIGNALS, totals[len(_RARE) :], strict=True) if times]
-    return dict(zip(_RARE, totals, strict=False)), max(arrived, default=0)
-
-
-def _step(run: Run, position: Position, done: int, parts: Sequence[Batch]) -> StepResult:
-    """One optimizer step on `parts`, after `done` batches of the epoch."""
-    epoch = position.epoch + 1
-    progress = (position.epoch + done / run.batches) / run.cfg.train.epoch
-    set_learning_rate(run.optimizer, run.cfg, epoch, position.step, progress)
-    torch.manual_seed(dropout_seed(run.seed, epoch, done, run.world.rank))
-    on_device = [part.to(run.world.device, non_blocking=True) for part in parts]
-    return run.stepper.step(on_device, progress, note=(position, done, parts))
-
-
-@contextlib.contextmanager
-def _dumping(run: Run) -> Iterator[None]:
-    """Write the batch that a step stumbled over; it may be the step before the running one.
+        module: a `TrackerModel`, as it is, compiled or in DistributedDataParallel.
+        optimizer: with the learning rates of this step.
+        precision: of the forward pass; checks that loss and gradients are finite.
+        parts: on the device.
+        progress: share of the training that is done, 0 to 1.
+        clip_norm: largest norm of all gradients; 0 clips nothing.
+        note: comes back in the error where this step has bad numbers.
 
     Raises:
-        NonFiniteLoss: that of the block, with the place of the dump.
+        NonFiniteLoss: of this step or of the one before; the weights are as before that one.
     """
-    try:
-        yield
-    except NonFiniteLoss as error:
-        raise NonFiniteLoss(f"{error}; {_dump(run, *error.note, what=error)}") from None
+    optimizer.zero_grad(set_to_none=True)
+    # A tensor, or a compiled module is compiled again; filled on the device: a copy would wait.
+    reached = torch.full((), progress, device=precision.device)
+    share, sums = 1.0 / len(parts), {}
+    with precision.tf32():
+        for i, part in enumerate(parts):
+            # Processes exchange gradients in the last backward pass of a step alone.
+            apart = i < len(parts) - 1 and hasattr(module, "no_sync")
+            with module.no_sync() if apart else contextlib.nullcontext():  # type: ignore[operator]
+                with precision.autocast():
+                    terms = module(part, reached)
+                precision.scaler.scale(terms["total"] * share).backward()
+            for name, term in terms.items():
+                sums[name] = sums.get(name, 0) + term.detach() * share
+    precision.scaler.unscale_(optimizer)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    # An infinite limit clips nothing, but the norm is wanted all the same.
+    grad_norm = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf)
+    applied = precision.check(optimizer, sums, grad_norm, note)
+    precision.scaler.step(optimizer)
+    precision.scaler.update()
+    if applied and ema is not None:
+        # After a late step with bad numbers it is wrong, but the training ends before it is saved.
+        ema.update()
+    return StepResult(sums, grad_norm, applied)
 
 
 def dropout_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
@@ -148,79 +211,90 @@ def dropout_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, epoch, batch, rank)).generate_state(1, np.uint64)[0])
 
 
+def _meet(world: World, stop: StopRequest, counts: Counter[str]) -> tuple[dict[str, int], int]:
+    """Exchange, in one message, what must not take two; `counts` are emptied.
+
+    Returns:
+        The counts of all processes (see `QuietLog.step`), and the signal that any of them got.
+    """
+    stops = [int(stop.number == number) for number in SIGNALS]
+    sums = world.all_reduce_sum([*(counts[name] for name in _RARE), *stops])
+    counts.clear()
+    arrived = [n for n, times in zip(SIGNALS, sums[len(_RARE) :], strict=True) if times]
+    return dict(zip(_RARE, sums, strict=False)), max(arrived, default=0)
+
+
 def _batches(run: Run, position: Position) -> Batches:
     return training_batches(
         run.sampler,
+        Loading.of(run.cfg, run.world),
         epochs=run.cfg.train.epoch,
         samples_per_epoch=run.cfg.data.train.sample_per_epoch,
-        batch_size=run.cfg.train.batch_size,
-        rank=run.world.rank,
-        world=run.world.size,
-        workers=run.workers,
         start_epoch=position.epoch + 1,
-        start_batch=position.samples // run.samples_per_batch,
-        pin_memory=run.world.device.type == "cuda",
+        start_batch=position.samples // run.checkpoints.plan.batch,
     )
-
-
-def _values(run: Run, result: StepResult) -> dict[str, Tensor]:
-    """What is logged: means over the processes, still on the device."""
-    values = result.terms
-    if result.applied:  # the gradients of a step that fp16 skips have no norm
-        values = {**values, "grad_norm": result.grad_norm}
-    return run.world.mean(values)
-
-
-def _wants_validation(run: Run, epoch: int) -> bool:
-    train = run.cfg.train
-    return epoch % train.val_epoch_interval == 0 or epoch == train.epoch
 
 
 def _lacks_validation(run: Run, epoch: int) -> bool:
     """Whether a signal came before the validation that was due after an epoch was done."""
-    due = epoch > 0 and run.validate is not None and _wants_validation(run, epoch)
-    return due and run.world.on_main(lambda: validated_epoch(run.folder)) != epoch
+    if not epoch or run.validate is None:
+        return False
+    return run.world.on_main(lambda: validated_epoch(run.checkpoints.folder)) != epoch
 
 
 def _validate(run: Run, epoch: int, stop: StopRequest) -> None:
-    if run.validate is None:
+    """Validate, if that is due."""
+    train = run.cfg.train
+    if run.validate is None or (epoch % train.val_epoch_interval and epoch != train.epoch):
         return
     # The state is safe, and a validation may take longer than anyone waits.
     with stop.at_once():
         run.log.validation(epoch, run.validate(epoch))
     if run.world.is_main:
+        folder = run.checkpoints.folder
         try:
-            note_validation(run.folder, epoch)
+            note_validation(folder, epoch)
         except OSError as error:
             # It would be made once more. A full disk ends the training where it saves.
-            run.log.warn(f"{run.folder}: {error.strerror or error}; validation is not on record")
+            run.log.warn(f"{folder}: {error.strerror or error}; validation is not on record")
 
 
 def _leave(
     run: Run, stop: StopRequest, number: int, position: Position, saved: Path | None = None
 ) -> None:
     """Leave for a signal, all processes together, after saving what is not `saved`."""
-    run.stepper.settle()
-    path = saved or save_interrupt(run, position)
-    run.log.say(f"stopped {place(position)}; {path} is saved, the same command goes on")
+    run.state.precision.settle()
+    path = saved or run.checkpoints.save_interrupt(position)
+    run.log.say(f"stopped {position}; {path} is saved, the same command goes on")
     stop.act(number)
 
 
-def _dump(run: Run, position: Position, done: int, parts: Sequence[Batch], what: object) -> str:
-    """Write the offending batch; returns where, in words."""
-    process = f"-process{run.world.rank}" if run.world.size > 1 else ""
-    epoch = position.epoch + 1
-    folder = run.log_dir / f"nonfinite-{run.cfg.name}-ep{epoch:04d}-step{position.step}{process}"
-    facts = {
-        "what": str(what),
-        "epoch": epoch,
-        "batch": done,
-        "step": position.step,
-        "seed": run.seed,
-        "non_finite_weights": non_finite_weights(run.objective.network),
-    }
+@contextlib.contextmanager
+def _dumping(run: Run) -> Iterator[None]:
+    """Write the batch of a step with bad numbers, which may be the step before the running one.
+
+    Raises:
+        NonFiniteLoss: that of the block, with the folder of the dump.
+    """
     try:
-        dump_batches(folder, parts, facts)
-    except OSError as error:
-        return f"the batch could not be written to {folder} ({error.strerror or error})"
-    return f"the batch is in {folder}; a smaller TRAIN.LR or another precision may help"
+        yield
+    except NonFiniteLoss as error:
+        position, done, parts = error.note
+        process = f"-process{run.world.rank}" if run.world.size > 1 else ""
+        name = f"nonfinite-{run.cfg.name}-ep{position.epoch + 1:04d}-step{position.step}{process}"
+        facts = {
+            "what": str(error),
+            "epoch": position.epoch + 1,
+            "batch": done,
+            "step": position.step,
+            "seed": run.seed,
+            "non_finite_weights": non_finite_weights(run.state.model.inference()),
+        }
+        folder = run.log_dir / name
+        where = f"the batch is in {folder}; a smaller TRAIN.LR or another precision may help"
+        try:
+            dump_batches(folder, parts, facts)
+        except OSError as fault:
+            reason = fault.strerror or fault
+            where = f"the batch could not be written to {folder} ({reason})"
+        raise NonFiniteLoss(f"{error}; {where}") from None

@@ -1,4 +1,4 @@
-"""The optimizer: which parameter learns how fast, and when.
+"""The optimizer: which parameter learns, how fast, and when.
 
 The learning rate is a function of the configuration and of the position in the training, so
 there is no scheduler whose state could be lost or disagree when a training resumes.
@@ -7,28 +7,92 @@ their keys in `lib/config/schema/training.py`.
 """
 
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from lib.config.schema import Config
-from lib.train.losses.objective import Objective
+from lib.train.model import TrackerModel
 from lib.utils.distributed import World
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, ConfigError, counted, did_you_mean
 
 _ENCODER = "encoder"
+_BODY = "encoder.body."
 
 
-def group_names(objective: Objective) -> tuple[list[str], list[str]]:
+def freeze_encoder(body: nn.Module, cfg: Config) -> None:
+    """Switch gradients of an encoder off where the configuration wants it.
+
+    It is frozen by FREEZE_ENCODER or ENCODER_MULTIPLIER 0, except what ENCODER_OPEN names (the
+    reference's rule); its beginning by FREEZE_BLOCKS.
+
+    Raises:
+        ConfigError: ENCODER_OPEN names nothing, or FREEZE_BLOCKS is more than there are.
+    """
+    train, names = cfg.train, [name for name, _ in body.named_parameters()]
+    frozen: set[str] = set()
+    if train.freeze_encoder or train.encoder_multiplier == 0:
+        frozen = set(names) - _opened(names, train.encoder_open)
+    if number := train.freeze_blocks:
+        if number > len(body.blocks):
+            blocks = counted(len(body.blocks), "block")
+            raise ConfigError(f"TRAIN.FREEZE_BLOCKS is {number}: there are only {blocks}")
+        parts = ("patch_embed", "pos_embed", *(f"blocks.{i}" for i in range(number)))
+        frozen |= {n for n in names if f"{n}.".startswith(tuple(f"{p}." for p in parts))}
+    for name in frozen:
+        body.get_parameter(name).requires_grad_(False)
+
+
+def frozen_modules(network: nn.Module) -> list[nn.Module]:
+    """The modules that have parameters of which none trains."""
+    return [
+        module
+        for module in network.modules()
+        if not any(parameter.requires_grad for parameter in module.parameters())
+        and next(module.parameters(), None) is not None
+    ]
+
+
+def _opened(names: Sequence[str], items: Sequence[str]) -> set[str]:
+    """The encoder's parameters that ENCODER_OPEN names: items 0, 1 exactly, others in part.
+
+    Names are those inside the encoder, such as `blocks.11.norm1.weight`; the prefix that they
+    have in a checkpoint may stay.
+    """
+    opened: set[str] = set()
+    for i, item in enumerate(items):
+        part, key = item.removeprefix(_BODY), f"TRAIN.ENCODER_OPEN item {i}"
+        containing = {name for name in names if part in name}
+        found = containing if i >= 2 else containing & {part}
+        if not found and i >= 2:
+            # Every dotted beginning of the names: `blocks`, `blocks.0`, `blocks.0.norm1`, ...
+            prefixes = {n[: m.start()] for n in names for m in re.finditer(r"\.|$", n)}
+            hint = did_you_mean(part, sorted(prefixes))
+            raise ConfigError(f"{key}: no encoder parameter has {item!r} in its name{hint}")
+        if not found and containing:
+            raise ConfigError(
+                f"{key}: {item!r} is only part of {counted(len(containing), 'name')}; items 0 and 1"
+                " are exact names, what is to be found inside of names comes after them"
+            )
+        if not found:
+            hint = did_you_mean(part, names)
+            raise ConfigError(f"{key}: the encoder has no parameter {item!r}{hint}")
+        opened |= found
+    return opened
+
+
+def group_names(model: TrackerModel) -> tuple[list[str], list[str]]:
     """Names of the parameters that train: all but the encoder's, the encoder's; module order.
 
     Names are the network's, as in its state dict; auxiliary heads come last in the first group
     as `heads.*`.
     """
-    names = [name for name, p in objective.network.named_parameters() if p.requires_grad]
-    heads = [f"heads.{name}" for name, _ in objective.heads.named_parameters()]
+    names = [name for name, p in model.inference().named_parameters() if p.requires_grad]
+    heads = [f"heads.{name}" for name, _ in model.heads.named_parameters()]
     return (
         [name for name in names if _ENCODER not in name] + heads,
         [name for name in names if _ENCODER in name],
@@ -40,27 +104,27 @@ def base_rates(cfg: Config) -> tuple[float, float]:
     return cfg.train.lr, cfg.train.lr * cfg.train.encoder_multiplier
 
 
-def parameter_groups(objective: Objective, cfg: Config) -> list[dict[str, Any]]:
+def parameter_groups(model: TrackerModel, cfg: Config, depth: int) -> list[dict[str, Any]]:
     """The two groups of `group_names` for an optimizer, each with its base rate as `initial_lr`.
 
     LAYER_DECAY and NO_DECAY cut them into smaller ones: parameters of one rate and weight decay.
+    `depth` is the number of blocks at the network's `encoder.body.blocks`.
     """
-    parameters = dict(objective.network.named_parameters())
-    parameters |= {f"heads.{name}": p for name, p in objective.heads.named_parameters()}
-    depth = len(objective.network.encoder.body.blocks)
+    parameters = dict(model.inference().named_parameters())
+    parameters |= {f"heads.{name}": p for name, p in model.heads.named_parameters()}
     groups = []
-    for names, rate in zip(group_names(objective), base_rates(cfg), strict=True):
+    for names, rate in zip(group_names(model), base_rates(cfg), strict=True):
         # The reference's groups exist with nothing in them as well.
         parts: dict[tuple[float, float], list[Tensor]] = {} if names else {(1.0, 0.0): []}
         for name in names:
             share = cfg.train.layer_decay ** _layers_above(name, depth)
-            spared = cfg.train.no_decay and _is_spared(name, parameters[name])
+            embeds = "pos_embed" in name or "position_embeddings" in name
+            spared = cfg.train.no_decay and (embeds or parameters[name].ndim <= 1)
             decay = 0.0 if spared else cfg.train.weight_decay
             parts.setdefault((share, decay), []).append(parameters[name])
         for (share, decay), members in parts.items():
             lr = rate * share
-            group = {"params": members, "lr": lr, "initial_lr": lr, "weight_decay": decay}
-            groups.append(group)
+            groups.append({"params": members, "lr": lr, "initial_lr": lr, "weight_decay": decay})
     return groups
 
 
@@ -69,22 +133,18 @@ def _layers_above(name: str, depth: int) -> int:
 
     Source: layer-wise learning rate decay of BEiT (Bao et al., 2022) and MAE's fine-tuning.
     """
-    _, is_body, rest = name.partition("encoder.body.")
+    _, is_body, rest = name.partition(_BODY)
     parts = rest.split(".")
     if not is_body or parts[0] == "norm":
         return 0
     return depth - int(parts[1]) if parts[0] == "blocks" else depth + 1
 
 
-def _is_spared(name: str, parameter: Tensor) -> bool:
-    return parameter.ndim <= 1 or "pos_embed" in name or "position_embeddings" in name
-
-
-def build_optimizer(objective: Objective, cfg: Config) -> AdamW:
-    """AdamW over the parameters that train. Move the objective to its device first."""
-    device = next(objective.parameters()).device
-    groups = parameter_groups(objective, cfg)
-    return AdamW(groups, betas=cfg.train.betas, fused=device.type in ("cuda", "cpu"))
+def build_optimizer(model: TrackerModel, cfg: Config) -> AdamW:
+    """AdamW over the parameters that train. Move the model to its device first."""
+    device = next(model.parameters()).device
+    fused = device.type in ("cuda", "cpu")
+    return AdamW(model.param_groups(cfg), betas=cfg.train.betas, fused=fused)
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -98,11 +158,11 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
         CheckpointError: the state is of other parameters.
     """
     groups = optimizer.state_dict()["param_groups"]
-    mine = [len(group["params"]) for group in groups]
-    theirs = [len(group["params"]) for group in state["param_groups"]]
-    if mine != theirs:
+    sizes = [len(group["params"]) for group in groups]
+    saved_sizes = [len(group["params"]) for group in state["param_groups"]]
+    if sizes != saved_sizes:
         raise CheckpointError(
-            f"the saved optimizer has groups of {theirs} parameters, this training has {mine}: "
+            f"the saved optimizer has groups of {saved_sizes} parameters, this training {sizes}: "
             "another network, other auxiliary losses, other parameters are frozen, or "
             "TRAIN.NO_DECAY or LAYER_DECAY is another"
         )
@@ -132,7 +192,7 @@ def share_optimizer(optimizer: torch.optim.Optimizer, world: World) -> None:
             step = torch.zeros((), dtype=torch.float32, device=parameter.device)
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             state.update(step=step, **moments)
-        world.take_from_main(state[name] for name in ("step", "exp_avg", "exp_avg_sq"))
+        world.broadcast(state[name] for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
 def learning_rate_factor(cfg: Config, epoch: int, step: int, progress: float) -> float:
@@ -140,7 +200,7 @@ def learning_rate_factor(cfg: Config, epoch: int, step: int, progress: float) ->
 
     Args:
         cfg: the configuration.
-        epoch: the epoch that the step is in, from 1.
+        epoch: that of the step, from 1.
         step: optimizer steps before this one, over the whole training.
         progress: share of the training that is done, 0 to 1. It is of epochs, not of steps:
             a training that goes on with more processes takes fewer steps from then on.

@@ -14,11 +14,7 @@ _SAME_SECONDS = 1.0
 
 
 class StopRequest:
-    """Inside `with`, a first SIGTERM or Ctrl-C is only noted; a second Ctrl-C acts at once.
-
-    Attributes:
-        number: the signal that arrived, or 0.
-    """
+    """Inside `with`, a first SIGTERM or Ctrl-C only sets `number`; a second Ctrl-C acts at once."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -31,19 +27,19 @@ class StopRequest:
             self._before = {
                 number: signal.signal(number, self._note)
                 for number in SIGNALS
-                # A job in the background of a script is started deaf to Ctrl-C, and stays so.
+                # A job in the background of a script ignores Ctrl-C from its start, and goes on so.
                 if signal.getsignal(number) != signal.SIG_IGN
             }
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
-            # None: whoever installed it did not do so through Python.
+            # None: the handler was not installed through Python.
             signal.signal(number, handler or signal.SIG_DFL)
         self._before = {}
 
     def act(self, number: int) -> NoReturn:
-        """Let the handlers of before do what they do about a signal, which is to leave."""
+        """Call the handlers of before, which leave."""
         with self.at_once():
             signal.raise_signal(number)
         raise KeyboardInterrupt
@@ -60,6 +56,6 @@ class StopRequest:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.number:
             self.number, self._time = number, time.monotonic()
-        # Schedulers repeat SIGTERM; who cannot wait for the checkpoint has SIGKILL.
+        # Schedulers repeat SIGTERM. For those who cannot wait there is SIGKILL.
         elif number == signal.SIGINT and time.monotonic() - self._time > _SAME_SECONDS:
             self.act(number)

@@ -5,28 +5,27 @@ that validates gives the same weights, to the bit, as one that does not.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lib.config.schema import Config
-from lib.models.seqtrack import SeqTrack
-from lib.train.data.loader import collate, validation_batches
+from lib.train.checkpoint import TrainState
+from lib.train.data.loader import Loading, collate, validation_batches
 from lib.train.data.sampler import VALIDATION_EPOCH, TrackingSampler
-from lib.train.data.transforms import TrainingSample
-from lib.train.ema import Ema
 from lib.train.logging.log import QuietLog
-from lib.train.logging.samples import ask, draw_samples
-from lib.train.losses.objective import Objective
+from lib.train.logging.samples import draw_samples
 from lib.utils.distributed import World
 from lib.utils.errors import SeqTrackError
 
-# The network and a way to warn -> named scores. Handed in, because tracking is not our layer.
-Scorer = Callable[[SeqTrack, Callable[[str], None]], dict[str, float]]
+# The network of `TrackerModel.inference` and a way to warn -> named scores.
+Scorer = Callable[[Any, Callable[[str], None]], dict[str, float]]
 
 _PICTURED_SAMPLES = 6
 
@@ -36,126 +35,82 @@ class Validator:
     """What `Run.validate` calls in all processes.
 
     Attributes:
-        cfg: the configuration.
-        objective: the losses, as they are trained (not what wraps them).
-        ema: its averaged weights are validated where there is one.
-        autocast: gives the context of the forward pass.
-        world: this process among all.
+        state: of its model the average is validated, where there is one.
         log: gets the pictures.
         samples: held-out samples, or None.
         pictured: samples to show: the held-out ones, or else the training's.
         closed_loop: scores the tracker on sequences, or None.
-        workers: data-loading processes.
     """
 
     cfg: Config
-    objective: Objective
-    ema: Ema | None
-    autocast: Callable[[], torch.autocast]
+    state: TrainState
     world: World
     log: QuietLog
     samples: TrackingSampler | None
     pictured: TrackingSampler
     closed_loop: Scorer | None
-    workers: int
 
     def __call__(self, epoch: int) -> dict[str, float]:
         """Validate after an epoch.
 
         Returns:
-            Mean losses and IoU of the held-out samples, the same in all processes; in the main
-            process the scores of the closed loop as well.
+            In the main process, mean losses of the held-out samples and the scores of the closed
+            loop; nothing in the others.
         """
-        with ExitStack() as stack:
-            stack.enter_context(untouched_generators(self.world.device))
-            stack.enter_context(evaluating(self.objective))
-            if self.ema is not None:
-                stack.enter_context(self.ema.swapped())
-            stack.enter_context(_buffers_of_main(self.objective, self.world))
+        model, ema = self.state.model, self.state.ema
+        with (
+            untouched_generators(self.world.device),
+            evaluating(model),
+            nullcontext() if ema is None else ema.swapped(),
+            _buffers_of_main(model, self.world),
+        ):
             values = {} if self.samples is None else self._held_out(self.samples)
             if self.world.is_main:
                 self._picture(epoch)
             if self.closed_loop is not None:
-                values |= self.closed_loop(self.objective.network, self.log.warn)
+                values |= self.closed_loop(model.inference(), self.log.warn)
             self.world.barrier()
         return values
 
     def _held_out(self, sampler: TrackingSampler) -> dict[str, float]:
-        """Means over all held-out samples; nothing if a process has failed, which it says."""
-        zero = torch.zeros((), device=self.world.device)
-        sums = dict.fromkeys([*self._terms, "samples", "failed"], zero)
+        """Means over all held-out samples; nothing if a process has failed, which it warns of."""
+        sums: dict[str, float] | None = None
         try:
-            sums |= self._sums(sampler)
+            sums = self._sums(sampler)
         except Exception as error:
             # The training is safe on disk, and goes on.
             self.log.warn(f"no losses of held-out samples: {_first_line(error)}")
-            sums["failed"] = zero + 1
-        mean = {name: float(value) for name, value in self.world.mean(sums).items()}
-        samples, failed = mean.pop("samples"), mean.pop("failed")
-        return {} if failed else {name: value / samples for name, value in mean.items()}
+        total = Counter[str]()
+        for part in (parts := self.world.gather(sums)):
+            total.update(part or {})
+        samples = total.pop("samples", 0)
+        return {} if None in parts else {name: value / samples for name, value in total.items()}
 
     @torch.no_grad()
-    def _sums(self, sampler: TrackingSampler) -> dict[str, Tensor]:
+    def _sums(self, sampler: TrackingSampler) -> dict[str, float]:
         """Sums over this process's held-out samples, and their number, which may be 0."""
-        device = self.world.device
-        sums: dict[str, Tensor] = {}
-        count = 0
-        batches = validation_batches(
-            sampler,
-            samples=self.cfg.data.val.sample_per_epoch,
-            batch_size=self.cfg.train.batch_size,
-            rank=self.world.rank,
-            world=self.world.size,
-            workers=self.workers,
-            pin_memory=device.type == "cuda",
-        )
+        device, sums, count = self.world.device, dict[str, Tensor](), 0
+        loading, samples = Loading.of(self.cfg, self.world), self.cfg.data.val.sample_per_epoch
         end = torch.ones((), device=device)
-        for batch in batches:
-            there = batch.to(device, non_blocking=True)
-            with self.autocast():
-                terms = self.objective(
-                    there.templates, there.search, there.template_boxes, there.boxes, end
-                )
+        for batch in validation_batches(sampler, loading, samples):
+            with self.state.precision.autocast():
+                terms = self.state.model(batch.to(device, non_blocking=True), end)
             for name, term in terms.items():
                 sums[name] = sums.get(name, 0.0) + term.float() * len(batch)
             count += len(batch)
-        return {**sums, "samples": torch.full((), float(count), device=device)}
-
-    @property
-    def _terms(self) -> list[str]:
-        return ["total", *self.objective.weights, "iou"]
+        return {**{name: float(value) for name, value in sums.items()}, "samples": float(count)}
 
     def _picture(self, epoch: int) -> None:
-        """The first samples, always the same, with what the network says about them."""
+        """The first samples, always the same, with what the network predicts for them."""
         key = 1 if self.samples is None else VALIDATION_EPOCH
         try:
             made = [self.pictured.sample(key, number) for number in range(_PICTURED_SAMPLES)]
-            self.log.picture("samples", self._drawn(made), epoch)
+            batch = collate(made)
+            prediction = self.state.model.predict(batch.to(self.world.device))
+            self.log.picture("samples", draw_samples(batch, prediction), epoch)
         except Exception as error:
             # The training is safe on disk, and goes on.
             self.log.warn(f"no pictures of samples: {_first_line(error)}")
-
-    def _drawn(self, made: list[TrainingSample]) -> np.ndarray:
-        cfg, objective = self.cfg, self.objective
-        batch = collate(made)
-        there = batch.to(self.world.device)
-        answer = ask(
-            objective.network,
-            objective.tokenizer,
-            there.templates,
-            there.search,
-            there.template_boxes,
-            cfg.data.mean,
-            cfg.data.std,
-        )
-        return draw_samples(
-            batch.templates.numpy(),
-            batch.template_boxes.numpy(),
-            batch.search.numpy(),
-            batch.boxes.numpy(),
-            answer,
-            cfg.data.seq_format,
-        )
 
 
 def _first_line(error: Exception) -> str:
@@ -183,7 +138,7 @@ def _buffers_of_main(module: nn.Module, world: World) -> Iterator[None]:
     Each process collects its own from its share of a batch.
     """
     own = [buffer.clone() for buffer in module.buffers()]
-    world.take_from_main(module.buffers())
+    world.broadcast(module.buffers())
     try:
         yield
     finally:
@@ -194,10 +149,10 @@ def _buffers_of_main(module: nn.Module, world: World) -> Iterator[None]:
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards every module is in the mode that it was in."""
-    modes = [(one, one.training) for one in module.modules()]
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         yield
     finally:
-        for one, training in modes:
-            one.training = training
+        for part, training in modes:
+            part.training = training

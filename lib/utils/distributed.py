@@ -41,28 +41,28 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and talks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def barrier(self) -> None:
-        self.highest(0)
+        self.all_reduce_max(0)
 
-    def highest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The highest of the numbers that the processes give."""
         if self.size == 1:
             return number
         # On the CPU: it must not wait for the work that the GPU still has to do.
-        everyone = torch.tensor(number)
-        dist.all_reduce(everyone, dist.ReduceOp.MAX)
-        return int(everyone)
+        reduced = torch.tensor(number)
+        dist.all_reduce(reduced, dist.ReduceOp.MAX)
+        return int(reduced)
 
-    def totals(self, numbers: Sequence[int]) -> list[int]:
-        """The sums of the numbers that the processes give, place by place."""
+    def all_reduce_sum(self, numbers: Sequence[int]) -> list[int]:
+        """The sums of the numbers that the processes give, element by element."""
         if self.size == 1:
             return list(numbers)
-        everyone = torch.tensor(numbers)
-        dist.all_reduce(everyone)
-        return everyone.tolist()
+        reduced = torch.tensor(numbers)
+        dist.all_reduce(reduced)
+        return reduced.tolist()
 
     def mean(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Means over the processes of scalars that all of them give under the same names.
@@ -110,7 +110,7 @@ class World:
         dist.gather_object(value, values if self.is_main else None)
         return values if self.is_main else []
 
-    def take_from_main(self, tensors: Iterable[Tensor]) -> None:
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite the tensors with those of the main process."""
         if self.size > 1:
             for tensor in tensors:
@@ -162,7 +162,7 @@ def lost_connections() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
             raise PartialFailure(
-                "another process of the run ended or cannot be reached; what it said tells why"
+                "another process of the run ended or cannot be reached; its messages tell why"
             ) from error
         raise
 

@@ -61,7 +61,8 @@ def counted(number: int, noun: str) -> str:
         >>> counted(1, "sequence"), counted(2, "sequence")
         ('1 sequence', '2 sequences')
     """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{plural}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -182,14 +182,15 @@ def test_advice_about_precision(precision, device, part):
 
 def fail_at_a_step(monkeypatch, action, number=1):
     """Do something in step `number` of the training, in the middle of it."""
-    original, steps = loop._values, iter(range(1, 100))
+    original, steps = loop.train_step, iter(range(1, 100))
 
-    def values(run, result):
+    def step(*args, **options):
+        result = original(*args, **options)
         if next(steps) == number:
             action()
-        return original(run, result)
+        return result
 
-    monkeypatch.setattr(loop, "_values", values)
+    monkeypatch.setattr(loop, "train_step", step)
 
 
 def raiser(error):

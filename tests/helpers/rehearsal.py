@@ -23,6 +23,7 @@ from lib.models.pixels import Staging
 from lib.models.seqtrack import build_seqtrack
 from lib.tracker.engine.api import Engine, Readout
 from lib.tracker.engine.torch import DTYPES, TorchEngine
+from lib.train.data.loader import Batch
 from lib.train.losses.objective import Objective
 
 CUDA = torch.device("cuda")
@@ -274,15 +275,17 @@ def rehearse_training(cfg, size=2):
     count, pixels = cfg.data.template.number, {"dtype": torch.uint8, "device": CUDA}
     precision = cfg.train.precision
     with pretended_cuda(mode):
-        batch = (
+        batch = Batch(
             torch.zeros(size, count, small, small, 3, **pixels),
             torch.zeros(size, search, search, 3, **pixels),
             torch.zeros(size, count, 4, device=CUDA),
             torch.zeros(size, 4, device=CUDA),
-            torch.zeros((), device=CUDA),
+            torch.arange(size),
+            ["rehearsal"] * size,
         )
+        progress = torch.zeros((), device=CUDA)
         with autocast(precision), OnDevice() as guard:
-            terms = objective(*batch)
+            terms = objective(batch, progress)
     for name, term in terms.items():
         if term.dtype != torch.float32 or term.shape != ():
             raise MistakeError(f"{name} is {term.dtype} {tuple(term.shape)}")

@@ -23,13 +23,14 @@ from lib.config.schema import Config
 from lib.datasets.training.sample import Draw, Sighting
 from lib.train import checkpoint as state
 from lib.train.build import wrapped
+from lib.train.checkpoint import CheckpointFolder, Checkpoints, TrainState
 from lib.train.data.sampler import TrackingSampler
 from lib.train.data.transforms import TrainingTransform
 from lib.train.ema import Ema
-from lib.train.loop import fit
+from lib.train.loop import Run, fit
+from lib.train.model import TrackerModel
 from lib.train.optim import build_optimizer
-from lib.train.run import Run
-from lib.train.stepper import Stepper
+from lib.train.precision import Precision
 from lib.utils.distributed import World, join_world
 from tests.helpers.training_setup import make_objective, training_config
 
@@ -40,6 +41,8 @@ START = (
 )
 BATCH = 2
 STEPS = 4  # per epoch, of one process
+FINAL = "SEQTRACK.pth.tar"
+INTERRUPT_NAME = "SEQTRACK_interrupt.pth.tar"
 
 
 class Square:
@@ -104,7 +107,7 @@ def make_config(
     samples: int = 0,
     **train: object,
 ) -> Config:
-    train = {"EPOCH": epochs, "BATCH_SIZE": batch, "LR": 1e-3, **train}
+    train = {"EPOCH": epochs, "BATCH_SIZE": batch, "LR": 1e-3, "NUM_WORKER": 0, **train}
     cfg = training_config(train, DECODER={"DROPOUT": dropout})
     content = cfg.model_dump(by_alias=True)
     content["DATA"]["TRAIN"]["SAMPLE_PER_EPOCH"] = samples or steps * batch
@@ -116,21 +119,23 @@ def make_run(
     cfg: Config,
     world: World | None = None,
     seed: int = 5,
-    workers: int = 0,
     deadly: bool = False,
+    model: TrackerModel | None = None,
 ) -> Run:
     world = world or World()
-    objective = make_objective(cfg, seed=seed)
-    module = wrapped(objective, world, compiled=False)
-    optimizer = build_optimizer(objective, cfg)
-    ema = Ema(objective.network, cfg.train.ema_decay) if cfg.train.ema_decay else None
+    model = model or make_objective(cfg, seed=seed)
+    module = wrapped(model, world, compiled=False)
+    optimizer = build_optimizer(model, cfg)
+    ema = Ema(model.inference(), cfg.train.ema_decay) if cfg.train.ema_decay else None
+    state = TrainState(model, optimizer, Precision(cfg.train.precision, world.device), ema)
+    log = Notes(world.is_main)
+    facts = {"torch": str(torch.__version__)}
     templates = cfg.data.template.number
     return Run(
         cfg=cfg,
-        objective=objective,
-        optimizer=optimizer,
-        stepper=Stepper(module, optimizer, cfg, world.device, ema),
-        ema=ema,
+        state=state,
+        module=module,
+        checkpoints=Checkpoints(folder, cfg, state, world, log, seed, facts),
         sampler=TrackingSampler(
             sources=(Square(templates, deadly),),
             ratios=(1.0,),
@@ -140,14 +145,19 @@ def make_run(
             samples=cfg.data.train.sample_per_epoch,
         ),
         world=world,
-        folder=folder,
         log_dir=folder / "logs",
-        log=Notes(world.is_main),
+        log=log,
         validate=None,
         seed=seed,
-        workers=workers,
-        settings={"torch": str(torch.__version__)},
     )
+
+
+def folder_of(run: Run) -> Path:
+    return run.checkpoints.folder
+
+
+def finished(folder: Path, cfg: Config, seed: int | None = None) -> str | None:
+    return CheckpointFolder(folder, "SEQTRACK").finished(cfg, seed)
 
 
 @contextlib.contextmanager
@@ -228,9 +238,10 @@ def main(argv: list[str]) -> int:
 
 def digest(run: Run) -> str:
     """A fingerprint of weights, average and moments."""
-    moments = run.optimizer.state_dict()["state"]
-    average = run.ema.state_dict() if run.ema else {}
-    tensors = torch.utils._pytree.tree_leaves([run.objective.state_dict(), moments, average])
+    state = run.state
+    moments = state.optimizer.state_dict()["state"]
+    average = state.ema.state_dict() if state.ema else {}
+    tensors = torch.utils._pytree.tree_leaves([state.model.state_dict(), moments, average])
     numbers = [torch.as_tensor(value).double().flatten() for value in tensors]
     return hashlib.sha256(torch.cat(numbers).numpy().tobytes()).hexdigest()
 

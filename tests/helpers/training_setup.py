@@ -44,4 +44,4 @@ def make_batch(cfg: Config, size: int = 4, seed: int = 0) -> SimpleNamespace:
 
 def losses(objective: Objective, batch: SimpleNamespace, progress: float = 0.0) -> dict:
     """`Objective.forward` of a batch."""
-    return objective(batch.templates, batch.search, batch.template_boxes, batch.boxes, progress)
+    return objective(batch, progress)

@@ -1,13 +1,13 @@
 """Optimizer steps with clipping, parameter groups and learning rates equal the reference's."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from lib.config.loader import load_config
+from lib.train.loop import train_step
 from lib.train.optim import (
     base_rates,
     build_optimizer,
@@ -15,10 +15,10 @@ from lib.train.optim import (
     learning_rate_factor,
     set_learning_rate,
 )
-from lib.train.stepper import Stepper
+from lib.train.precision import Precision
 
 from .conftest import config_named, kit_cases, kit_files, recipe
-from .test_training import filled_objective, inputs_of
+from .test_training import batch_of, filled_objective
 
 BATCH = 3  # of the first case of training_small.json, whose network and boxes these are
 
@@ -31,24 +31,21 @@ def test_optimizer(file):
     optimizer = build_optimizer(objective, cfg)
     check_groups(case, objective, optimizer)
 
-    templates, search, template_boxes = inputs_of(cfg.data.search.size, seed, BATCH, 2)
     boxes = torch.from_numpy(recipe.boxes(BATCH, seed)).float()
-    batch = SimpleNamespace(
-        templates=templates, search=search, template_boxes=template_boxes, boxes=boxes
-    )
-    stepper = Stepper(objective, optimizer, cfg, torch.device("cpu"))
+    batch = batch_of(cfg.data.search.size, seed, BATCH, 2, boxes)
+    precision, limit = Precision(cfg.train.precision, torch.device("cpu")), cfg.train.grad_clip_norm
     network = objective.network
     start = {k: p.detach().clone() for k, p in network.named_parameters()}
     assert list(start) == list(case["keys"])
     check_norms(case, network, start, 0)
     for step in range(int(case["steps"])):
         set_learning_rate(optimizer, cfg, epoch=1, step=step, progress=step / 100)
-        result = stepper.step([batch], 0.0)
+        result = train_step(objective, optimizer, precision, [batch], 0.0, clip_norm=limit)
         assert result.terms["total"].item() == pytest.approx(case["loss"][step], rel=1e-4)
         assert result.grad_norm.item() == pytest.approx(case["clip_total_norm"][step], rel=2e-3)
         check_norms(case, network, start, step + 1)
     with torch.no_grad():
-        after = objective(templates, search, template_boxes, boxes, 0.0)["total"]
+        after = objective(batch, 0.0)["total"]
     assert after.item() == pytest.approx(case["loss"][-1], rel=1e-4)
     check_final(case, network)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.models.tokens import BoxTokenizer
+from lib.train.data.loader import Batch
 from lib.train.losses import tokens as loss
 from lib.train.losses.objective import Objective
 
@@ -19,11 +20,14 @@ def pixels(size: int, seed: int, batch: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(images))
 
 
-def inputs_of(size: int, seed: int, batch: int, num_template: int) -> tuple[torch.Tensor, ...]:
-    """`recipe.model_inputs` as uint8: templates `(B, T, S, S, 3)`, search, template boxes."""
+def batch_of(size: int, seed: int, batch: int, num_template: int, boxes: torch.Tensor) -> Batch:
+    """`recipe.model_inputs` as uint8, with xywh boxes `(B, 4)` in the search regions."""
     templates = [pixels(size, 10 * seed + 1 + i, batch) for i in range(num_template)]
-    boxes = torch.tensor([0.375, 0.375, 0.25, 0.25]).expand(batch, num_template, 4)
-    return torch.stack(templates, dim=1), pixels(size, 10 * seed + 9, batch), boxes
+    template_boxes = torch.tensor([0.375, 0.375, 0.25, 0.25]).expand(batch, num_template, 4)
+    search, numbers = pixels(size, 10 * seed + 9, batch), torch.arange(batch)
+    return Batch(
+        torch.stack(templates, dim=1), search, template_boxes, boxes, numbers, ["kit"] * batch
+    )
 
 
 def filled_objective(cfg, name, seed, feature_type="x", num_template=2) -> Objective:
@@ -55,9 +59,8 @@ def test_training(case, monkeypatch):
     right_iou = loss.teacher_forced_iou
     monkeypatch.setattr(loss, "teacher_forced_iou", teacher_forced_iou)
     size = cfg.data.search.size
-    terms = objective(
-        *inputs_of(size, case["seed"], case["batch"], case["num_template"]), boxes, 0.0
-    )
+    batch = batch_of(size, case["seed"], case["batch"], case["num_template"], boxes)
+    terms = objective(batch, 0.0)
     terms["total"].backward()
 
     assert terms["total"].item() == pytest.approx(case["loss"], rel=1e-4)

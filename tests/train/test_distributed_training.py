@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from lib.train.build import wrapped
-from lib.train.checkpoint import INTERRUPT_NAME
 from lib.utils.checkpoint import load_tensors, read_state_dict
 from lib.utils.distributed import World, join_world
 from lib.utils.errors import SeqTrackError
-from tests.helpers.training_runs import make_config, start_pair, trained, wait_for
+from tests.helpers.training_runs import INTERRUPT_NAME, make_config, start_pair, trained, wait_for
 from tests.helpers.training_setup import make_objective, training_config
 
 # 20 steps in two epochs; the same samples in every step, whoever computes them.
@@ -55,7 +54,7 @@ def test_two_processes_train_like_one_and_stop_together(tmp_path):
     assert len(losses) == 20 and losses.keys() == expected.keys()
     distances = [abs(losses[k] / expected[k] - 1) for k in losses]
     assert max(distances) < 1e-4
-    ours, theirs = (learned(f / "SEQTRACK.pth.tar") for f in (one.folder, folder))
+    ours, theirs = (learned(f / "SEQTRACK.pth.tar") for f in (one.checkpoints.folder, folder))
     assert max(relative(ours[key], theirs[key]) for key in ours) < 1e-5
 
 
@@ -90,8 +89,8 @@ import torch
 from lib.utils.distributed import join_world
 with join_world("cpu") as world:
     tensors = [torch.full((2,), world.rank + 5.0), torch.tensor(world.rank + 7)]
-    world.take_from_main(tensors)
-    print(world.totals([1, world.rank]), *(tensor.tolist() for tensor in tensors))
+    world.broadcast(tensors)
+    print(world.all_reduce_sum([1, world.rank]), *(tensor.tolist() for tensor in tensors))
     terms = [("dense", 2.0), ("centre", 4.0 + world.rank)]
     named = {name: torch.tensor(value) for name, value in terms[:: 1 - 2 * world.rank]}
     print(sorted((name, float(value)) for name, value in world.mean(named).items()))
@@ -137,7 +136,7 @@ def test_buffers_travel_once_and_not_in_every_step(one_process, monkeypatch):
     """They are constants, or statistics that only evaluation reads."""
     objective = make_objective(training_config(ENCODER={"STEM": "conv"}))
     sent = []
-    monkeypatch.setattr(World, "take_from_main", lambda world, tensors: sent.extend(tensors))
+    monkeypatch.setattr(World, "broadcast", lambda world, tensors: sent.extend(tensors))
     module = wrapped(objective, World(0, 2), compiled=False)
     assert module.modules_buffers and not module.will_sync_module_buffers()
     assert [id(buffer) for buffer in objective.buffers()] == [id(tensor) for tensor in sent]
@@ -146,7 +145,7 @@ def test_buffers_travel_once_and_not_in_every_step(one_process, monkeypatch):
 def test_alone_without_a_launcher():
     with join_world("cpu", env={}) as world:
         assert world == World() and world.is_main
-        assert world.highest(3) == 3 and world.totals([3, 4]) == [3, 4]
+        assert world.all_reduce_max(3) == 3 and world.all_reduce_sum([3, 4]) == [3, 4]
         assert world.on_main(lambda: 3) == 3 and world.gather(3) == [3]
         mean = world.mean({"a": torch.tensor(2, dtype=torch.bfloat16, requires_grad=False)})
         assert mean["a"].dtype == torch.float32 and float(mean["a"]) == 2

@@ -13,13 +13,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.train.data.loader import batches_per_epoch, collate, training_batches, validation_batches
+from lib.train.data.loader import (
+    Loading,
+    batches_per_epoch,
+    collate,
+    training_batches,
+    validation_batches,
+)
 from lib.train.data.workers import LoadingError, make_in_order
 from lib.utils.errors import EXIT_PARTIAL, ConfigError, DataError
 from tests.helpers.memory_set import SIDE, MemorySet, memory_sampler
 
 ROOT = Path(__file__).parents[2]
-PLAN = {"epochs": 2, "samples_per_epoch": 26, "batch_size": 4, "rank": 0, "world": 1}
+PLAN = {"epochs": 2, "samples_per_epoch": 26}
 
 
 def numbers(batches):
@@ -27,7 +33,9 @@ def numbers(batches):
 
 
 def train(sampler=None, workers=0, **changes):
-    return training_batches(sampler or memory_sampler(), workers=workers, **{**PLAN, **changes})
+    how = {k: changes.pop(k) for k in ("batch_size", "rank", "world") if k in changes}
+    loading = Loading(**{"batch_size": 4, "workers": workers, **how})
+    return training_batches(sampler or memory_sampler(), loading, **{**PLAN, **changes})
 
 
 def same(one, other):
@@ -97,8 +105,8 @@ def test_workers_change_nothing_and_leave_with_the_generator():
 
 def test_validation_is_the_same_every_time_and_leaves_nothing_out():
     def shares(world):
-        plan = {"samples": 11, "batch_size": 3, "world": world, "workers": 0}
-        return [list(validation_batches(memory_sampler(), rank=r, **plan)) for r in range(world)]
+        processes = (Loading(3, rank, world) for rank in range(world))
+        return [list(validation_batches(memory_sampler(), how, 11)) for how in processes]
 
     (alone,) = shares(1)
     assert [batch.numbers.tolist() for batch in alone] == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10]]
@@ -129,8 +137,7 @@ def test_a_broken_image_is_warned_of_once_and_counted(workers, caplog):
 
 def test_a_broken_image_is_not_warned_of_again_by_the_next_validation(caplog):
     sampler = memory_sampler(MemorySet([[1] * 40] * 2, broken=frozenset(range(12))))
-    plan = {"samples": 20, "batch_size": 4, "rank": 0, "world": 1, "workers": 0}
-    first, second = (list(validation_batches(sampler, **plan)) for _ in range(2))
+    first, second = (list(validation_batches(sampler, Loading(4), 20)) for _ in range(2))
     texts = [text for batch in first for text in batch.broken]
     assert texts and texts == [text for batch in second for text in batch.broken]
     assert len(caplog.messages) == len(set(texts))
@@ -192,13 +199,12 @@ def test_a_mistake_in_the_code_keeps_its_traceback():
 
 SCRIPT = """
 import multiprocessing, sys, time
-from lib.train.data.loader import training_batches
+from lib.train.data.loader import Loading, training_batches
 from tests.helpers.memory_set import memory_sampler
 
 if __name__ == "__main__":
     batches = training_batches(
-        memory_sampler(), epochs=1000, samples_per_epoch=24, batch_size=4, rank=0, world=1,
-        workers=1,
+        memory_sampler(), Loading(4, workers=1), epochs=1000, samples_per_epoch=24
     )
     next(batches)
     print(multiprocessing.active_children()[0].pid, flush=True)

@@ -1,4 +1,6 @@
-"""lib/train/losses, freezing.py: which losses are on, and who has a gradient."""
+"""lib/train/losses, optim.py: which losses are on, and who has a gradient."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,7 +139,9 @@ def test_running_statistics_stay_where_nothing_trains(train, moves):
             "did you mean 'blocks.1'",
             id="part",
         ),
-        pytest.param({"CE_WEIGHT": 0, "DENSE_WEIGHT": 1}, "CE_WEIGHT, L1_WEIGHT", id="no words"),
+        pytest.param(
+            {"CE_WEIGHT": 0, "DENSE_WEIGHT": 1}, "CE_WEIGHT, TRAIN.L1_WEIGHT", id="no tokens"
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_said(train, message):
@@ -233,9 +237,10 @@ def test_dense_target_and_loss():
         head.proj.bias.zero_()
     features = torch.full((1, 16, 4), 7.0)
     features[0, 1:3] = target[0, 1:3]
-    assert head(features, boxes).item() == pytest.approx(0, abs=1e-6)
+    outputs = SimpleNamespace(search_features=features, boxes=boxes)
+    assert head(outputs).item() == pytest.approx(0, abs=1e-6)
     features[0, 1, 0] += 0.5
-    assert head(features, boxes).item() == pytest.approx(0.25)  # one of two tokens
+    assert head(outputs).item() == pytest.approx(0.25)  # one of two tokens
 
 
 def test_heads_are_no_part_of_what_is_published():

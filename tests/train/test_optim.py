@@ -1,8 +1,9 @@
-"""lib/train/optim.py, stepper.py, ema.py: one step, in every precision, that can be repeated."""
+"""One optimizer step: groups, rates, precision, average; and that it can be repeated."""
 
 import itertools
 import math
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lib.config.schema import Config
 from lib.train.ema import Ema
+from lib.train.loop import StepResult, train_step
 from lib.train.optim import (
     base_rates,
     build_optimizer,
@@ -19,17 +21,42 @@ from lib.train.optim import (
     restore_optimizer,
     set_learning_rate,
 )
-from lib.train.stepper import NonFiniteLoss, Stepper
+from lib.train.precision import NonFiniteLoss, Precision
 from lib.utils.errors import EXIT_NON_FINITE, CheckpointError
 from tests.helpers.training_setup import make_batch, make_objective, training_config
 
 CPU = torch.device("cpu")
 
 
+@dataclass
+class Stepper:
+    """What `train_step` works with."""
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    precision: Precision
+    clip_norm: float
+    ema: Ema | None
+
+    def step(self, parts: list, progress: float, note: object = None) -> StepResult:
+        return train_step(
+            self.module,
+            self.optimizer,
+            self.precision,
+            parts,
+            progress,
+            clip_norm=self.clip_norm,
+            ema=self.ema,
+            note=note,
+        )
+
+
 def make_stepper(cfg: Config, seed: int = 0, ema: bool = False) -> Stepper:
     objective = make_objective(cfg, seed)
     average = Ema(objective.network, 0.9) if ema else None
-    return Stepper(objective, build_optimizer(objective, cfg), cfg, CPU, average)
+    precision = Precision(cfg.train.precision, CPU)
+    limit = cfg.train.grad_clip_norm
+    return Stepper(objective, build_optimizer(objective, cfg), precision, limit, average)
 
 
 def weights_of(stepper: Stepper) -> dict[str, torch.Tensor]:
@@ -218,7 +245,7 @@ def test_bad_numbers_that_are_read_later_change_no_weight(precision, where):
     """As on a GPU: the optimizer skips the step by itself, and the next step raises."""
     cfg = training_config({"PRECISION": precision})
     stepper, batch = make_stepper(cfg), make_batch(cfg)
-    stepper.late = True
+    stepper.precision.late = True
     assert stepper.step([batch], 0.0, note="good").applied
     before, moments = weights_of(stepper), str(stepper.optimizer.state_dict())
     if where == "loss":
@@ -239,22 +266,22 @@ def test_bad_numbers_that_are_read_later_change_no_weight(precision, where):
 def test_last_step_is_checked_before_it_is_saved(ask):
     cfg = training_config()
     stepper, batch = make_stepper(cfg), make_batch(cfg)
-    stepper.late = True
+    stepper.precision.late = True
     batch.boxes[0, 0] = math.nan
     stepper.step([batch], 0.0)
     with pytest.raises(NonFiniteLoss):
-        getattr(stepper, ask)()
-    stepper.settle()  # once is enough
+        getattr(stepper.precision, ask)()
+    stepper.precision.settle()  # once is enough
 
 
 def test_reading_later_changes_nothing():
     cfg = training_config()
     steppers = [make_stepper(cfg, ema=True) for _ in range(2)]
-    steppers[1].late = True
+    steppers[1].precision.late = True
     for stepper in steppers:
         for seed in range(3):
             stepper.step([make_batch(cfg, seed=seed)], 0.0)
-        stepper.settle()
+        stepper.precision.settle()
     assert same(*map(weights_of, steppers))
     assert same(*(stepper.ema.weights() for stepper in steppers))
 
@@ -292,7 +319,7 @@ def test_a_step_waits_for_the_step_before_alone():
     losses = {"SOFT_SIGMA": [3.0, 1.0], "L1_WEIGHT": 5.0, "SIZE_WEIGHT": 1.0, "DENSE_WEIGHT": 0.5}
     cfg = training_config(losses, **extras, ENCODER={"STEM": "conv"})
     stepper, batch = make_stepper(cfg, ema=True), make_batch(cfg)
-    stepper.late = True
+    stepper.precision.late = True
     with Waits() as waits:
         stepper.step([batch], 0.0)
         assert waits.seen == []
@@ -320,12 +347,12 @@ def test_a_gradient_that_is_not_finite_stops_too(precision):
 def test_an_overflow_of_fp16_skips_the_step():
     cfg = training_config({"PRECISION": "fp16"})
     stepper, batch = make_stepper(cfg, ema=True), make_batch(cfg)
-    before, scale = weights_of(stepper), stepper.scaler.get_scale()
+    before, scale = weights_of(stepper), stepper.precision.scaler.get_scale()
     hook = spoil(stepper, math.inf)
     assert not stepper.step([batch], 0.0).applied
     assert same(weights_of(stepper), before)
-    assert (stepper.skipped, stepper.ema.updates) == (1, 0)
-    assert stepper.scaler.get_scale() == scale / 2
+    assert (stepper.precision.skipped, stepper.ema.updates) == (1, 0)
+    assert stepper.precision.scaler.get_scale() == scale / 2
     hook.remove()
     assert stepper.step([batch], 0.0).applied
     assert not same(weights_of(stepper), before) and stepper.ema.updates == 1
@@ -338,7 +365,7 @@ def test_fp16_does_not_skip_for_ever():
     with pytest.raises(NonFiniteLoss):
         for _ in range(60):
             stepper.step([batch], 0.0)
-    assert 20 < stepper.skipped < 60
+    assert 20 < stepper.precision.skipped < 60
 
 
 # --- continuing
@@ -357,7 +384,7 @@ def test_continuing_is_exact(precision, tmp_path):
     saved = {
         "module": first.module.state_dict(),
         "optimizer": first.optimizer.state_dict(),
-        "stepper": first.state_dict(),
+        "stepper": first.precision.state_dict(),
         "ema": first.ema.state_dict(),
     }
     torch.save(saved, tmp_path / "saved.pt")
@@ -365,13 +392,13 @@ def test_continuing_is_exact(precision, tmp_path):
     second = make_stepper(cfg, seed=5, ema=True)
     second.module.load_state_dict(saved["module"])
     restore_optimizer(second.optimizer, saved["optimizer"])
-    second.load_state_dict(saved["stepper"])
+    second.precision.load_state_dict(saved["stepper"])
     second.ema.load_state_dict(saved["ema"])
     for batch in batches[2:]:
         second.step([batch], 0.0)
     assert same(weights_of(second), weights_of(straight))
     assert same(second.ema.weights(), straight.ema.weights())
-    assert second.state_dict() == straight.state_dict()
+    assert second.precision.state_dict() == straight.precision.state_dict()
 
 
 def test_a_saved_optimizer_brings_moments_but_no_settings():

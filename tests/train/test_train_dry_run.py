@@ -134,7 +134,7 @@ def test_small_batch_stands_for_a_slow_one(tmp_path, monkeypatch):
 def test_arithmetic_of_the_estimate(tmp_path, monkeypatch):
     """2 of 8 workers, batch 4: compute gives 4 / 0.5 = 8 samples/s, data 2 / 0.5 = 4."""
     monkeypatch.setattr("lib.train.dry_run.usable_cores", lambda: 2)
-    run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43), workers=8)
+    run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43, NUM_WORKER=8))
     lines = report(run, Cost(4, 1, 0.5, 0.5, 3 * 2**30))
     assert lines[0] == "peak memory: 3.00 GiB in each process"
     assert lines[1] == "compute: 8.00 samples/s, 0.500 s per step"
@@ -149,7 +149,7 @@ def test_arithmetic_of_the_estimate(tmp_path, monkeypatch):
 
 def test_without_workers_data_and_compute_take_turns(tmp_path):
     """1 / 8 s of compute and 1 / 2 s of data per sample."""
-    run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43), workers=0)
+    run = make_run(tmp_path, make_config(epochs=10, batch=4, samples=43))
     lines = report(run, Cost(4, 1, 0.5, 0.5, 2**30))
     assert lines[2] == "data: 2.0 samples/s by one process; TRAIN.NUM_WORKER is 0, so compute " + (
         "waits for it"

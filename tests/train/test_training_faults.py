@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib.train.loop import fit
-from lib.train.stepper import NonFiniteLoss
+from lib.train.precision import NonFiniteLoss
 from lib.utils.errors import EXIT_NON_FINITE, EXIT_PARTIAL, SeqTrackError
 from lib.utils.image_io import read_rgb
 from tests.helpers.training_runs import BATCH, STEPS, make_config, make_run, trained
@@ -24,7 +24,7 @@ def spoil(run, calls: int, value: float = math.nan):
         count += 1
         return {**outputs, "total": outputs["total"] * value} if count >= calls else outputs
 
-    run.objective.register_forward_hook(hook)
+    run.state.model.register_forward_hook(hook)
 
 
 # On a GPU the numbers of a step are read in the next one.
@@ -35,18 +35,18 @@ LATE = pytest.mark.parametrize("late", [False, True], ids=["in the step", "in th
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_loss_that_is_no_number_is_dumped(tmp_path, value, late):
     run = make_run(tmp_path, make_config())
-    run.stepper.late = late
+    run.state.precision.late = late
     spoil(run, 7, value)  # step 3 of epoch 2
     before = {}
     run.log.at[2, 2] = lambda: before.update(
-        {k: v.clone() for k, v in run.objective.state_dict().items()}
+        {k: v.clone() for k, v in run.state.model.state_dict().items()}
     )
     with pytest.raises(NonFiniteLoss) as error:
         fit(run)
     text = str(error.value)
     folder = tmp_path / "logs" / "nonfinite-tiny-ep0002-step6"
     assert error.value.exit_code == EXIT_NON_FINITE and str(folder) in text and "\n" not in text
-    after = run.objective.state_dict()
+    after = run.state.model.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
     assert [p.name for p in tmp_path.glob("*.tar")] == ["SEQTRACK_ep0001.pth.tar"]
     assert not any("finished" in line for line in run.log.said)
@@ -69,7 +69,7 @@ def test_loss_that_is_no_number_is_dumped(tmp_path, value, late):
 @pytest.mark.parametrize("batch", [STEPS, STEPS - 1], ids=["end of the epoch", "before a stop"])
 def test_nothing_of_a_bad_step_is_saved(tmp_path, late, batch):
     run = make_run(tmp_path, make_config(EMA_DECAY=0.9))
-    run.stepper.late = late
+    run.state.precision.late = late
     spoil(run, STEPS + batch)
     run.log.at[2, batch] = lambda: signal.raise_signal(signal.SIGINT)
     with pytest.raises(NonFiniteLoss, match=f"ep0002-step{STEPS + batch - 1}"):
@@ -79,7 +79,7 @@ def test_nothing_of_a_bad_step_is_saved(tmp_path, late, batch):
 
 def test_broken_weights_are_named(tmp_path):
     run = make_run(tmp_path, make_config(epochs=1))
-    run.objective.network.pos_embed.data[0, 0, 0] = math.inf
+    run.state.model.network.pos_embed.data[0, 0, 0] = math.inf
     with pytest.raises(NonFiniteLoss):
         fit(run)
     (folder,) = (tmp_path / "logs").iterdir()
@@ -120,14 +120,14 @@ def test_same_fault_after_a_restart(tmp_path):
 
 def test_death_of_a_loader_process_ends_the_run(tmp_path):
     with pytest.raises(SeqTrackError, match="data-loading process died") as error:
-        trained(tmp_path, make_config(epochs=3), workers=1, deadly=True)
+        trained(tmp_path, make_config(epochs=3, NUM_WORKER=1), deadly=True)
     assert error.value.exit_code == EXIT_PARTIAL and "\n" not in str(error.value)
 
 
 def test_samples_do_not_depend_on_the_loader_processes(tmp_path):
     runs = [
-        trained(tmp_path / str(workers), make_config(epochs=1), workers=workers)
+        trained(tmp_path / str(workers), make_config(epochs=1, NUM_WORKER=workers))
         for workers in (0, 1)
     ]
-    one, other = (run.objective.network.state_dict() for run in runs)
+    one, other = (run.state.model.network.state_dict() for run in runs)
     assert all(torch.equal(one[key], other[key]) for key in one)

@@ -9,8 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lib.config.schema import Config
-from lib.train.logging.log import QuietLog, TrainingLog, warnings_in
-from lib.train.logging.meter import duration
+from lib.train.logging.log import QuietLog, TrainingLog, duration, warnings_in
 from lib.train.optim import base_rates, set_learning_rate
 
 
@@ -85,11 +84,11 @@ def test_second_speed_is_of_the_steps_since_the_last_line(place):
 def test_several_losses_are_told_apart_and_one_is_told_once(place):
     place.step(1, 1)
     place.step(1, 2)
-    place.step(1, 3, l1=0.25, grad_norm=7.0)
+    place.step(1, 3, l1=0.25, grad_norm=7.0, a_new_loss=3.0)
     place.step(1, 4, l1=0.75, grad_norm=9.0)
     assert "Loss/ce" not in place.said[0]
     # Means over the steps that had them.
-    for part in ("Loss/ce: 1.0", "Loss/l1: 0.50000", "grad_norm: 8.00000"):
+    for part in ("Loss/ce: 1.0", "Loss/l1: 0.50000", "Loss/a_new_loss: 3.0", " grad_norm: 8.00000"):
         assert part in place.said[1]
 
 

@@ -8,14 +8,17 @@ import time
 import pytest
 import torch
 
-from lib.train.checkpoint import INTERRUPT_NAME, finished
 from lib.train.loop import MEETING_STEPS, dropout_seed, fit
 from lib.train.signals import StopRequest
 from lib.utils.checkpoint import load_tensors, read_state_dict
 from lib.utils.distributed import World
 from lib.utils.errors import DataError
 from tests.helpers.training_runs import (
+    FINAL,
+    INTERRUPT_NAME,
     STEPS,
+    finished,
+    folder_of,
     make_config,
     make_run,
     one_thread,
@@ -23,8 +26,6 @@ from tests.helpers.training_runs import (
     trained,
     wait_for,
 )
-
-FINAL = "SEQTRACK.pth.tar"
 
 
 def equal_states(one, other) -> bool:
@@ -47,16 +48,16 @@ def test_trains_to_the_end(straight):
     assert {"total", "ce", "iou", "grad_norm"} <= log.steps[0].keys()
     assert log.epochs == [1, 2] and not log.warned
     assert "finished after 2 epochs" in log.said[-1]
-    names = {path.name for path in straight.folder.iterdir()}
+    names = {path.name for path in folder_of(straight).iterdir()}
     assert names == {"SEQTRACK_ep0001.pth.tar", "SEQTRACK_ep0002.pth.tar", FINAL}
 
 
 def test_final_file_holds_the_averaged_weights_alone(straight):
-    content = load_tensors(straight.folder / FINAL)
+    content = load_tensors(folder_of(straight) / FINAL)
     assert content.keys() == {"epoch", "net_type", "net"}
     assert (content["epoch"], content["net_type"]) == (2, "SEQTRACK")
-    assert equal_states(content["net"], straight.ema.weights())
-    assert not equal_states(content["net"], straight.objective.network.state_dict())
+    assert equal_states(content["net"], straight.state.ema.weights())
+    assert not equal_states(content["net"], straight.state.model.network.state_dict())
 
 
 def test_sigterm_in_the_middle_of_an_epoch_changes_nothing(straight, tmp_path):
@@ -77,11 +78,11 @@ def test_sigterm_in_the_middle_of_an_epoch_changes_nothing(straight, tmp_path):
     assert "1 epoch and 4 samples of the next" in again.log.said[0]
     assert not interrupt.exists() and not again.log.warned
     for name in (FINAL, "SEQTRACK_ep0002.pth.tar"):
-        ours, theirs = (read_state_dict(r.folder / name) for r in (again, straight))
+        ours, theirs = (read_state_dict(folder_of(r) / name) for r in (again, straight))
         assert equal_states(ours, theirs), name
-    networks = (r.objective.network.state_dict() for r in (again, straight))
+    networks = (r.state.model.network.state_dict() for r in (again, straight))
     assert equal_states(*networks)
-    moments = (load_tensors(r.folder / "SEQTRACK_ep0002.pth.tar") for r in (again, straight))
+    moments = (load_tensors(folder_of(r) / "SEQTRACK_ep0002.pth.tar") for r in (again, straight))
     one, other = (content["optimizer"]["state"] for content in moments)
     assert all(equal_states(one[key], other[key]) for key in other)
     assert [s["total"] for s in again.log.steps] == [s["total"] for s in straight.log.steps[6:]]
@@ -95,7 +96,9 @@ def test_killed_process_goes_on_from_the_last_epoch(straight, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["SEQTRACK_ep0001.pth.tar"]
     again = trained(tmp_path, make_config(EMA_DECAY=0.9))
     assert again.log.steps[0]["epoch"] == 2 and again.log.steps[0]["batch"] == 1
-    assert equal_states(read_state_dict(tmp_path / FINAL), read_state_dict(straight.folder / FINAL))
+    assert equal_states(
+        read_state_dict(tmp_path / FINAL), read_state_dict(folder_of(straight) / FINAL)
+    )
 
 
 def stop_at(run, place, number, times=1):
@@ -236,7 +239,7 @@ def test_accumulation_resumes_between_steps(tmp_path):
     stop_at(make_run(tmp_path / "stopped", cfg), (1, 2), signal.SIGINT)
     again = trained(tmp_path / "stopped", cfg)
     assert [s["batch"] for s in again.log.steps] == [3]
-    networks = (r.objective.network.state_dict() for r in (again, straight))
+    networks = (r.state.model.network.state_dict() for r in (again, straight))
     assert equal_states(*networks)
 
 
@@ -245,7 +248,9 @@ def test_learning_rate_follows_the_schedule(tmp_path):
     run = make_run(tmp_path, cfg)
     rates = []
     for epoch in (1, 2, 3):
-        run.log.at[epoch, 1] = lambda: rates.append([g["lr"] for g in run.optimizer.param_groups])
+        run.log.at[epoch, 1] = lambda: rates.append(
+            [g["lr"] for g in run.state.optimizer.param_groups]
+        )
     fit(run)
     assert rates[0] == rates[1] == pytest.approx([1e-3, 1e-4])
     assert rates[2] == pytest.approx([1e-4, 1e-5])
@@ -266,7 +271,7 @@ def test_cosine_goes_on_where_it_was(tmp_path, change):
     stop_at(run, (1, STEPS), signal.SIGINT)
     again = make_run(tmp_path, make_config(**{**cosine, **change}))
     rates = []
-    again.log.at[2, 1] = lambda: rates.append(again.optimizer.param_groups[0]["lr"])
+    again.log.at[2, 1] = lambda: rates.append(again.state.optimizer.param_groups[0]["lr"])
     fit(again)
     assert rates == [pytest.approx(0.5e-3)]
 
@@ -312,7 +317,7 @@ def test_broken_files_are_counted(tmp_path):
 def test_steps_that_fp16_skips_are_counted(tmp_path):
     run = make_run(tmp_path, make_config(epochs=1, PRECISION="fp16"))
     overflows = iter([True])
-    run.objective.network.bottleneck.bias.register_hook(
+    run.state.model.network.bottleneck.bias.register_hook(
         lambda grad: grad * math.inf if next(overflows, False) else grad
     )
     fit(run)
@@ -325,8 +330,8 @@ def test_dropout_differs_between_steps_and_processes():
 
 
 def test_finished_run_says_so(straight):
-    assert "finished (2 epochs)" in finished(straight.folder, straight.cfg)
-    assert finished(straight.folder, make_config(epochs=3)) is None
+    assert "finished (2 epochs)" in finished(folder_of(straight), straight.cfg)
+    assert finished(folder_of(straight), make_config(epochs=3)) is None
 
 
 def test_more_epochs_go_on_from_a_finished_run(straight, tmp_path):

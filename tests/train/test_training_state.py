@@ -9,14 +9,21 @@ import torch
 
 from lib.models.seqtrack import build_seqtrack
 from lib.models.weights import load_weights
-from lib.train.checkpoint import INTERRUPT_NAME, finished, restore, save_epoch, save_interrupt
-from lib.train.run import Position
+from lib.train.checkpoint import Position
 from lib.utils.checkpoint import load_tensors, save_checkpoint
 from lib.utils.errors import CheckpointError, PartialFailure
-from tests.helpers.training_runs import STEPS, make_config, make_run, trained
+from tests.helpers.training_runs import (
+    FINAL,
+    INTERRUPT_NAME,
+    STEPS,
+    finished,
+    folder_of,
+    make_config,
+    make_run,
+    trained,
+)
 from tests.parity.conftest import KIT, small_config
 
-FINAL = "SEQTRACK.pth.tar"
 LOSSLESS = make_config(dropout=0.0)
 
 
@@ -25,7 +32,7 @@ def epoch_path(folder: Path, epoch: int) -> Path:
 
 
 def weights_of(run):
-    return run.objective.network.state_dict()
+    return run.state.model.network.state_dict()
 
 
 def equal_states(one, other) -> bool:
@@ -40,12 +47,12 @@ def two_epochs(tmp_path_factory):
 def copy_of(run, folder: Path, *epochs: int) -> Path:
     folder.mkdir(exist_ok=True)
     for epoch in epochs:
-        epoch_path(folder, epoch).write_bytes(epoch_path(run.folder, epoch).read_bytes())
+        epoch_path(folder, epoch).write_bytes(epoch_path(folder_of(run), epoch).read_bytes())
     return folder
 
 
 def test_fields_are_those_of_the_reference(two_epochs):
-    path = epoch_path(two_epochs.folder, 2)
+    path = epoch_path(folder_of(two_epochs), 2)
     content = torch.load(path, weights_only=True)
     reference = load_tensors(KIT / "checkpoint_small.pth.tar")
     assert list(content)[: len(reference)] == list(reference)
@@ -60,7 +67,7 @@ def test_fields_are_those_of_the_reference(two_epochs):
 
 def test_tracker_reads_it(two_epochs):
     network = build_seqtrack(LOSSLESS)
-    info = load_weights(network, epoch_path(two_epochs.folder, 2))
+    info = load_weights(network, epoch_path(folder_of(two_epochs), 2))
     assert (info.epoch, info.net_type) == (2, "SEQTRACK")
     assert equal_states(network.state_dict(), weights_of(two_epochs))
 
@@ -69,7 +76,7 @@ def test_last_ten_and_every_tenth_stay(tmp_path):
     run = make_run(tmp_path, LOSSLESS)
     (tmp_path / "SEQTRACK_ep0003.pth.tar.bak").touch()
     for epoch in range(1, 26):
-        save_epoch(run, Position(epoch, 0, epoch))
+        run.checkpoints.save_epoch(Position(epoch, 0, epoch))
     kept = {p.name for p in tmp_path.iterdir()} - {"SEQTRACK_ep0003.pth.tar.bak"}
     assert kept == {epoch_path(tmp_path, e).name for e in (10, *range(16, 26))}
 
@@ -90,32 +97,32 @@ def test_damaged_newest_falls_back(two_epochs, tmp_path, share):
 def test_nothing_readable_is_an_error(tmp_path):
     epoch_path(tmp_path, 1).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="move them away"):
-        restore(make_run(tmp_path, LOSSLESS))
+        make_run(tmp_path, LOSSLESS).checkpoints.restore()
 
 
 def test_damaged_interrupt_falls_back_to_the_epoch(two_epochs, tmp_path):
     copy_of(two_epochs, tmp_path, 1)
     (tmp_path / INTERRUPT_NAME).write_bytes(b"half a file")
     run = make_run(tmp_path, LOSSLESS)
-    assert restore(run) == Position(1, 0, STEPS)
+    assert run.checkpoints.restore() == Position(1, 0, STEPS)
     assert INTERRUPT_NAME in run.log.warned[0]
 
 
 def test_left_over_interrupt_is_not_read_back(two_epochs, tmp_path):
     copy_of(two_epochs, tmp_path, 1)
-    save_interrupt(make_run(tmp_path, LOSSLESS), Position(0, 4, 2))
+    make_run(tmp_path, LOSSLESS).checkpoints.save_interrupt(Position(0, 4, 2))
     run = make_run(tmp_path, LOSSLESS)
-    assert restore(run) == Position(1, 0, STEPS)
+    assert run.checkpoints.restore() == Position(1, 0, STEPS)
     assert not run.log.warned
 
 
 def test_interrupt_of_the_first_epoch(tmp_path):
-    save_interrupt(make_run(tmp_path, LOSSLESS), Position(0, 4, 2))
-    assert restore(make_run(tmp_path, LOSSLESS)) == Position(0, 4, 2)
+    make_run(tmp_path, LOSSLESS).checkpoints.save_interrupt(Position(0, 4, 2))
+    assert make_run(tmp_path, LOSSLESS).checkpoints.restore() == Position(0, 4, 2)
 
 
 def test_shorter_epochs_than_before(tmp_path):
-    save_interrupt(make_run(tmp_path, LOSSLESS), Position(0, 6, 3))
+    make_run(tmp_path, LOSSLESS).checkpoints.save_interrupt(Position(0, 6, 3))
     run = trained(tmp_path, make_config(dropout=0.0, steps=2))
     assert [(s["epoch"], s["batch"]) for s in run.log.steps] == [(2, 1), (2, 2)]
 
@@ -127,14 +134,14 @@ def test_checkpoint_of_another_network(two_epochs, tmp_path):
     content["MODEL"]["BINS"] = 128
     run = make_run(tmp_path, type(other).model_validate(content))
     with pytest.raises(CheckpointError, match=r"another configuration: .*word_embeddings") as error:
-        restore(run)
+        run.checkpoints.restore()
     assert str(epoch_path(tmp_path, 2)) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_checkpoint_with_other_heads(two_epochs, tmp_path):
     copy_of(two_epochs, tmp_path, 1)
     with pytest.raises(CheckpointError, match="another configuration"):
-        restore(make_run(tmp_path, make_config(CENTRE_WEIGHT=1.0)))
+        make_run(tmp_path, make_config(CENTRE_WEIGHT=1.0)).checkpoints.restore()
 
 
 def test_heads_go_on(tmp_path):
@@ -142,26 +149,26 @@ def test_heads_go_on(tmp_path):
     one = trained(tmp_path / "one", cfg)
     copy_of(one, tmp_path / "two", 1)
     other = trained(tmp_path / "two", cfg)
-    assert equal_states(one.objective.state_dict(), other.objective.state_dict())
+    assert equal_states(one.state.model.state_dict(), other.state.model.state_dict())
     assert one.log.steps[4:][0]["centre"] == other.log.steps[0]["centre"]
 
 
 def test_other_checkpoint_without_place(two_epochs, tmp_path):
-    content = load_tensors(epoch_path(two_epochs.folder, 2))
+    content = load_tensors(epoch_path(folder_of(two_epochs), 2))
     content["resume"]["samples"] = "many"
     save_checkpoint(epoch_path(tmp_path, 2), content)
     with pytest.raises(CheckpointError, match="no training checkpoint of this version"):
-        restore(make_run(tmp_path, LOSSLESS))
+        make_run(tmp_path, LOSSLESS).checkpoints.restore()
 
 
 def test_changes_are_said(two_epochs, tmp_path):
     copy_of(two_epochs, tmp_path, 1)
     run = make_run(tmp_path, make_config(dropout=0.0, LR=5e-4, BATCH_SIZE=1), seed=6)
-    assert restore(run).epoch == 1
+    assert run.checkpoints.restore().epoch == 1
     (warning,) = run.log.warned
     assert "TRAIN.LR (0.001 -> 0.0005)" in warning and "seed (5 -> 6)" in warning
     assert "TRAIN.BATCH_SIZE (2 -> 1)" in warning and "\n" not in warning
-    assert [g["lr"] for g in run.optimizer.param_groups] == pytest.approx([5e-4, 5e-5])
+    assert [g["lr"] for g in run.state.optimizer.param_groups] == pytest.approx([5e-4, 5e-5])
 
 
 @pytest.mark.parametrize("before", [0.0, 0.9], ids=["without before", "with before"])
@@ -169,10 +176,10 @@ def test_moving_average_can_be_switched(tmp_path, before):
     now = 0.9 - before
     one = trained(tmp_path, make_config(epochs=1, EMA_DECAY=before))
     other = make_run(tmp_path, make_config(epochs=2, EMA_DECAY=now), seed=7)
-    restore(other)
+    other.checkpoints.restore()
     assert equal_states(weights_of(one), weights_of(other))
     if now:
-        assert equal_states(other.ema.weights(), weights_of(one))
+        assert equal_states(other.state.ema.weights(), weights_of(one))
 
 
 def test_checkpoint_of_the_reference_goes_on(tmp_path):
@@ -184,7 +191,7 @@ def test_checkpoint_of_the_reference_goes_on(tmp_path):
     content["DATA"]["TRAIN"]["SAMPLE_PER_EPOCH"] = 2
     cfg = type(cfg).model_validate(content)
     run = make_run(tmp_path, cfg)
-    assert restore(run) == Position(1, 0, 2)
+    assert run.checkpoints.restore() == Position(1, 0, 2)
     assert equal_states(weights_of(run), dict(load_tensors(kit)["net"]))
     assert "no moments" in run.log.warned[0] and len(run.log.warned) == 1
     run = trained(tmp_path, cfg)
@@ -192,7 +199,7 @@ def test_checkpoint_of_the_reference_goes_on(tmp_path):
 
 
 def test_moments_of_the_reference_are_taken_over(two_epochs, tmp_path):
-    content = load_tensors(epoch_path(two_epochs.folder, 1))
+    content = load_tensors(epoch_path(folder_of(two_epochs), 1))
     del content["resume"], content["settings"]
     content["net"] = {f"module.{key}": value for key, value in content["net"].items()}
     save_checkpoint(epoch_path(tmp_path, 1), content)
@@ -205,16 +212,16 @@ def test_names_and_averages_of_wrapped_networks(tmp_path):
     """`torch.compile` inside DistributedDataParallel, with an averaged network beside it."""
     cfg = make_config(dropout=0.0, EMA_DECAY=0.5)
     before = make_run(tmp_path / "before", cfg)
-    before.folder.mkdir()
-    save_epoch(before, Position(1, 0, STEPS))
-    content = load_tensors(epoch_path(before.folder, 1))
+    folder_of(before).mkdir()
+    before.checkpoints.save_epoch(Position(1, 0, STEPS))
+    content = load_tensors(epoch_path(folder_of(before), 1))
     for fields in (content, content["resume"]):
         fields["net"] = {f"module._orig_mod.{k}": v for k, v in fields["net"].items()}
     save_checkpoint(epoch_path(tmp_path, 1), content)
     run = make_run(tmp_path, cfg)
-    assert restore(run).epoch == 1
+    assert run.checkpoints.restore().epoch == 1
     assert equal_states(weights_of(run), weights_of(before))
-    assert equal_states(run.ema.weights(), before.ema.weights())
+    assert equal_states(run.state.ema.weights(), before.state.ema.weights())
 
 
 @pytest.mark.parametrize("field", ["net", "resume"])
@@ -225,16 +232,16 @@ def test_weights_that_are_not_finite_are_not_gone_on_with(two_epochs, tmp_path, 
     (content if field == "net" else content["resume"])["net"] = spoilt
     save_checkpoint(epoch_path(tmp_path, 2), content)
     run = make_run(tmp_path, LOSSLESS)
-    assert restore(run).epoch == 1
+    assert run.checkpoints.restore().epoch == 1
     assert "pos_embed has 1 of" in run.log.warned[0] and "before it" in run.log.warned[0]
 
 
 def test_stripped_optimizer_costs_a_warning(two_epochs, tmp_path):
-    content = load_tensors(epoch_path(two_epochs.folder, 1))
+    content = load_tensors(epoch_path(folder_of(two_epochs), 1))
     del content["optimizer"]
     save_checkpoint(epoch_path(tmp_path, 1), content)
     run = make_run(tmp_path, LOSSLESS)
-    assert restore(run).epoch == 1 and "no moments" in run.log.warned[0]
+    assert run.checkpoints.restore().epoch == 1 and "no moments" in run.log.warned[0]
 
 
 def test_downloaded_weights_are_not_overwritten(two_epochs, tmp_path):
@@ -245,7 +252,7 @@ def test_downloaded_weights_are_not_overwritten(two_epochs, tmp_path):
 
 def test_finished_weights_without_epochs(two_epochs, tmp_path):
     """The record tells that they were trained here, though somebody made room."""
-    (tmp_path / FINAL).write_bytes((two_epochs.folder / FINAL).read_bytes())
+    (tmp_path / FINAL).write_bytes((folder_of(two_epochs) / FINAL).read_bytes())
     (tmp_path / "run.json").write_text("{}")
     assert "finished (2 epochs)" in finished(tmp_path, LOSSLESS)
     with pytest.raises(CheckpointError, match="nothing to go on from"):
@@ -275,7 +282,7 @@ def test_what_a_killed_process_left_half_written_is_removed(two_epochs, tmp_path
     for name in (*names, *others):
         (tmp_path / name).touch()
     run = make_run(tmp_path, LOSSLESS)
-    assert restore(run).epoch == 1 and not run.log.warned
+    assert run.checkpoints.restore().epoch == 1 and not run.log.warned
     assert {p.name for p in tmp_path.iterdir()} == {"SEQTRACK_ep0001.pth.tar", *others}
 
 
@@ -315,7 +322,7 @@ def test_disk_that_refuses_in_the_middle_of_a_file(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
     try:
         with pytest.raises(PartialFailure, match="cannot be saved"):
-            save_epoch(run, Position(1, 0, 1))
+            run.checkpoints.save_epoch(Position(1, 0, 1))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert not list(tmp_path.iterdir())

@@ -16,12 +16,13 @@ from lib.evaluation.sequence import run_sequence
 from lib.models.pixels import normalise
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.train.closed_loop import ClosedLoop, build_closed_loop
-from lib.train.data.loader import collate
+from lib.train.data.loader import Batch, collate
 from lib.train.data.sampler import VALIDATION_EPOCH
 from lib.train.ema import Ema
 from lib.train.logging.log import QuietLog
-from lib.train.logging.samples import Answer, ask, draw_samples
+from lib.train.logging.samples import draw_samples
 from lib.train.loop import fit
+from lib.train.model import Prediction
 from lib.train.validation import Validator, untouched_generators
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError, DataError, ResultsError
@@ -53,15 +54,12 @@ def config(**val):
 def validator(run, **changes):
     facts = {
         "cfg": run.cfg,
-        "objective": run.objective,
-        "ema": run.ema,
-        "autocast": run.stepper.autocast,
+        "state": run.state,
         "world": run.world,
         "log": Pictures(),
         "samples": run.sampler,
         "pictured": run.sampler,
         "closed_loop": None,
-        "workers": 0,
     }
     return Validator(**{**facts, **changes})
 
@@ -73,16 +71,14 @@ def run(tmp_path):
 
 def mean_losses(run):
     """The same numbers in the plainest way: one sample at a time."""
-    run.objective.eval()
+    run.state.model.eval()
     rows = []
     for number in range(SAMPLES):
         batch = collate([run.sampler.sample(VALIDATION_EPOCH, number)])
         with torch.no_grad():
-            terms = run.objective(
-                batch.templates, batch.search, batch.template_boxes, batch.boxes, 1.0
-            )
+            terms = run.state.model(batch, 1.0)
         rows.append({name: float(value) for name, value in terms.items()})
-    run.objective.train()
+    run.state.model.train()
     return {name: np.mean([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -93,30 +89,28 @@ def test_losses_are_means_over_all_samples(run):
 def test_processes_share_the_samples(run, one_process, monkeypatch):
     """Two processes with different numbers of batches: what they send adds up to the whole."""
     sent = []
-    monkeypatch.setattr(World, "mean", lambda self, values: sent.append(dict(values)) or values)
+    monkeypatch.setattr(World, "gather", lambda self, value: sent.append(value) or [])
     monkeypatch.setattr(World, "barrier", lambda self: None)
     for rank in (0, 1):
-        validator(run, world=World(rank, 2))(1)
-    counts = [float(one["samples"]) for one in sent]
-    assert counts == [3.0, 2.0]
-    whole = {
-        k: float(sent[0][k] + sent[1][k]) / SAMPLES
-        for k in sent[0]
-        if k not in ("samples", "failed")
-    }
-    assert whole == pytest.approx(mean_losses(run), rel=1e-5)
+        assert validator(run, world=World(rank, 2))(1) == {}
+    assert [part["samples"] for part in sent] == [3.0, 2.0]
+    monkeypatch.setattr(World, "gather", lambda self, value: sent)
+    assert validator(run)(1) == pytest.approx(mean_losses(run), rel=1e-5)
+    monkeypatch.setattr(World, "gather", lambda self, value: [sent[0], None])
+    assert validator(run)(1) == {}  # the other one has failed
 
 
 def test_averaged_weights_are_validated(run):
     plain = mean_losses(run)
-    ema = Ema(run.objective.network, 0.9)
+    ema = Ema(run.state.model.network, 0.9)
     with torch.no_grad():
-        for parameter in run.objective.network.parameters():
+        for parameter in run.state.model.network.parameters():
             parameter.add_(0.05)
-    before = {k: v.clone() for k, v in run.objective.state_dict().items()}
+    before = {k: v.clone() for k, v in run.state.model.state_dict().items()}
     assert mean_losses(run) != pytest.approx(plain, rel=1e-5)
-    assert validator(run, ema=ema)(1) == pytest.approx(plain, rel=1e-5)
-    after = run.objective.state_dict()
+    averaged = dataclasses.replace(run.state, ema=ema)
+    assert validator(run, state=averaged)(1) == pytest.approx(plain, rel=1e-5)
+    after = run.state.model.state_dict()
     assert all(torch.equal(after[key], before[key]) for key in before)
 
 
@@ -126,20 +120,20 @@ def test_running_statistics_are_those_of_the_main_process(tmp_path, monkeypatch)
     content["MODEL"]["ENCODER"]["STEM"] = "conv"
     runs = [make_run(tmp_path / name, Config.model_validate(content)) for name in "ab"]
     for value, one in enumerate(runs):
-        for buffer in one.objective.buffers():
+        for buffer in one.state.model.buffers():
             buffer.add_(value)
-    main, other = ([b.clone() for b in one.objective.buffers()] for one in runs)
+    main, other = ([b.clone() for b in one.state.model.buffers()] for one in runs)
 
     def from_main(world, tensors):
         for mine, theirs in zip(tensors, main, strict=True):
             mine.copy_(theirs)
 
-    monkeypatch.setattr(World, "take_from_main", from_main)
-    monkeypatch.setattr(World, "mean", lambda self, values: values)
+    monkeypatch.setattr(World, "broadcast", from_main)
+    monkeypatch.setattr(World, "gather", lambda self, value: [value])
     monkeypatch.setattr(World, "barrier", lambda self: None)
     values = [validator(one, world=World(1, 2))(1) for one in runs]
     assert len(main) == 11 and values[1] == pytest.approx(values[0], rel=1e-6)
-    for buffer, before in zip(runs[1].objective.buffers(), other, strict=True):
+    for buffer, before in zip(runs[1].state.model.buffers(), other, strict=True):
         assert torch.equal(buffer, before)
 
 
@@ -152,20 +146,20 @@ def test_a_training_that_validates_gives_the_same_weights(tmp_path):
         with one_thread():
             fit(run)
         results.append(run)
-    states = [run.objective.state_dict() for run in results]
+    states = [run.state.model.state_dict() for run in results]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert [epoch for epoch, _ in results[1].log.validated] == [1, 2]
     assert results[1].log.validated[0][1]["AUC"] == 0.5
 
 
 def test_modes_of_all_modules_come_back(run):
-    run.objective.train()
-    run.objective.network.encoder.eval()
-    modes = [module.training for module in run.objective.modules()]
+    run.state.model.train()
+    run.state.model.network.encoder.eval()
+    modes = [module.training for module in run.state.model.modules()]
     seen = []
     validator(run, closed_loop=lambda network, warn: seen.append(network.training) or {})(1)
     assert seen == [False]
-    assert [module.training for module in run.objective.modules()] == modes
+    assert [module.training for module in run.state.model.modules()] == modes
 
 
 def test_generators_come_back_even_after_an_error():
@@ -179,7 +173,6 @@ def test_generators_come_back_even_after_an_error():
 
 
 def test_all_processes_track_and_the_main_one_draws(run, one_process, monkeypatch):
-    monkeypatch.setattr(World, "mean", lambda self, values: values)
     monkeypatch.setattr(World, "barrier", lambda self: None)
     for rank, pictures in ((0, 1), (1, 0)):
         tracked = []
@@ -197,7 +190,7 @@ class Broken:
     """A source of samples that fails with anything."""
 
     def __init__(self, error):
-        self.error, self.told = error, set()
+        self.error, self.warned = error, set()
 
     def sample(self, epoch, number):
         raise self.error
@@ -244,7 +237,7 @@ def test_samples_that_cannot_be_read_cost_the_picture(run):
 
 def pictures_of(run, number=3):
     batch = collate([run.sampler.sample(1, i) for i in range(number)])
-    return batch.templates, batch.search, batch.template_boxes
+    return batch
 
 
 @pytest.mark.parametrize("feature_type", ["x", "xz", "token"])
@@ -253,20 +246,21 @@ def test_attention_is_that_of_the_last_layer(tmp_path, feature_type):
     run = make_run(tmp_path, cfg)
     objective = make_objective(cfg).eval()
     network, tokenizer = objective.network, objective.tokenizer
-    templates, search, boxes = pictures_of(run)
-    mean, std = cfg.data.mean, cfg.data.std
-    answer = ask(network, tokenizer, templates, search, boxes, mean, std)
+    batch = pictures_of(run)
+    boxes, mean, std = batch.template_boxes, cfg.data.mean, cfg.data.std
+    prediction = objective.predict(batch)
     with torch.no_grad():
-        inputs = (normalise(templates, mean, std), normalise(search, mean, std))
-        said = network.generate(*inputs, tokenizer, template_boxes=boxes)
-    expected = tokenizer.decode(said.tokens).numpy()
+        inputs = (normalise(batch.templates, mean, std), normalise(batch.search, mean, std))
+        found = network.generate(*inputs, tokenizer, template_boxes=boxes)
+    expected = tokenizer.decode(found.tokens).numpy()
     expected[:, :2] -= expected[:, 2:] / 2
-    assert np.array_equal(answer.boxes, expected)
+    assert np.array_equal(prediction.boxes, expected)
     if feature_type == "token":
-        assert answer.attention is None
+        assert prediction.attention is None
         return
-    assert answer.attention.shape == (3, 4, 4, 4)
-    total = answer.attention.sum(axis=(2, 3))
+    assert prediction.attention.shape == (3, 4, 4, 4)
+    assert prediction.labels == ("centre x", "centre y", "width", "height")
+    total = prediction.attention.sum(axis=(2, 3))
     assert total == pytest.approx(1) if feature_type == "x" else (total < 1).all()
     # Torch's own module, with the same weights, over the whole sentence at once.
     layer = network.decoder.body.layers[-1]
@@ -279,20 +273,25 @@ def test_attention_is_that_of_the_last_layer(tmp_path, feature_type):
     with torch.no_grad():
         memory = network.memory(network.encode(*inputs, boxes))
         start = torch.full((3, 1), tokenizer.start)
-        network.logits(memory, torch.cat([start, said.tokens[:, :3]], dim=1), boxes)
+        network.logits(memory, torch.cat([start, found.tokens[:, :3]], dim=1), boxes)
         keys = memory + network.pos_embed
         _, weights = own(queries[0], keys, memory, average_attn_weights=True)
     cells = network.encoder.body.search_tokens
-    assert answer.attention.reshape(3, 4, -1) == pytest.approx(
+    assert prediction.attention.reshape(3, 4, -1) == pytest.approx(
         weights[..., :cells].numpy(), abs=1e-5
     )
 
 
+def black(side, boxes):
+    """One sample, with a box `(1, 4)` in both images."""
+    image = torch.zeros(1, 1, side, side, 3, dtype=torch.uint8)
+    boxes = torch.from_numpy(boxes)
+    return Batch(image, image[:, 0], boxes[:, None], boxes, torch.zeros(1), ["black"])
+
+
 def test_drawn_boxes_are_where_they_belong():
-    ground = np.zeros((1, 1, 64, 64, 3), np.uint8)
-    answer = Answer(np.array([[0.5, 0.5, 0.25, 0.25]]), None)
     boxes = np.array([[0.1, 0.2, 0.3, 0.4]])
-    drawn = draw_samples(ground, boxes[:, None], ground[:, 0], boxes, answer, "xywh")
+    drawn = draw_samples(black(64, boxes), Prediction(np.array([[0.5, 0.5, 0.25, 0.25]])))
     assert drawn.shape == (192, 2 * 192, 3)
     corner = np.round(boxes[0] * 191).astype(int)
     for left, colour in ((0, (64, 255, 64)), (192, (64, 255, 64))):
@@ -302,11 +301,9 @@ def test_drawn_boxes_are_where_they_belong():
 
 @pytest.mark.parametrize("box", [[np.nan] * 4, [-1e9, 5e9, 1e9, 1e9], [0, 0, 0, 0]])
 def test_wild_answers_can_be_drawn(box):
-    ground = np.zeros((1, 1, 32, 32, 3), np.uint8)
-    answer = Answer(np.array([box]), np.zeros((1, 4, 2, 2), np.float32))
-    drawn = draw_samples(
-        ground, np.zeros((1, 1, 4)), ground[:, 0], np.zeros((1, 4)), answer, "corner"
-    )
+    attention = np.zeros((1, 4, 2, 2), np.float32)
+    prediction = Prediction(np.array([box]), attention, ("left", "top", "right", "bottom"))
+    drawn = draw_samples(black(32, np.zeros((1, 4))), prediction)
     assert drawn.shape == (192, 6 * 192, 3)
 
 

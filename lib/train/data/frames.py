@@ -13,7 +13,7 @@ def choose_frames(
     Args:
         rng: generator of this sample.
         visible: `(N,)` bool, frames that can be used.
-        templates: number of templates.
+        templates: their number.
         mode: `order` draws around a base frame and sorts either way; `causal` takes the search
             frame from after the first template, and the other templates from before it.
         interval: largest distance to the base frame, in frames.
@@ -36,8 +36,8 @@ def _causal(
     rng: np.random.Generator, usable: np.ndarray, length: int, templates: int, interval: int
 ) -> list[int]:
     bases = _between(usable, templates - 1, length - 1)
-    # Each failure widens both windows; once they span the sequence, only the base is left to
-    # luck, and a few hundred bases are enough for any sequence that has a solution.
+    # Each failure widens both windows; once they span the sequence, only the base is random, and a
+    # few hundred bases are enough for any sequence that has a solution.
     for reach in range(interval, interval + length + 1000, 5):
         if not len(bases):
             break

@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.config.schema import Config
 from lib.train.data.sampler import VALIDATION_EPOCH, TrackingSampler
 from lib.train.data.transforms import TrainingSample
 from lib.train.data.workers import make_in_order
+from lib.utils.distributed import World
 from lib.utils.errors import ConfigError, SeqTrackError
 
 logger = logging.getLogger(__name__)
@@ -28,17 +30,14 @@ Key = tuple[int, range]
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples. Images are uint8 until they are on the device.
+    """B samples, see `TrainingSample`. Images are uint8 until they are on the device.
 
     Attributes:
         templates: `(B, T, S_z, S_z, 3)` uint8 RGB.
         search: `(B, S_x, S_x, 3)` uint8 RGB.
         template_boxes: `(B, T, 4)` float32 xywh, normalised to the templates' crops.
         boxes: `(B, 4)` float32 xywh, normalised to the search crops; they may stick out.
-        numbers: `(B,)` int64, numbers of the samples in their epoch.
-        sources: where each sample came from.
-        redraws: draws that gave no sample.
-        broken: what was wrong with those of them that hit a broken file.
+        numbers: `(B,)` int64.
     """
 
     templates: Tensor
@@ -55,7 +54,7 @@ class Batch:
         return len(self.numbers)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch with its tensors on `device`."""
+        """The same batch on `device`."""
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
@@ -70,11 +69,15 @@ class Batch:
 
 def collate(samples: list[TrainingSample]) -> Batch:
     """Put samples together."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
+
     return Batch(
-        templates=torch.from_numpy(np.stack([sample.templates for sample in samples])),
-        search=torch.from_numpy(np.stack([sample.search for sample in samples])),
-        template_boxes=torch.from_numpy(np.stack([sample.template_boxes for sample in samples])),
-        boxes=torch.from_numpy(np.stack([sample.box for sample in samples])),
+        templates=stacked("templates"),
+        search=stacked("search"),
+        template_boxes=stacked("template_boxes"),
+        boxes=stacked("box"),
         numbers=torch.tensor([sample.number for sample in samples]),
         sources=[sample.source for sample in samples],
         redraws=sum(sample.redraws for sample in samples),
@@ -82,13 +85,34 @@ def collate(samples: list[TrainingSample]) -> Batch:
     )
 
 
-def batches_per_epoch(samples: int, batch_size: int, world: int) -> int:
-    """Steps of an epoch; samples that do not fill a last step are left out.
+@dataclass(frozen=True)
+class Loading:
+    """How one of the processes of a run loads its batches.
 
-    Args:
-        samples: of one epoch, over all processes.
+    Attributes:
         batch_size: samples per process and step.
+        rank: number of this process.
         world: number of processes.
+        workers: processes that make samples, at most as many as there are CPUs; 0 makes them in
+            this process. The samples do not depend on it.
+        pin_memory: put the tensors in page-locked memory; for CUDA only.
+    """
+
+    batch_size: int
+    rank: int = 0
+    world: int = 1
+    workers: int = 0
+    pin_memory: bool = False
+
+    @classmethod
+    def of(cls, cfg: Config, world: World) -> "Loading":
+        """As TRAIN and the device want it."""
+        train, on_gpu = cfg.train, world.device.type == "cuda"
+        return cls(train.batch_size, world.rank, world.size, train.num_worker, on_gpu)
+
+
+def batches_per_epoch(samples: int, batch_size: int, world: int) -> int:
+    """Steps of an epoch of `samples` over all processes; those that fill no step are left out.
 
     Raises:
         ConfigError: there are too few samples for one step.
@@ -104,31 +128,13 @@ def batches_per_epoch(samples: int, batch_size: int, world: int) -> int:
 
 def training_batches(
     sampler: TrackingSampler,
-    *,
+    loading: Loading,
     epochs: int,
     samples_per_epoch: int,
-    batch_size: int,
-    rank: int,
-    world: int,
-    workers: int,
     start_epoch: int = 1,
     start_batch: int = 0,
-    pin_memory: bool = False,
 ) -> Generator[tuple[int, int, Batch], None, None]:
     """The batches of one rank to the end of the training, over the borders of epochs.
-
-    Args:
-        sampler: makes the samples.
-        epochs: the last epoch.
-        samples_per_epoch: over all processes.
-        batch_size: samples per process and step.
-        rank: number of this process.
-        world: number of processes.
-        workers: processes that make samples, at most as many as there are CPUs; 0 makes them
-            in this process. The samples do not depend on it.
-        start_epoch: the epoch to begin with, from 1.
-        start_batch: steps of that epoch to leave out.
-        pin_memory: put the tensors in page-locked memory; for CUDA only.
 
     Yields:
         epoch from 1, step in the epoch from 0, batch. Closing the generator ends the workers.
@@ -138,42 +144,32 @@ def training_batches(
         DataError: no sample could be drawn.
         LoadingError: a worker died.
     """
-    steps = batches_per_epoch(samples_per_epoch, batch_size, world)
+    size, world = loading.batch_size, loading.world
+    steps = batches_per_epoch(samples_per_epoch, size, world)
 
-    def places() -> Iterator[tuple[int, int, range]]:
+    def keys() -> Iterator[Key]:
         for epoch in range(start_epoch, epochs + 1):
             for step in range(start_batch if epoch == start_epoch else 0, steps):
-                first = (step * world + rank) * batch_size
-                yield epoch, step, range(first, first + batch_size)
+                first = (step * world + loading.rank) * size
+                yield epoch, range(first, first + size)
 
-    keys = ((epoch, numbers) for epoch, _, numbers in places())
-    with contextlib.closing(_read(sampler, keys, workers, pin_memory)) as batches:
-        for (epoch, step, _), batch in zip(places(), batches, strict=True):
-            yield epoch, step, batch
+    with contextlib.closing(_read(sampler, keys(), loading)) as batches:
+        for (epoch, numbers), batch in zip(keys(), batches, strict=True):
+            yield epoch, numbers.start // (size * world), batch
 
 
 def validation_batches(
-    sampler: TrackingSampler,
-    *,
-    samples: int,
-    batch_size: int,
-    rank: int,
-    world: int,
-    workers: int,
-    pin_memory: bool = False,
+    sampler: TrackingSampler, loading: Loading, samples: int
 ) -> Generator[Batch, None, None]:
     """One rank's share of the validation samples, which are the same ones every time.
 
     No sample is left out: the last batches may be smaller, and ranks may have one batch more
-    or less than others. The arguments are those of `training_batches`.
-
-    Raises:
-        DataError: no sample could be drawn.
-        LoadingError: a worker died.
+    or less than others. Raises as `training_batches`.
     """
-    starts = range(rank * batch_size, samples, batch_size * world)
-    keys = ((VALIDATION_EPOCH, range(s, min(s + batch_size, samples))) for s in starts)
-    with contextlib.closing(_read(sampler, keys, workers, pin_memory)) as batches:
+    size = loading.batch_size
+    starts = range(loading.rank * size, samples, size * loading.world)
+    keys = ((VALIDATION_EPOCH, range(s, min(s + size, samples))) for s in starts)
+    with contextlib.closing(_read(sampler, keys, loading)) as batches:
         yield from batches
 
 
@@ -193,15 +189,16 @@ class _MakeBatch:
 
 
 def _read(
-    sampler: TrackingSampler, keys: Iterable[Key], workers: int, pin_memory: bool
+    sampler: TrackingSampler, keys: Iterable[Key], loading: Loading
 ) -> Generator[Batch, None, None]:
-    made = make_in_order(_MakeBatch(sampler), keys, workers, pin_memory)
+    made = make_in_order(_MakeBatch(sampler), keys, loading.workers, loading.pin_memory)
     with contextlib.closing(made):
         for batch in made:
             if isinstance(batch, SeqTrackError):
                 raise batch
-            for text in batch.broken:
-                if text not in sampler.told:
-                    sampler.told.add(text)
-                    logger.warning("%s; another sample is drawn instead", text)
+            for text in dict.fromkeys(batch.broken):
+                if text in sampler.warned:
+                    continue
+                sampler.warned.add(text)
+                logger.warning("%s; another sample is drawn instead", text)
             yield batch

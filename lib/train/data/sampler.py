@@ -62,19 +62,16 @@ class VideoSource:
         Args:
             training_set: where the sequences come from.
             templates: templates per sample.
-            mode: `order` or `causal`, see `choose_frames`.
-            interval: largest distance in frames to the base frame.
+            mode: see `choose_frames`.
+            interval: see `choose_frames`.
             encoded: leave the decoding to whoever knows at which size the frames are needed.
             min_used: least share of the sequences that can be drawn from.
 
         Raises:
             DataError: there is none, or they are fewer.
         """
-        self.name = training_set.name
-        self._set = training_set
-        self._templates = templates
-        self._mode = mode
-        self._interval = interval
+        self.name, self._set = training_set.name, training_set
+        self._templates, self._mode, self._interval = templates, mode, interval
         self._encoded = encoded
         self._indices = _fit_sequences(training_set, templates, min_used)
 
@@ -87,21 +84,17 @@ class VideoSource:
         """
         sequence = self._set.load(int(self._indices[rng.integers(len(self._indices))]))
         name = f"{self.name} {sequence.name}"
-        if not self._set.is_video:
-            chosen = [0] * (self._templates + 1)
-        else:
+        chosen = [0] * (self._templates + 1)
+        if self._set.is_video:
+            how = self._templates, self._mode, self._interval
             try:
-                chosen = choose_frames(
-                    rng, sequence.visible, self._templates, self._mode, self._interval
-                )
+                chosen = choose_frames(rng, sequence.visible, *how)
             except UnusableSampleError as error:
                 raise UnusableSampleError(f"{name}: {error}") from None
         images = {i: self._image(sequence.frames, i) for i in dict.fromkeys(chosen)}
         boxes = np.asarray(sequence.boxes, np.float64)
-        frames = ", ".join(map(str, chosen))
-        return Draw(
-            tuple(Sighting(images[i], boxes[i]) for i in chosen), f"{name}, frames {frames}"
-        )
+        sightings = tuple(Sighting(images[i], boxes[i]) for i in chosen)
+        return Draw(sightings, f"{name}, frames {', '.join(map(str, chosen))}")
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
         if self._encoded:
@@ -121,7 +114,7 @@ class TrackingSampler:
         seed: of the run.
         epochs: epochs of the training.
         samples: samples of one epoch.
-        told: what was warned of in this process, so that it is said once in a run.
+        warned: what was warned of in this process, so that it is not repeated.
     """
 
     sources: tuple[SampleSource, ...]
@@ -130,7 +123,7 @@ class TrackingSampler:
     seed: int
     epochs: int
     samples: int
-    told: set[str] = field(default_factory=set, repr=False, compare=False)
+    warned: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def sample(self, epoch: int, number: int) -> TrainingSample:
         """Make sample `number` (from 0) of `epoch` (from 1; 0 is the validation's).
@@ -143,9 +136,12 @@ class TrackingSampler:
         """
         seeds = np.random.SeedSequence([self.seed, epoch, number])
         rng = np.random.Generator(np.random.PCG64(seeds))
-        progress = self._progress(epoch, number)
+        # Share of the training that is done; validation is always at its end.
+        progress = min((epoch - 1 + number / self.samples) / self.epochs, 1.0)
+        if epoch == VALIDATION_EPOCH:
+            progress = 1.0
         chances = np.asarray(self.ratios) / sum(self.ratios)
-        # Once: otherwise the other sets would make up, unnoticed, for one whose files are gone.
+        # Once: otherwise the other sets would replace, unnoticed, one whose files are gone.
         source = self.sources[rng.choice(len(self.sources), p=chances)]
         broken: list[str] = []
         for redraws in range(MAX_DRAWS):
@@ -165,12 +161,6 @@ class TrackingSampler:
             f"({len(broken)} hit a broken file); the last one: {why}"
         )
 
-    def _progress(self, epoch: int, number: int) -> float:
-        """Share of the training that is done; validation is always at its end."""
-        if epoch == VALIDATION_EPOCH:
-            return 1.0
-        return min((epoch - 1 + number / self.samples) / self.epochs, 1.0)
-
 
 def build_sampler(
     cfg: Config,
@@ -185,7 +175,7 @@ def build_sampler(
     Args:
         cfg: names the sets and what a sample is made of.
         paths: where the sets are.
-        seed: of the run, from 0 on.
+        seed: of the run.
         part: `train` or `val`.
         cache_dir: where indices of big sets are kept.
         stand_in: called with the name of a set that cannot be used and what is wrong with it;

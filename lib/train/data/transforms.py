@@ -67,13 +67,8 @@ class Variation:
 
 
 class Frame(NamedTuple):
-    """A decoded frame of a draw.
-
-    Attributes:
-        image: `(H, W, 3)` uint8 RGB.
-        shrink: pixels of the frame per pixel of `image`, along each axis.
-        box: `(4,)` float64 xywh in pixels of the frame.
-    """
+    """A decoded frame `(H, W, 3)`, `shrink` pixels of the file to one along each axis, and the box
+    `(4,)` float64 xywh in pixels of the file."""
 
     image: np.ndarray
     shrink: int
@@ -87,7 +82,7 @@ class TrainingTransform:
     data: Data
 
     def vary(self, rng: np.random.Generator, frames: int) -> Variation:
-        """Draw the random numbers of a sample of `frames` frames."""
+        """Draw the random numbers of a sample."""
         grey, mirrored = rng.random() < self.data.gray, rng.random() < _JOINT_FLIP
         jitter = [(rng.standard_normal(2), rng.random(2)) for _ in range(frames)]
         spread = self.data.brightness
@@ -112,7 +107,7 @@ class TrainingTransform:
         pixels, boxes = [], []
         for i, frame in enumerate(self.frames(draw, variation)):
             try:
-                crop, box = _look(frame, self._rule(i, last), variation, i)
+                crop, box = _cut(frame, self._rule(i, last), variation, i)
             except DataError as error:
                 raise UnusableSampleError(f"{draw.source}: {error}") from None
             pixels.append(crop)
@@ -153,15 +148,9 @@ class TrainingTransform:
 def largest_shrink(
     box: np.ndarray, normal: np.ndarray, rule: SearchSampling | TemplateSampling
 ) -> int:
-    """By how much a frame can be decoded smaller so that its crop still has no less pixels.
+    """By which of `JPEG_SHRINKS` a frame can be smaller while its crop has no less pixels.
 
-    Args:
-        box: `(4,)` xywh.
-        normal: `(2,)`, decides the log size of the jittered box, see `jitter_box`.
-        rule: of the crop.
-
-    Returns:
-        One of `JPEG_SHRINKS`; 1 for a box without area.
+    Box and random numbers are those of `jitter_box`; 1 for a box without area.
     """
     if not _has_area(box):
         return 1
@@ -177,7 +166,7 @@ def jitter_box(
     scale: float,
     power: float = 1.0,
 ) -> np.ndarray:
-    """A box that is off by chance, in single precision like the reference.
+    """A box that is off by chance, `(4,)` float32 xywh, in single precision like the reference.
 
     Args:
         box: `(4,)` xywh.
@@ -186,9 +175,6 @@ def jitter_box(
         centre: range of the centre, in units of `sqrt(w * h)` of the new size.
         scale: standard deviation of the log size.
         power: what the shift, as a share of its range, is raised to.
-
-    Returns:
-        `(4,)` float32 xywh.
     """
     left_top, size = np.split(box.astype(np.float32), 2)
     new_size = size * np.exp(np.float32(scale) * normal.astype(np.float32))
@@ -214,7 +200,7 @@ def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
     return np.concatenate([centre - size / 2, size]).astype(np.float32)
 
 
-def _look(
+def _cut(
     frame: Frame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
@@ -222,34 +208,24 @@ def _look(
     if not _has_area(box):
         raise DataError(f"the box {box.tolist()} has no area")
     if variation.grey:
-        image = _grey(image)
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if variation.mirrored:
         # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
         image = cv2.flip(image, 1)
         box = np.array([image.shape[1] * shrink - 1 - box[0] - box[2], *box[1:]])
-    around = jitter_box(
-        box,
-        variation.normal[i],
-        variation.uniform[i],
-        rule.center_jitter,
-        rule.scale_jitter,
-        rule.center_power,
-    )
+    numbers = variation.normal[i], variation.uniform[i]
+    around = jitter_box(box, *numbers, rule.center_jitter, rule.scale_jitter, rule.center_power)
     crop = crop_square(image, (around / shrink).tolist(), rule.factor, rule.size)
-    place = box_in_crop(box / shrink, crop)
+    found = box_in_crop(box / shrink, crop)
     pixels = _brighten(crop.pixels, variation.brightness[i])
     if variation.flips[i]:
         pixels = cv2.flip(pixels, 1)
-        place[0] = 1 - place[0] - place[2]
-    return pixels, place
+        found[0] = 1 - found[0] - found[2]
+    return pixels, found
 
 
 def _has_area(box: np.ndarray) -> bool:
     return bool(np.isfinite(box).all() and (box[2:] > 0).all())
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def _brighten(pixels: np.ndarray, factor: float) -> np.ndarray:

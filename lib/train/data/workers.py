@@ -38,7 +38,7 @@ class LoadingError(SeqTrackError):
 
 @dataclass(frozen=True)
 class _Made(Dataset, Generic[K, V]):
-    """What `make` makes of a key, in the form that torch's loader asks for."""
+    """`make` in the form that torch's loader asks for."""
 
     make: Callable[[K], V]
 
@@ -49,16 +49,13 @@ class _Made(Dataset, Generic[K, V]):
 def make_in_order(
     make: Callable[[K], V], keys: Iterable[K], workers: int, pin_memory: bool
 ) -> Generator[V, None, None]:
-    """What `make` makes of every key, in the order of the keys.
+    """What `make` makes of every key, in the order of the keys. Closing it ends the processes.
 
     Args:
         make: picklable; what it raises is a mistake in the code and keeps its traceback.
         keys: read a few ahead.
         workers: processes, at most as many as there are cores; 0 makes it in this process.
         pin_memory: call `pin_memory()` of what is made, if it has that.
-
-    Yields:
-        one value per key. Closing the generator ends the processes.
 
     Raises:
         LoadingError: one of the processes died.
@@ -85,7 +82,7 @@ def make_in_order(
     with _signals_held():
         iterator = iter(loader)
     started = [child for child in multiprocessing.active_children() if child not in before]
-    # Python waits for its children at the end, and these do not listen to its SIGTERM.
+    # Python waits for its children at the end, and these ignore its SIGTERM.
     end = Finalize(None, _kill, args=(started,), exitpriority=1)
     try:
         while (value := _next(iterator, started)) is not _END:
@@ -108,23 +105,20 @@ def _next(iterator: Iterator[Any], workers: list[BaseProcess]) -> Any:
 def _death(workers: list[BaseProcess]) -> str:
     """What happened to the first worker that is dead; nothing if all live."""
     ended = wait([worker.sentinel for worker in workers], timeout=5)
-    for worker in workers:
-        if worker.sentinel in ended:
-            code = worker.exitcode or 0
-            if code >= 0:
-                return f"a data-loading process ended by itself (exit code {code}); see above why"
-            try:
-                how = signal.Signals(-code).name
-            except ValueError:
-                how = f"signal {-code}"
-            said = f"a data-loading process died ({how})"
-            short = {"SIGKILL": "memory", "SIGBUS": "shared memory (/dev/shm)"}.get(how)
-            if short is None:
-                return said
-            return (
-                f"{said}; out of {short}? With a smaller TRAIN.NUM_WORKER there are fewer of them"
-            )
-    return ""
+    code = next((w.exitcode or 0 for w in workers if w.sentinel in ended), None)
+    if code is None:
+        return ""
+    if code >= 0:
+        return f"a data-loading process ended by itself (exit code {code}); see above why"
+    names = {number.value: number.name for number in signal.Signals}
+    how = names.get(-code, f"signal {-code}")
+    short = {"SIGKILL": "memory", "SIGBUS": "shared memory (/dev/shm)"}.get(how)
+    advice = f"; out of {short}? With a smaller TRAIN.NUM_WORKER there are fewer of them"
+    return f"a data-loading process died ({how})" + (advice if short else "")
+
+
+def _as_it_is(value: V) -> V:
+    return value
 
 
 def _kill(processes: list[BaseProcess]) -> None:
@@ -132,10 +126,6 @@ def _kill(processes: list[BaseProcess]) -> None:
         process.kill()
     for process in processes:
         process.join(1)
-
-
-def _as_it_is(value: V) -> V:
-    return value
 
 
 def _context() -> multiprocessing.context.BaseContext:

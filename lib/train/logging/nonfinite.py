@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lib.train.data.loader import Batch
 from lib.utils.files import atomic_write_text
@@ -27,34 +27,32 @@ def dump_batches(folder: Path, batches: Sequence[Batch], facts: Mapping[str, Any
     Raises:
         OSError: the folder cannot be written.
     """
+    parts = [batch.to("cpu") for batch in batches]
     samples = [
-        {"number": number, "source": source, "box": box, "template_boxes": template_boxes}
-        for batch in batches
-        for number, source, box, template_boxes in zip(
-            batch.numbers.tolist(),
-            batch.sources,
-            batch.boxes.tolist(),
-            batch.template_boxes.tolist(),
-            strict=True,
-        )
+        {
+            "number": int(number),
+            "source": part.sources[i],
+            "box": part.boxes[i].tolist(),
+            "template_boxes": part.template_boxes[i].tolist(),
+        }
+        for part in parts
+        for i, number in enumerate(part.numbers)
     ]
     content = _spelled({**facts, "samples": samples})
     atomic_write_text(folder / FACTS_NAME, json.dumps(content, indent=1) + "\n")
-    for batch in batches:
-        images = zip(batch.numbers.tolist(), batch.search.cpu(), batch.templates.cpu(), strict=True)
-        for number, search, templates in images:
-            write_rgb(folder / f"sample{number:06d}-search.png", search.numpy())
+    for part in parts:
+        for number, search, templates in zip(
+            part.numbers.tolist(), part.search.numpy(), part.templates.numpy(), strict=True
+        ):
+            write_rgb(folder / f"sample{number:06d}-search.png", search)
             for t, template in enumerate(templates):
-                write_rgb(folder / f"sample{number:06d}-template{t}.png", template.numpy())
+                write_rgb(folder / f"sample{number:06d}-template{t}.png", template)
 
 
 def non_finite_weights(network: nn.Module) -> list[str]:
     """Names of the parameters and buffers that hold a NaN or an infinity."""
-    return [name for name, value in network.state_dict().items() if not _is_finite(value)]
-
-
-def _is_finite(value: Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
+    state = network.state_dict()
+    return [name for name, value in state.items() if not torch.isfinite(value).all()]
 
 
 def _spelled(value: Any) -> Any:

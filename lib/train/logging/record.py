@@ -26,7 +26,7 @@ RECORD_NAME = "run.json"
 _GIT_SECONDS = 10
 
 
-def circumstances(command: Sequence[str], world: World) -> dict[str, Any]:
+def environment_info(command: Sequence[str], world: World) -> dict[str, Any]:
     """Plain facts about this start: versions, revision, command, machine."""
     device = world.device
     on_gpu = device.type == "cuda"
@@ -48,19 +48,16 @@ def git_revision(folder: Path) -> str | None:
     """The commit of a checkout, with `-dirty` behind where files differ; None without one."""
     if not (folder / ".git").exists():
         return None
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    # Without tags, which would shorten the hash.
+    how = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "-C", str(folder), *how]
     try:
-        # Without tags, which would shorten the hash.
-        run = subprocess.run(
-            [*command, "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-        )
+        output = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return run.stdout.strip() or None if run.returncode == 0 else None
+    return output.strip() or None
 
 
 def write_record(folder: Path, cfg: Config, facts: dict[str, Any]) -> None:
@@ -72,15 +69,14 @@ def write_record(folder: Path, cfg: Config, facts: dict[str, Any]) -> None:
     started = {"time": time.strftime("%Y-%m-%d %H:%M:%S%z"), **facts}
     content = _read(folder / RECORD_NAME)
     content |= {"config_name": cfg.name, "starts": [*_starts(content), started]}
-    texts = {CONFIG_NAME: dump_config(cfg), RECORD_NAME: _text(content)}
-    for name, text in texts.items():
+    for name, text in {CONFIG_NAME: dump_config(cfg), RECORD_NAME: _text(content)}.items():
         remove_temporaries(folder, name)
         try:
             atomic_write_text(folder / name, text)
         except OSError as error:
+            why = error.strerror or error
             raise PartialFailure(
-                f"{folder / name} cannot be written ({error.strerror or error}); make room and "
-                "start again"
+                f"{folder / name} cannot be written ({why}); make room and start again"
             ) from None
 
 

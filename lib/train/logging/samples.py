@@ -1,9 +1,8 @@
-"""Pictures of training samples: what the network is shown, what it says, where it looks."""
+"""Pictures of training samples: what the network is shown, what it predicts, where it looks."""
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -11,72 +10,54 @@ import torch
 from torch import Tensor
 
 from lib.models.decoder import Attention
-from lib.models.pixels import normalise
+from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack
 from lib.models.tokens import BoxTokenizer
+from lib.train.data.loader import Batch
+from lib.train.model import Prediction
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 
 _PANEL = 192
 # What the four tokens mean, by DATA.SEQ_FORMAT.
-_WORDS = {
+_LABELS = {
     "xywh": ("centre x", "centre y", "width", "height"),
     "whxy": ("width", "height", "centre x", "centre y"),
     "corner": ("left", "top", "right", "bottom"),
 }
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the network says about B samples.
-
-    Attributes:
-        boxes: `(B, 4)` xywh, normalised to the search crop.
-        attention: `(B, 4, side, side)` how much each token's decoder step attends to the parts of
-            the search region, mean of the last layer's heads; None where the decoder reads one
-            mean token.
-    """
-
-    boxes: np.ndarray
-    attention: np.ndarray | None
-
-
 @torch.no_grad()
-def ask(
-    network: SeqTrack,
-    tokenizer: BoxTokenizer,
-    templates: Tensor,
-    search: Tensor,
-    template_boxes: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Answer:
-    """Let the network read the boxes out, as it would while tracking, and watch it.
+def predict(
+    network: SeqTrack, tokenizer: BoxTokenizer, normalise: Normaliser, batch: Batch
+) -> Prediction:
+    """Track in every sample, and record the attention.
 
     Args:
         network: in evaluation mode.
         tokenizer: turns tokens into boxes.
-        templates: `(B, T, S_z, S_z, 3)` uint8 on the network's device.
-        search: `(B, S_x, S_x, 3)` uint8.
-        template_boxes: `(B, T, 4)` xywh normalised to the template crops.
-        mean: of the channels.
-        std: standard deviation of the channels.
+        normalise: as the network was trained.
+        batch: on the network's device.
+
+    Returns:
+        Boxes, and how much each token's decoder step attends to the parts of the search region,
+        mean of the last layer's heads; no attention where the decoder reads one mean token.
     """
-    images = normalise(templates, mean, std), normalise(search, mean, std)
+    images = normalise(batch.templates), normalise(batch.search)
     last = network.decoder.body.layers[-1].multihead_attn
-    with watched(last) as maps:
-        said = network.generate(*images, tokenizer, template_boxes=template_boxes)
-    boxes = tokenizer.decode(said.tokens).cpu().numpy()
+    with record_attention(last) as maps:
+        found = network.generate(*images, tokenizer, template_boxes=batch.template_boxes)
+    boxes = tokenizer.decode(found.tokens).cpu().numpy()
     boxes[:, :2] -= boxes[:, 2:] / 2
     if network.feature_type == "token":
-        return Answer(boxes, None)
+        return Prediction(boxes)
     cells = network.encoder.body.search_tokens
     side = math.isqrt(cells)
     attention = torch.cat(maps, dim=1)[..., :cells].unflatten(-1, (side, side))
-    return Answer(boxes, attention.float().cpu().numpy())
+    return Prediction(boxes, attention.float().cpu().numpy(), _LABELS[tokenizer.seq_format])
 
 
 @contextlib.contextmanager
-def watched(attention: Attention) -> Iterator[list[Tensor]]:
+def record_attention(attention: Attention) -> Iterator[list[Tensor]]:
     """A list that every call inside `with` appends its weights `(B, L, N)` to, mean of the heads.
 
     The module itself never has them: it uses the fused attention. They are computed again here.
@@ -95,39 +76,29 @@ def watched(attention: Attention) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def draw_samples(
-    templates: np.ndarray,
-    template_boxes: np.ndarray,
-    search: np.ndarray,
-    boxes: np.ndarray,
-    answer: Answer,
-    seq_format: str,
-) -> np.ndarray:
-    """One row per sample: templates, search region with the true (green) and the read-out (red)
-    box, and one panel per token with its attention.
-
-    Args:
-        templates: `(B, T, S_z, S_z, 3)` uint8 RGB.
-        template_boxes: `(B, T, 4)` xywh, normalised to the template crops.
-        search: `(B, S_x, S_x, 3)` uint8 RGB.
-        boxes: `(B, 4)` xywh, normalised to the search crop.
-        answer: what the network says about them.
-        seq_format: DATA.SEQ_FORMAT, for the words on the panels.
+def draw_samples(batch: Batch, prediction: Prediction | None) -> np.ndarray:
+    """One row per sample: templates, search region with the true (green) and the predicted (red)
+    box, and one panel per map of attention.
 
     Returns:
         `(H, W, 3)` uint8 RGB.
     """
     rows = []
-    for i, region in enumerate(search):
+    images = zip(batch.templates.numpy(), batch.search.numpy(), strict=True)
+    boxes = zip(batch.template_boxes.numpy(), batch.boxes.numpy(), strict=True)
+    for i, ((templates, search), (template_boxes, box)) in enumerate(
+        zip(images, boxes, strict=True)
+    ):
         panels = [
-            _with_box(_panel(template), box, TRUTH_COLOUR)
-            for template, box in zip(templates[i], template_boxes[i], strict=True)
+            _with_box(_panel(template), template_box, TRUTH_COLOUR)
+            for template, template_box in zip(templates, template_boxes, strict=True)
         ]
-        shown = _with_box(_panel(region), boxes[i], TRUTH_COLOUR)
-        panels.append(_with_box(shown, answer.boxes[i], PREDICTION_COLOUR))
-        if answer.attention is not None:
-            for weights, word in zip(answer.attention[i], _WORDS[seq_format], strict=True):
-                panels.append(_with_attention(_panel(region), weights, word))
+        panels.append(_with_box(_panel(search), box, TRUTH_COLOUR))
+        if prediction is not None:
+            _with_box(panels[-1], prediction.boxes[i], PREDICTION_COLOUR)
+            if prediction.attention is not None:
+                for weights, label in zip(prediction.attention[i], prediction.labels, strict=True):
+                    panels.append(_with_attention(_panel(search), weights, label))
         rows.append(np.hstack(panels))
     return np.vstack(rows)
 
@@ -142,12 +113,12 @@ def _with_box(panel: np.ndarray, box: np.ndarray, colour: Colour) -> np.ndarray:
     return panel
 
 
-def _with_attention(panel: np.ndarray, weights: np.ndarray, word: str) -> np.ndarray:
+def _with_attention(panel: np.ndarray, weights: np.ndarray, label: str) -> np.ndarray:
     """`weights` `(side, side)` as warm colours over the picture, the strongest one full."""
     heat = (255 * weights / max(float(weights.max()), 1e-12)).astype(np.uint8)
     heat = cv2.resize(heat, (_PANEL, _PANEL), interpolation=cv2.INTER_NEAREST)
     warm = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
     mixed = cv2.addWeighted(panel, 0.4, warm, 0.6, 0)
     return cv2.putText(
-        mixed, word, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA
+        mixed, label, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA
     )

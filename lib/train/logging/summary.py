@@ -5,7 +5,7 @@ from torch import nn
 
 from lib.config.schema import Config
 from lib.models.weights import PUBLISHED_CONFIGS
-from lib.train.run import Run
+from lib.train.loop import Run
 from lib.utils.errors import counted
 
 # 8 GPUs, with TRAIN.BATCH_SIZE samples each.
@@ -16,23 +16,20 @@ _PAPER_BATCH = {
 
 def summary(run: Run, compiled: bool) -> list[str]:
     """The lines, in order."""
-    cfg, world = run.cfg, run.world
-    train = cfg.train
+    cfg, train, plan = run.cfg, run.cfg.train, run.checkpoints.plan
+    device, processes = run.world.device, counted(run.world.size, "process")
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    how = [f"{device.type}{gpu}", train.precision, *(["compiled"] if compiled else []), processes]
+    effective = plan.batch * train.accumulate
     return [
-        f"{cfg.name}: {parameters(run.objective)}; {where(run, compiled)}",
-        *precision_advice(train.precision, world.device.type),
-        f"effective batch {effective_batch(run)} = TRAIN.BATCH_SIZE {train.batch_size} x "
-        f"{_processes(world.size)} x "
+        f"{cfg.name}: {parameters(run.state.model)}; {', '.join(how)}",
+        *precision_advice(train.precision, device.type),
+        f"effective batch {effective} = TRAIN.BATCH_SIZE {train.batch_size} x {processes} x "
         f"TRAIN.ACCUMULATE {train.accumulate}",
-        learning_rate_rule(cfg, effective_batch(run)),
-        f"{counted(train.epoch, 'epoch')} of {counted(run.steps_per_epoch, 'step')} "
-        f"({cfg.data.train.sample_per_epoch} samples); checkpoints: {run.folder}",
+        learning_rate_rule(cfg, effective),
+        f"{counted(train.epoch, 'epoch')} of {counted(plan.steps, 'step')} "
+        f"({cfg.data.train.sample_per_epoch} samples); checkpoints: {run.checkpoints.folder}",
     ]
-
-
-def effective_batch(run: Run) -> int:
-    """Samples of one optimizer step."""
-    return run.samples_per_batch * run.cfg.train.accumulate
 
 
 def parameters(module: nn.Module) -> str:
@@ -43,17 +40,8 @@ def parameters(module: nn.Module) -> str:
     return text if training == total else f"{text}, of which {training:,} train"
 
 
-def where(run: Run, compiled: bool) -> str:
-    """Device, precision and number of processes."""
-    device = run.world.device
-    name = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
-    words = [f"{device.type}{name}", run.cfg.train.precision]
-    words += ["compiled"] if compiled else []
-    return ", ".join([*words, _processes(run.world.size)])
-
-
 def precision_advice(precision: str, device: str) -> list[str]:
-    """A line where another precision is what one may have meant; nothing is chosen by itself."""
+    """A line where another precision may be meant; nothing is changed."""
     if precision == "fp32" and device == "cuda":
         return [
             "matrix products in full fp32, as the configuration says: --precision tf32 or bf16 is "
@@ -62,10 +50,6 @@ def precision_advice(precision: str, device: str) -> list[str]:
     if precision == "tf32" and device != "cuda":
         return [f"tf32 is for CUDA devices: {device} computes in fp32"]
     return []
-
-
-def _processes(number: int) -> str:
-    return "1 process" if number == 1 else f"{number} processes"
 
 
 def learning_rate_rule(cfg: Config, effective: int) -> str:

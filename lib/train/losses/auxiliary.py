@@ -1,18 +1,22 @@
 """Auxiliary losses on the encoder's search tokens, for training only.
 
-A tracker never sees these heads. They tell the encoder at once what the decoder's words tell it
+A tracker never sees these heads. They tell the encoder at once what the decoder's tokens tell it
 only after the decoder has learnt to attend: where the target is (docs/tiny.md has their worth).
-Their weights are in TRAIN; each is a linear map with a loss of its own.
+A loss that is a module, like these, is one of the objective's `heads`.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.config.schema import Config
+from lib.models.seqtrack import SeqTrack
 from lib.models.template_box import covered_share
 from lib.models.tokens import cut_to_crop
+from lib.train.losses.tokens import Loss, Outputs
 
 
 def centre_target(boxes: Tensor, side: int) -> Tensor:
@@ -22,9 +26,9 @@ def centre_target(boxes: Tensor, side: int) -> Tensor:
     """
     low, high = cut_to_crop(boxes)
     # Position in units of tokens, 0 in the centre of the first one.
-    place = ((low + high) / 2 * side - 0.5).clamp(0, side - 1)
+    centre = ((low + high) / 2 * side - 0.5).clamp(0, side - 1)
     tokens = torch.arange(side, device=boxes.device)
-    share = (1 - (tokens - place[..., None]).abs()).clamp_min(0)  # (B, 2, side): x, then y
+    share = (1 - (tokens - centre[..., None]).abs()).clamp_min(0)  # (B, 2, side): x, then y
     return (share[:, 1, :, None] * share[:, 0, None, :]).flatten(1)
 
 
@@ -37,20 +41,15 @@ def centre_loss(logits: Tensor, boxes: Tensor) -> Tensor:
 
 
 class CentreHead(nn.Module):
-    """Which search token holds the centre, for a network that has no map of it itself.
-
-    Args:
-        width: channels C of a token.
-    """
+    """Which search token holds the centre, for a network that has no map of it itself."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         # No bias: softmax over the tokens does not see what is added to all of them.
         self.proj = nn.Linear(width, 1, bias=False)
 
-    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """Loss of search features `(B, L_x, C)` and xywh boxes `(B, 4)` in the crop."""
-        return centre_loss(self.proj(features).squeeze(-1), boxes)
+    def forward(self, outputs: Outputs) -> Tensor:
+        return centre_loss(self.proj(outputs.search_features).squeeze(-1), outputs.boxes)
 
 
 class DenseHead(nn.Module):
@@ -58,12 +57,8 @@ class DenseHead(nn.Module):
 
     Distances left, top, right, bottom from the token's centre, in units of the crop's side: their
     absolute errors are summed. Tokens count by the share of them that the box covers, so that a
-    box smaller than a token still has a voice; every sample counts the same.
+    box smaller than a token still counts; every sample counts the same.
     Source: the regression branch of FCOS (ICCV 2019).
-
-    Args:
-        width: channels C of a token.
-        search_tokens: L_x, a square number.
     """
 
     def __init__(self, width: int, search_tokens: int) -> None:
@@ -76,13 +71,31 @@ class DenseHead(nn.Module):
         low, high = cut_to_crop(boxes)
         middle = (torch.arange(self.side, device=boxes.device) + 0.5) / self.side
         y, x = torch.meshgrid(middle, middle, indexing="ij")
-        places = torch.stack([x.flatten(), y.flatten()], dim=1)
-        return torch.cat([places - low[:, None], high[:, None] - places], dim=-1)
+        centres = torch.stack([x.flatten(), y.flatten()], dim=1)
+        return torch.cat([centres - low[:, None], high[:, None] - centres], dim=-1)
 
-    def forward(self, features: Tensor, boxes: Tensor) -> Tensor:
-        """Loss of search features `(B, L_x, C)` and xywh boxes `(B, 4)` in the crop."""
-        error = (self.proj(features).float() - self.target(boxes)).abs().sum(dim=-1)
-        share = covered_share(boxes, self.side)
+    def forward(self, outputs: Outputs) -> Tensor:
+        target = self.target(outputs.boxes)
+        error = (self.proj(outputs.search_features).float() - target).abs().sum(dim=-1)
+        share = covered_share(outputs.boxes, self.side)
         # A box without area covers nothing: its loss is 0, not 0 / 0.
         per_sample = (error * share).sum(dim=1) / share.sum(dim=1).clamp_min(1e-6)
         return per_sample.mean()
+
+
+def _centre(network: SeqTrack, cfg: Config) -> Loss:
+    if network.centre_hint is None:
+        return CentreHead(network.encoder.body.width)
+    # The network has a map of the centre itself: that one is trained.
+    return lambda outputs: centre_loss(
+        outputs.network.centre_hint.map(outputs.memory),  # type: ignore[union-attr]
+        outputs.boxes,
+    )
+
+
+LOSSES: dict[str, Callable[[SeqTrack, Config], Loss]] = {
+    "dense": lambda network, cfg: DenseHead(
+        network.encoder.body.width, network.encoder.body.search_tokens
+    ),
+    "centre": _centre,
+}

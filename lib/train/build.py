@@ -107,7 +107,6 @@ def checkpoint_folder(cfg: Config, paths: Paths) -> CheckpointFolder:
 
 
 def open_log(cfg: Config, paths: Paths, world: World, say: Say) -> QuietLog:
-    """The log of this process."""
     if not world.is_main:
         return QuietLog(say)
     return TrainingLog(

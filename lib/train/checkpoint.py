@@ -66,7 +66,6 @@ class Position:
     step: int = 0
 
     def __str__(self) -> str:
-        """As in `after 3 epochs and 64 samples of the next`."""
         within = f" and {counted(self.samples, 'sample')} of the next" if self.samples else ""
         return f"after {counted(self.epoch, 'epoch')}{within}"
 
@@ -118,11 +117,9 @@ class CheckpointFolder:
         self.interrupt = path / f"{name}_interrupt.pth.tar"
 
     def epochs(self) -> dict[int, Path]:
-        """The checkpoints of complete epochs that are there."""
         return epoch_checkpoints(self.path, self.name)
 
     def can_go_on(self) -> bool:
-        """Whether a training there would be continued."""
         return bool(self.epochs()) or self.interrupt.is_file()
 
     def finished(self, cfg: Config, seed: int | None = None) -> str | None:
@@ -306,7 +303,6 @@ class Checkpoints:
         return position
 
     def _share(self) -> None:
-        """Give all processes the state of the main one."""
         world, state = self._world, self._state
         world.broadcast(state.model.state_dict().values())
         share_optimizer(state.optimizer, world)
@@ -316,7 +312,6 @@ class Checkpoints:
             world.broadcast(ema.weights().values())
 
     def _newest(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint that can be read, with its content."""
         epochs, interrupt = self._files.epochs(), self._files.interrupt
         paths = [epochs[number] for number in sorted(epochs, reverse=True)]
         if interrupt.is_file():
@@ -370,7 +365,6 @@ def _values(cfg: Config) -> dict[str, Any]:
 
 
 def _on_cpu(value: Any) -> Any:
-    """Tensors on the CPU, mappings as plain dictionaries."""
     if isinstance(value, Tensor):
         return value.detach().cpu()
     if isinstance(value, Mapping):

@@ -41,7 +41,6 @@ class RandomImages:
     side: int = 512
 
     def draw(self, rng: np.random.Generator, progress: float) -> Draw:
-        """Noise, with a box in the middle."""
         shape, quarter = (self.side, self.side, 3), self.side / 4
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         box = np.array([1.5 * quarter, 1.5 * quarter, quarter, quarter])
@@ -105,14 +104,11 @@ def dry_run(cfg: Config, options: Options, paths: Paths, world: World, say: Say)
 
 
 class _DryLog(QuietLog):
-    """Prints, and keeps nothing."""
-
     def say(self, text: str) -> None:
         self._say(text, False)
 
 
 def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
-    """Time a few optimizer steps and the making of their samples."""
     device, train = run.world.device, run.cfg.train
     made, sample_seconds = _make_samples(run.sampler, train.batch_size)
 
@@ -146,7 +142,6 @@ def measure(run: Run, every_set: bool, compiled: bool) -> Cost:
 
 
 def report(run: Run, cost: Cost) -> list[str]:
-    """What was measured and what follows from it, in lines."""
     train, plan, processes = run.cfg.train, run.checkpoints.plan, run.world.size
     rate = compute = cost.batch * cost.parts * processes / cost.step_seconds
     note = more = same = ""

@@ -59,7 +59,6 @@ class Ema:
         return dict(self._shadow)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors and numbers."""
         return {"updates": self.updates, "weights": self.weights()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

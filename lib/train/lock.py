@@ -56,7 +56,6 @@ class TrainingLock:
         threading.Thread(target=self._heartbeat, daemon=True).start()
 
     def close(self) -> None:
-        """Give the lock back, if it was taken."""
         self._closed.set()
         if self._stream is not None:
             self.path.unlink(missing_ok=True)

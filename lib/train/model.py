@@ -14,13 +14,8 @@ from lib.train.data.loader import Batch
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network finds in B samples, for pictures of them.
-
-    Attributes:
-        boxes: `(B, 4)` xywh, normalised to the search crop.
-        attention: `(B, K, side, side)`, where in the search region it looked, or None.
-        labels: what each of the K maps is for.
-    """
+    """Boxes `(B, 4)` xywh, normalised to the search crop, that a network finds in B samples, and
+    maps `(B, K, side, side)` of where in the search region it looked, with K labels."""
 
     boxes: np.ndarray
     attention: np.ndarray | None = None

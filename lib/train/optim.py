@@ -100,7 +100,6 @@ def group_names(model: TrackerModel) -> tuple[list[str], list[str]]:
 
 
 def base_rates(cfg: Config) -> tuple[float, float]:
-    """Learning rates of the two groups before the schedule."""
     return cfg.train.lr, cfg.train.lr * cfg.train.encoder_multiplier
 
 
@@ -183,7 +182,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
 
 
 def share_optimizer(optimizer: torch.optim.Optimizer, world: World) -> None:
-    """Give all processes the moments and step counts of the main one."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     known = world.on_main(lambda: [p in optimizer.state for p in parameters])
     for parameter in (p for p, there in zip(parameters, known, strict=True) if there):

@@ -16,10 +16,9 @@ _MOST_SKIPPED = 40
 
 
 class NonFiniteLoss(SeqTrackError):
-    """The loss or the gradients are infinite or not a number; the weights were not changed.
+    """The loss or the gradients are not finite; the weights were not changed.
 
-    Attributes:
-        note: of the step that it happened in; see `Precision.check`.
+    `note` is that of the step, see `Precision.check`.
     """
 
     exit_code = EXIT_NON_FINITE
@@ -76,7 +75,6 @@ class Precision:
         self._unread: _Check | None = None
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
         dtype = _FORMATS.get(self.name)
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 

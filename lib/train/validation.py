@@ -88,7 +88,6 @@ class Validator:
 
     @torch.no_grad()
     def _sums(self, sampler: TrackingSampler) -> dict[str, float]:
-        """Sums over this process's held-out samples, and their number, which may be 0."""
         device, sums, count = self.world.device, dict[str, Tensor](), 0
         loading, samples = Loading.of(self.cfg, self.world), self.cfg.data.val.sample_per_epoch
         end = torch.ones((), device=device)

@@ -50,11 +50,9 @@ class Batch:
     broken: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Number of samples."""
         return len(self.numbers)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
-        """The same batch on `device`."""
         return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "Batch":
@@ -68,7 +66,6 @@ class Batch:
 
 
 def collate(samples: list[TrainingSample]) -> Batch:
-    """Put samples together."""
 
     def stacked(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(sample, name) for sample in samples]))
@@ -106,7 +103,6 @@ class Loading:
 
     @classmethod
     def of(cls, cfg: Config, world: World) -> "Loading":
-        """As TRAIN and the device want it."""
         train, on_gpu = cfg.train, world.device.type == "cuda"
         return cls(train.batch_size, world.rank, world.size, train.num_worker, on_gpu)
 

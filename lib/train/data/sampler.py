@@ -238,7 +238,6 @@ def _pair_source(cfg: Config, part: str) -> PairSource:
 
 
 def _fit_sequences(training_set: TrainingSet, templates: int, min_used: float) -> np.ndarray:
-    """Indices of the sequences that can be drawn from."""
     number = len(training_set)
     if not number:
         raise DataError(f"training set {training_set.name}: it has no sequence")

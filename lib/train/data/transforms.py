@@ -82,7 +82,6 @@ class TrainingTransform:
     data: Data
 
     def vary(self, rng: np.random.Generator, frames: int) -> Variation:
-        """Draw the random numbers of a sample."""
         grey, mirrored = rng.random() < self.data.gray, rng.random() < _JOINT_FLIP
         jitter = [(rng.standard_normal(2), rng.random(2)) for _ in range(frames)]
         spread = self.data.brightness

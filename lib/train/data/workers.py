@@ -31,8 +31,6 @@ _END = object()
 
 
 class LoadingError(SeqTrackError):
-    """A process that makes batches died."""
-
     exit_code = EXIT_PARTIAL
 
 

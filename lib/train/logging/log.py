@@ -38,7 +38,7 @@ class QuietLog:
         self._say = say
 
     def _nothing(self, *args: Any, **options: Any) -> None:
-        """The main process does it; see `TrainingLog`."""
+        pass
 
     step = epoch = validation = picture = say = note = ending = at_first_step = close = _nothing
 
@@ -74,7 +74,6 @@ class TrainingLog(QuietLog):
         self._actions: list[Callable[[], None]] = []
 
     def watch(self, optimizer: Optimizer) -> None:
-        """Log the learning rates that this optimizer has at each step."""
         self._optimizer = optimizer
 
     def step(
@@ -118,14 +117,12 @@ class TrainingLog(QuietLog):
             self._report(epoch, batch, batches)
 
     def epoch(self, epoch: int) -> None:
-        """Note the end of an epoch."""
         if self._meter.samples:
             scalars = _labelled(self._meter.means()) | self._by_group("LearningRate/group")
             self._curves.scalars("train", scalars, epoch)
         self._meter = _Meter()
 
     def validation(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Note what the validation after an epoch found."""
         if values:
             scalars = _labelled(values)
             shown = _SEPARATOR.join(f"{name}: {value:.5f}" for name, value in scalars.items())
@@ -133,7 +130,6 @@ class TrainingLog(QuietLog):
             self._curves.scalars("val", scalars, epoch)
 
     def picture(self, name: str, picture: np.ndarray, epoch: int) -> None:
-        """Keep a picture `(H, W, 3)` uint8 RGB beside the curves."""
         self._curves.picture("val", name, picture, epoch)
 
     def say(self, text: str) -> None:
@@ -172,7 +168,6 @@ class TrainingLog(QuietLog):
             self.note(text)
 
     def close(self) -> None:
-        """Close the files and the bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -240,8 +235,6 @@ class TrainingLog(QuietLog):
 
 @dataclass
 class _Meter:
-    """Sums since the start of the epoch, and since the last line."""
-
     sums: dict[str, Tensor | float] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     steps: int = 0
@@ -335,8 +328,6 @@ def duration(seconds: float) -> str:
 
 
 class _ToLog(logging.Handler):
-    """Hands warnings of our modules to a training's log."""
-
     def __init__(self, log: QuietLog) -> None:
         super().__init__(logging.WARNING)
         self._log = log

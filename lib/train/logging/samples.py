@@ -30,17 +30,10 @@ _LABELS = {
 def predict(
     network: SeqTrack, tokenizer: BoxTokenizer, normalise: Normaliser, batch: Batch
 ) -> Prediction:
-    """Track in every sample, and record the attention.
+    """Track in every sample of a batch on the network's device, in evaluation mode.
 
-    Args:
-        network: in evaluation mode.
-        tokenizer: turns tokens into boxes.
-        normalise: as the network was trained.
-        batch: on the network's device.
-
-    Returns:
-        Boxes, and how much each token's decoder step attends to the parts of the search region,
-        mean of the last layer's heads; no attention where the decoder reads one mean token.
+    Attention is how much each token's decoder step attends to the parts of the search region, mean
+    of the last layer's heads; there is none where the decoder reads one mean token.
     """
     images = normalise(batch.templates), normalise(batch.search)
     last = network.decoder.body.layers[-1].multihead_attn
@@ -108,7 +101,6 @@ def _panel(image: np.ndarray) -> np.ndarray:
 
 
 def _with_box(panel: np.ndarray, box: np.ndarray, colour: Colour) -> np.ndarray:
-    """The panel with a normalised xywh box."""
     draw_box(panel, box * (_PANEL - 1), colour)
     return panel
 

@@ -15,7 +15,6 @@ _PAPER_BATCH = {
 
 
 def summary(run: Run, compiled: bool) -> list[str]:
-    """The lines, in order."""
     cfg, train, plan = run.cfg, run.cfg.train, run.checkpoints.plan
     device, processes = run.world.device, counted(run.world.size, "process")
     gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
@@ -33,7 +32,6 @@ def summary(run: Run, compiled: bool) -> list[str]:
 
 
 def parameters(module: nn.Module) -> str:
-    """Number of parameters, and how many of them train."""
     total = sum(p.numel() for p in module.parameters())
     training = sum(p.numel() for p in module.parameters() if p.requires_grad)
     text = f"{total:,} parameters"

@@ -107,21 +107,17 @@ class Objective(TrackerModel):
         return {"total": total + 0 * batch.boxes.sum(), **detached, "iou": iou}
 
     def inference(self) -> SeqTrack:
-        """See `TrackerModel`."""
         return self.network
 
     def param_groups(self, cfg: Config) -> list[dict[str, Any]]:
-        """See `lib.train.optim.parameter_groups`."""
         return parameter_groups(self, cfg, len(self.network.encoder.body.blocks))
 
     def load_encoder(self, path: Path) -> None:
-        """See `TrackerModel`."""
         body = self.network.encoder.body
         sides = math.isqrt(body.search_tokens), math.isqrt(body.template_tokens)
         load_pretrained_encoder(body, path, *sides)
 
     def predict(self, batch: Batch) -> Prediction:
-        """See `TrackerModel`."""
         return predict(self.network, self.tokenizer, self.normalise, batch)
 
 

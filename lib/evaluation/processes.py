@@ -98,35 +98,10 @@ def track_in_processes(
     """
     workers = _start(plan, names, spec, devices[: len(names)], follow)
     left = set(names)
-    # Who fails first must not end the run: the others may still be loading their networks.
-    unable: list[SeqTrackError] = []
-    begun = False
     try:
-        while workers:
-            for worker in _who_talks(workers):
-                try:
-                    kind, content = worker.connection.recv()
-                except (EOFError, ConnectionResetError):
-                    # Only now has all been read that it said before it died.
-                    workers.remove(worker)
-                    for ended in _death(plan, worker):
-                        left.discard(ended.name)
-                        yield ended
-                    continue
-                begun = begun or kind == "ready"
-                if kind == "unable":
-                    unable.append(content)
-                elif kind == "stop":
-                    raise content
-                elif kind == "frame":
-                    on_frame()
-                elif kind == "ended":
-                    left.discard(content.name)
-                    yield content
-            while begun and unable:
-                logger.warning("a worker cannot start: %s", unable.pop(0))
-        if unable:
-            raise unable[0]
+        for ended in _watch(plan, workers, on_frame):
+            left.discard(ended.name)
+            yield ended
         for name in names:
             if name in left and not (plan.is_done(name) or failure_of(plan, name)):
                 yield Ended(name, "no worker process is left")
@@ -134,6 +109,35 @@ def track_in_processes(
         for worker in workers:
             worker.end()
             end_claims(plan.job.folder.root, worker.name)
+
+
+def _watch(plan: Plan, workers: list[_Worker], on_frame: Callable[[], object]) -> Iterator[Ended]:
+    """How sequences end, until no worker is left in `workers`."""
+    # Who fails first must not end the run: the others may still be loading their networks.
+    unable: list[SeqTrackError] = []
+    begun = False
+    while workers:
+        for worker in _who_talks(workers):
+            try:
+                kind, content = worker.connection.recv()
+            except (EOFError, ConnectionResetError):
+                # Only now has all been read that it said before it died.
+                workers.remove(worker)
+                yield from _death(plan, worker)
+                continue
+            begun = begun or kind == "ready"
+            if kind == "unable":
+                unable.append(content)
+            elif kind == "stop":
+                raise content
+            elif kind == "frame":
+                on_frame()
+            elif kind == "ended":
+                yield content
+        while begun and unable:
+            logger.warning("a worker cannot start: %s", unable.pop(0))
+    if unable:
+        raise unable[0]
 
 
 def _start(

@@ -45,7 +45,6 @@ class Options:
         seed: of the weights, the samples and dropout.
         init_from: weights to start from.
         pretrained: file of the pre-trained encoder, or its folder.
-        compiled: whether torch.compile is used.
         command: the command line, for the records.
     """
 
@@ -86,11 +85,7 @@ def prepare(
 
 
 def check_options(cfg: Config, options: Options) -> None:
-    """Refuse options that would have no effect.
-
-    Raises:
-        ConfigError: naming both.
-    """
+    """Refuse options that would have no effect (ConfigError)."""
     if options.pretrained is not None:
         if options.init_from is not None:
             raise ConfigError("--init-from brings the whole network; leave --pretrained out")

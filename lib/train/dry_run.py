@@ -54,9 +54,8 @@ class Cost:
     Attributes:
         batch: samples of a forward pass.
         parts: forward passes of a step.
-        step_seconds: time of an optimizer step, without waiting for data.
-        sample_seconds: time that making a sample took; None where images are random.
-        peak_bytes: highest memory use.
+        step_seconds: of an optimizer step, without waiting for data.
+        sample_seconds: of making a sample; None where images are random.
     """
 
     batch: int

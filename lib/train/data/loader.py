@@ -90,8 +90,7 @@ class Loading:
         batch_size: samples per process and step.
         rank: number of this process.
         world: number of processes.
-        workers: processes that make samples, at most as many as there are CPUs; 0 makes them in
-            this process. The samples do not depend on it.
+        workers: see `make_in_order`; the samples do not depend on it.
         pin_memory: put the tensors in page-locked memory; for CUDA only.
     """
 

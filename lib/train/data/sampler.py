@@ -59,16 +59,10 @@ class VideoSource:
     ) -> None:
         """Find the sequences that can be drawn from; warn of how many cannot.
 
-        Args:
-            training_set: where the sequences come from.
-            templates: templates per sample.
-            mode: see `choose_frames`.
-            interval: see `choose_frames`.
-            encoded: leave the decoding to whoever knows at which size the frames are needed.
-            min_used: least share of the sequences that can be drawn from.
+        Where `encoded`, the decoding is left to whoever knows at which size frames are needed.
 
         Raises:
-            DataError: there is none, or they are fewer.
+            DataError: there is none, or less than the share `min_used`.
         """
         self.name, self._set = training_set.name, training_set
         self._templates, self._mode, self._interval = templates, mode, interval
@@ -108,12 +102,8 @@ class TrackingSampler:
     """Makes the samples of a training; picklable, so that loader processes can have it.
 
     Attributes:
-        sources: what samples are drawn from.
-        ratios: how often each is drawn from, relative to the others.
-        transform: makes a sample of a draw.
-        seed: of the run.
-        epochs: epochs of the training.
-        samples: samples of one epoch.
+        ratios: how often each source is drawn from, relative to the others.
+        samples: of one epoch.
         warned: what was warned of in this process, so that it is not repeated.
     """
 
@@ -178,8 +168,7 @@ def build_sampler(
         seed: of the run.
         part: `train` or `val`.
         cache_dir: where indices of big sets are kept.
-        stand_in: called with the name of a set that cannot be used and what is wrong with it;
-            returns what is drawn from in its place, or raises.
+        stand_in: what is drawn from in the place of a set that cannot be used; may raise.
 
     Raises:
         ConfigError: no set is named.

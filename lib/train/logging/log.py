@@ -55,7 +55,7 @@ class TrainingLog(QuietLog):
         curves: where TensorBoard's scalars and pictures go.
         epochs: number of the last epoch.
         print_interval: steps between two lines.
-        say: prints a line.
+        say: see `Say`.
     """
 
     def __init__(
@@ -87,14 +87,14 @@ class TrainingLog(QuietLog):
         compute_seconds: float,
         events: Mapping[str, int],
     ) -> None:
-        """Note step `batch`, from 1, of the `batches` of an epoch.
+        """Note step `batch`, from 1, of the `batches` steps of an epoch.
 
         Args:
             epoch: from 1.
-            batch: number of the step.
+            batch: from 1.
             batches: steps of an epoch.
             values: means over the batch by name; tensors are read at the next line only.
-            samples: samples of the step, over all processes.
+            samples: of the step, over all processes.
             data_seconds: time spent waiting for the batch.
             compute_seconds: time spent on everything else.
             events: how often what should be rare happened in this step, over all processes:

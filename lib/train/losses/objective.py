@@ -26,10 +26,6 @@ class Objective(TrackerModel):
     Parameters that the configuration freezes, or that can never have a gradient, stop asking
     for one here (see `lib.train.optim`): DistributedDataParallel waits for all that do.
 
-    Args:
-        network: what is trained. Its state dict alone is published; the heads are not part of it.
-        cfg: the configuration.
-
     Attributes:
         losses: those whose weight TRAIN.<NAME>_WEIGHT is above 0.
         weights: their weights.

@@ -19,6 +19,7 @@ from lib.analysis.metrics import (
     mean_score,
     score_sequence,
 )
+from lib.datasets.benchmarks.rows import CATALOG
 from lib.datasets.sequence import Dataset
 from lib.datasets.sequence import Sequence as Video
 from lib.results.files import read_results
@@ -27,7 +28,6 @@ from lib.results.record import run_cautions
 from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted
 
 MAX_LINES = 10
-SERVER_SCORED = ("got10k_test", "trackingnet")
 
 
 class NothingToScoreError(DataError):
@@ -165,7 +165,7 @@ def compare(
             contender were not made alike.
     """
     kind = kind or dataset.protocol
-    if kind in SERVER_SCORED:
+    if kind in {row.protocol for row in CATALOG if row.server}:
         raise DataError(
             f"{dataset.name}: its ground truth is not public; "
             "submit the raw results to the benchmark's evaluation server"

@@ -99,6 +99,8 @@ class FrameErrors:
         normalised: (N,) distance of the centres in units of the ground truth's width and height.
         valid: (N,) frames with a usable ground truth.
         counted: number of frames that the counts are divided by.
+        predicted: (N, 4) boxes that were compared, xywh.
+        truth: (N, 4) what they were compared with.
     """
 
     overlap: np.ndarray
@@ -106,6 +108,8 @@ class FrameErrors:
     normalised: np.ndarray
     valid: np.ndarray
     counted: int
+    predicted: np.ndarray
+    truth: np.ndarray
 
 
 def rows_with_nan(boxes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ Curves and scores are fractions of frames; only `percentages` multiplies. A data
 the mean over its sequences, but for GOT-10k, which pools the frames of all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,65 +29,172 @@ OVERLAP_THRESHOLDS = (_STEP // 4 * 4) * 0.05 + (_STEP % 4) * 0.05
 CENTER_THRESHOLDS = np.arange(51.0)
 NORMALISED_THRESHOLDS = np.arange(51.0) / 100
 GOT10K_THRESHOLDS = np.linspace(0, 1, 101)
-_AT_HALF, _AT_THREE_QUARTERS, _AT_20 = 10, 15, 20
+
+
+@dataclass(frozen=True)
+class OpeMetric:
+    """A curve of one-pass evaluation, and the headline scores that are read off it.
+
+    Attributes:
+        title: of its plot.
+        axis: of its plot, what the thresholds are.
+        values: (N,) values of the frames, from their errors.
+        passes: whether values `(N, 1)` pass thresholds `(T,)`.
+        thresholds: (T,).
+        headlines: name of a score to the place of its threshold; None is the mean of the curve.
+        in_plot: what the first of them is called beside the plot.
+    """
+
+    title: str
+    axis: str
+    values: Callable[[FrameErrors], np.ndarray]
+    passes: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    thresholds: np.ndarray
+    headlines: Mapping[str, int | None]
+    in_plot: str
+
+    def curve(self, errors: FrameErrors) -> np.ndarray:
+        """Share (T,) of the frames that pass each threshold."""
+        passed = self.passes(self.values(errors)[:, None], self.thresholds)
+        return passed.sum(axis=0) / errors.counted
+
+    def scores(self, curve: np.ndarray) -> dict[str, float]:
+        """The headline scores of a curve (T,), as fractions."""
+        return {
+            name: float(curve.mean() if place is None else curve[place])
+            for name, place in self.headlines.items()
+        }
+
+
+# A new metric is a row here: tables, files, statistics and the page take all that there are. The
+# first headline score is what rankings go by.
+OPE_METRICS: Mapping[str, OpeMetric] = {
+    "success": OpeMetric(
+        "Success",
+        "Overlap above",
+        lambda errors: errors.overlap,
+        np.greater,
+        OVERLAP_THRESHOLDS,
+        # A perfect tracker has an AUC of 20/21, since an overlap of 1 is not above 1.
+        {"AUC": None, "OP50": 10, "OP75": 15},
+        "AUC",
+    ),
+    "precision": OpeMetric(
+        "Precision",
+        "Centre error up to, in pixels",
+        lambda errors: errors.center,
+        np.less_equal,
+        CENTER_THRESHOLDS,
+        {"Precision": 20},
+        "at 20 pixels",
+    ),
+    "norm_precision": OpeMetric(
+        "Normalised precision",
+        "Centre error up to, in sizes of the target",
+        lambda errors: errors.normalised,
+        np.less_equal,
+        NORMALISED_THRESHOLDS,
+        {"NormPrecision": 20},
+        "at 0.2",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A curve of a score as it is drawn; fractions.
+
+    Attributes:
+        name: of the curve.
+        title: of the plot.
+        axis: what the thresholds are.
+        thresholds: (T,).
+        line: (T,).
+        headline_name: what the score beside the plot is called.
+        headline: that score.
+        mark: the threshold at which it is read off, or None.
+    """
+
+    name: str
+    title: str
+    axis: str
+    thresholds: np.ndarray
+    line: np.ndarray
+    headline_name: str
+    headline: float
+    mark: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class OpeScore:
-    """Curves of one sequence, or their mean over a data set; fractions of frames.
+    """Curves (T,) of one sequence by the name of their metric, or their mean over a data set."""
 
-    Attributes:
-        success: (21,) share of overlaps above 0, 0.05 … 1.
-        precision: (51,) share of centre errors up to 0, 1 … 50 pixels.
-        norm_precision: (51,) share of normalised errors up to 0, 0.01 … 0.5.
-    """
+    lines: Mapping[str, np.ndarray]
 
-    success: np.ndarray
-    precision: np.ndarray
-    norm_precision: np.ndarray
+    @property
+    def success(self) -> np.ndarray:
+        """(21,) share of overlaps above 0, 0.05 … 1."""
+        return self.lines["success"]
+
+    @property
+    def precision(self) -> np.ndarray:
+        """(51,) share of centre errors up to 0, 1 … 50 pixels."""
+        return self.lines["precision"]
+
+    @property
+    def norm_precision(self) -> np.ndarray:
+        """(51,) share of normalised errors up to 0, 0.01 … 0.5."""
+        return self.lines["norm_precision"]
 
     @property
     def auc(self) -> float:
-        """Mean of the success curve; 20/21 for a perfect tracker, since 1 is not above 1."""
-        return float(self.success.mean())
+        """Mean of the success curve."""
+        return self.fractions()["AUC"]
 
     @property
     def op50(self) -> float:
         """Share of frames with an overlap above 0.5."""
-        return float(self.success[_AT_HALF])
+        return self.fractions()["OP50"]
 
     @property
     def op75(self) -> float:
         """Share of frames with an overlap above 0.75."""
-        return float(self.success[_AT_THREE_QUARTERS])
+        return self.fractions()["OP75"]
 
     @property
     def precision20(self) -> float:
         """Share of frames whose centre is at most 20 pixels off."""
-        return float(self.precision[_AT_20])
+        return self.fractions()["Precision"]
 
     @property
     def norm_precision20(self) -> float:
         """Share of frames whose normalised error is at most 0.2."""
-        return float(self.norm_precision[_AT_20])
+        return self.fractions()["NormPrecision"]
+
+    def fractions(self) -> dict[str, float]:
+        """The headline scores."""
+        rows = OPE_METRICS.items()
+        return {k: v for name, row in rows for k, v in row.scores(self.lines[name]).items()}
 
     def percentages(self) -> dict[str, float]:
         """The headline scores in percent."""
-        return {
-            "AUC": 100 * self.auc,
-            "OP50": 100 * self.op50,
-            "OP75": 100 * self.op75,
-            "Precision": 100 * self.precision20,
-            "NormPrecision": 100 * self.norm_precision20,
-        }
+        return {name: 100 * value for name, value in self.fractions().items()}
 
     def curves(self) -> dict[str, np.ndarray]:
         """The curve of which each headline score is a point or the mean."""
-        return {
-            **dict.fromkeys(("AUC", "OP50", "OP75"), self.success),
-            "Precision": self.precision,
-            "NormPrecision": self.norm_precision,
-        }
+        rows = OPE_METRICS.items()
+        return {headline: self.lines[name] for name, row in rows for headline in row.headlines}
+
+    def plots(self) -> list[Plot]:
+        """What is drawn, one plot for each metric."""
+        found = []
+        for name, row in OPE_METRICS.items():
+            headline, place = next(iter(row.headlines.items()))
+            line, value = self.lines[name], self.fractions()[headline]
+            mark = None if place is None else float(row.thresholds[place])
+            words = row.title, row.axis
+            found.append(Plot(name, *words, row.thresholds, line, row.in_plot, value, mark))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +222,11 @@ class OverlapScore:
     def curves(self) -> dict[str, np.ndarray]:
         """The curve of which each headline score is a point or the mean."""
         return dict.fromkeys(("AO", "SR50", "SR75"), self.success)
+
+    def plots(self) -> list[Plot]:
+        """What is drawn."""
+        words = "success", "Success", "Overlap above"
+        return [Plot(*words, GOT10K_THRESHOLDS, self.success, "AO", self.ao)]
 
 
 Score = OpeScore | OverlapScore
@@ -212,15 +324,7 @@ def score_dataset(
 
 
 def _ope_score(errors: FrameErrors) -> OpeScore:
-    return OpeScore(
-        success=_share(errors.overlap[:, None] > OVERLAP_THRESHOLDS, errors.counted),
-        precision=_share(errors.center[:, None] <= CENTER_THRESHOLDS, errors.counted),
-        norm_precision=_share(errors.normalised[:, None] <= NORMALISED_THRESHOLDS, errors.counted),
-    )
-
-
-def _share(passed: np.ndarray, counted: int) -> np.ndarray:
-    return passed.sum(axis=0) / counted
+    return OpeScore({name: row.curve(errors) for name, row in OPE_METRICS.items()})
 
 
 def _overlap_score(overlap: np.ndarray) -> OverlapScore:
@@ -237,11 +341,8 @@ def _overlap_score(overlap: np.ndarray) -> OverlapScore:
 
 
 def _mean_ope(scores: Sequence[OpeScore], drop_lost: bool) -> OpeScore:
-    return OpeScore(
-        success=_mean_curve([score.success for score in scores], drop_lost),
-        precision=_mean_curve([score.precision for score in scores], drop_lost),
-        norm_precision=_mean_curve([score.norm_precision for score in scores], drop_lost),
-    )
+    names = scores[0].lines
+    return OpeScore({n: _mean_curve([one.lines[n] for one in scores], drop_lost) for n in names})
 
 
 def _pooled(scores: Sequence[OverlapScore]) -> OverlapScore:

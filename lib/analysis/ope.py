@@ -75,7 +75,7 @@ def pytracking_errors(
     counted = int(valid.sum()) if valid_only else len(truth)
     if counted == 0:
         raise DataError(f"{tracked.truth_source}: no frame has a valid ground truth")
-    return FrameErrors(overlap, center, normalised, valid, counted)
+    return FrameErrors(overlap, center, normalised, valid, counted, predicted, truth)
 
 
 def lasot_matlab_errors(tracked: TrackedSequence, kind: str) -> FrameErrors:
@@ -123,7 +123,7 @@ def otb_matlab_errors(
         center = center.round(decimals)
     overlap[~positive] = NO_OVERLAP
     center[~positive] = normalised[~positive] = HIT
-    return FrameErrors(overlap, center, normalised, positive, len(truth))
+    return FrameErrors(overlap, center, normalised, positive, len(truth), predicted, truth)
 
 
 def got10k_ope_errors(
@@ -152,7 +152,7 @@ def got10k_ope_errors(
     normalised = bounded_normalised_distance(predicted, truth)
     overlap[~kept] = NO_OVERLAP
     center[~kept] = normalised[~kept] = MISSED
-    return FrameErrors(overlap, center, normalised, kept, int(kept.sum()))
+    return FrameErrors(overlap, center, normalised, kept, int(kept.sum()), predicted, truth)
 
 
 def _check_predictions(tracked: TrackedSequence) -> None:

@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for typed, dataset in open_all(args.dataset, paths).items():
         contenders = contenders_on(chosen, dataset, typed, args, paths)
         comparison = compare_as_asked(dataset, contenders, args)
-        parts.append(Part(dataset, contenders, comparison, _attributes(dataset)))
+        parts.append(Part(dataset, contenders, work_out(comparison, _attributes(dataset))))
     built = build_report(
         args.title or _title(parts), parts, page.parent, args.max_mb, args.link_frames, say
     )
@@ -130,7 +130,7 @@ def _folder(text: str | None, option: str) -> Path | None:
 def _write_tables(part: Part, folder: Path) -> list[Path]:
     """Write the scores of a data set in every format; returns the files."""
     written = []
-    for suffix, text in documents(work_out(part.comparison, part.attributes)).items():
+    for suffix, text in documents(part.findings).items():
         written.append(folder / f"{part.comparison.dataset}{suffix}")
         atomic_write_text(written[-1], text)
     return written

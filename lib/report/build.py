@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from lib import __version__
-from lib.analysis.attributes import Attributes
 from lib.analysis.compare import Comparison, Contender, load_scorable
 from lib.analysis.conventions import convention_named
+from lib.analysis.findings import Findings
 from lib.datasets.sequence import Dataset
 from lib.datasets.sequence import Sequence as Video
 from lib.report.page import build_page
@@ -51,14 +51,17 @@ class Part:
     Attributes:
         dataset: its sequences.
         contenders: the trackers, as they were compared.
-        comparison: their scores.
-        attributes: of its sequences; None where they are not known.
+        findings: their scores, and what is said about them.
     """
 
     dataset: Dataset
     contenders: Sequence[Contender]
-    comparison: Comparison
-    attributes: Attributes | None = None
+    findings: Findings
+
+    @property
+    def comparison(self) -> Comparison:
+        """The scores."""
+        return self.findings.comparison
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def default_megabytes(sequences: int) -> float:
 
 def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_Clip]]:
     """The figures of a data set, and those of the frames of its sequences."""
-    tree = dataset_tree(part.comparison, part.attributes)
+    tree = dataset_tree(part.findings)
     names = part.dataset.sequence_names
     files = [ResultFiles(one.folder, names) for one in part.contenders]
     clips = [_clip(part, files, f"{prefix}-{i}", row) for i, row in enumerate(tree["sequences"])]
@@ -172,7 +175,8 @@ def _clip(part: Part, files: Sequence[ResultFiles], block: str, row: dict[str, A
     widest = widest_segment([track.overlap for track in tracks])
     width, height = video.resolution
     row |= {"block": block, "frames": len(video), "width": width, "height": height}
-    known = part.attributes.by_sequence if part.attributes else {}
+    attributes = part.findings.attributes
+    known = attributes.by_sequence if attributes else {}
     row["attributes"] = list(known.get(name, ()))
     content = {
         "series": pack(video.ground_truth, tracks),

@@ -5,34 +5,19 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
-from lib.analysis.attributes import MEANINGS, Attributes, score_attributes
-from lib.analysis.certainty import metric_names, paired_test, run_spread, score_interval
-from lib.analysis.compare import Comparison
-from lib.analysis.metrics import (
-    CENTER_THRESHOLDS,
-    GOT10K_THRESHOLDS,
-    NORMALISED_THRESHOLDS,
-    OVERLAP_THRESHOLDS,
-    DatasetScore,
-    OpeScore,
-    OverlapScore,
-)
+from lib.analysis.attributes import MEANINGS
+from lib.analysis.certainty import paired_test, run_spread
+from lib.analysis.findings import Findings
+from lib.analysis.metrics import DatasetScore
 
 _DECIMALS = 3
 Tree = dict[str, Any]
 
 
-def dataset_tree(comparison: Comparison, attributes: Attributes | None = None) -> Tree:
-    """All figures of one data set but those of single frames, in percent, as JSON knows them.
-
-    Args:
-        comparison: the scores.
-        attributes: of the sequences, where they are known.
-    """
+def dataset_tree(findings: Findings) -> Tree:
+    """All figures of one data set but those of single frames, in percent, as JSON knows them."""
+    comparison, metrics = findings.comparison, list(findings.metrics)
     scores = list(comparison.scores.values())
-    metrics = metric_names(scores[0])
     rows = [[one.percentages() for one in score.sequences.values()] for score in scores]
     return {
         "name": comparison.dataset,
@@ -44,10 +29,12 @@ def dataset_tree(comparison: Comparison, attributes: Attributes | None = None) -
         "trackers": list(comparison.scores),
         "metrics": metrics,
         "runs": [max(1, len(score.runs)) for score in scores],
-        "totals": [[_total(score, metric) for metric in metrics] for score in scores],
-        "differences": _differences(scores, metrics[0]),
+        "totals": [
+            [_total(findings, name, metric) for metric in metrics] for name in comparison.scores
+        ],
+        "differences": _differences(findings),
         "curves": _curves(scores),
-        "attributes": _attributes(scores, attributes, metrics[0]) if attributes else [],
+        "attributes": _attributes(findings) if findings.attributes else [],
         "sequences": [
             {
                 "name": name,
@@ -58,9 +45,9 @@ def dataset_tree(comparison: Comparison, attributes: Attributes | None = None) -
     }
 
 
-def _total(score: DatasetScore, metric: str) -> Tree:
+def _total(findings: Findings, label: str, metric: str) -> Tree:
     """A headline score, its interval over sequences, and its spread over runs."""
-    interval = score_interval(score, metric)
+    score, interval = findings.comparison.scores[label], findings.intervals[label][metric]
     return {
         "value": _number(score.total.percentages()[metric]),
         "low": _number(interval.low),
@@ -69,11 +56,15 @@ def _total(score: DatasetScore, metric: str) -> Tree:
     }
 
 
-def _differences(scores: Sequence[DatasetScore], metric: str) -> list[Tree]:
+def _differences(findings: Findings) -> list[Tree]:
     """The paired test of every two trackers, by their places."""
+    scores = findings.comparison.scores
     found = []
     for (i, first), (j, second) in combinations(enumerate(scores), 2):
-        test = paired_test(first, second, metric)
+        if first == findings.first:
+            test = findings.differences[second].test
+        else:
+            test = paired_test(scores[first], scores[second], findings.metrics[0])
         found.append(
             {
                 "first": i,
@@ -90,80 +81,34 @@ def _differences(scores: Sequence[DatasetScore], metric: str) -> list[Tree]:
 
 def _curves(scores: Sequence[DatasetScore]) -> list[Tree]:
     """The plots of the protocol, each tracker a line; values in percent."""
-    totals = [score.total for score in scores]
-    ope = [total for total in totals if isinstance(total, OpeScore)]
-    if ope:
-        return [
-            _curve(
-                "success",
-                "Success",
-                "Overlap above",
-                OVERLAP_THRESHOLDS,
-                [one.success for one in ope],
-                "AUC",
-                [one.auc for one in ope],
-            ),
-            _curve(
-                "precision",
-                "Precision",
-                "Centre error up to, in pixels",
-                CENTER_THRESHOLDS,
-                [one.precision for one in ope],
-                "at 20 pixels",
-                [one.precision20 for one in ope],
-                mark=20,
-            ),
-            _curve(
-                "norm_precision",
-                "Normalised precision",
-                "Centre error up to, in sizes of the target",
-                NORMALISED_THRESHOLDS,
-                [one.norm_precision for one in ope],
-                "at 0.2",
-                [one.norm_precision20 for one in ope],
-                mark=0.2,
-            ),
-        ]
-    pooled = [total for total in totals if isinstance(total, OverlapScore)]
-    lines = [one.success for one in pooled]
-    headline = [one.ao for one in pooled]
-    return [_curve("success", "Success", "Overlap above", GOT10K_THRESHOLDS, lines, "AO", headline)]
+    return [
+        {
+            "id": each[0].name,
+            "title": each[0].title,
+            "xLabel": each[0].axis,
+            "yLabel": "Frames, in percent",
+            "x": [_number(value) for value in each[0].thresholds],
+            "lines": [[_number(100 * value) for value in plot.line] for plot in each],
+            "headlineName": each[0].headline_name,
+            "headline": [_number(100 * plot.headline) for plot in each],
+            "mark": each[0].mark,
+        }
+        for each in zip(*(score.total.plots() for score in scores), strict=True)
+    ]
 
 
-def _curve(
-    key: str,
-    title: str,
-    label: str,
-    thresholds: np.ndarray,
-    lines: Sequence[np.ndarray],
-    headline_name: str,
-    headline: Sequence[float],
-    mark: float | None = None,
-) -> Tree:
-    return {
-        "id": key,
-        "title": title,
-        "xLabel": label,
-        "yLabel": "Frames, in percent",
-        "x": [_number(value) for value in thresholds],
-        "lines": [[_number(100 * value) for value in line] for line in lines],
-        "headlineName": headline_name,
-        "headline": [_number(100 * value) for value in headline],
-        "mark": mark,
-    }
-
-
-def _attributes(scores: Sequence[DatasetScore], attributes: Attributes, metric: str) -> list[Tree]:
+def _attributes(findings: Findings) -> list[Tree]:
     """The score on the sequences of each attribute that any of them has."""
-    found = [score_attributes(score, attributes) for score in scores]
+    rows, known = list(findings.by_attribute.values()), findings.attributes
+    names = next(iter(findings.comparison.scores.values())).sequences
     return [
         {
             "name": name,
             "meaning": MEANINGS.get(name, ""),
-            "sequences": sum(one in scores[0].sequences for one in attributes.sequences(name)),
-            "scores": [_number(one[name].percentages()[metric]) for one in found],
+            "sequences": sum(one in names for one in known.sequences(name)) if known else 0,
+            "scores": [_number(row[name].percentages()[findings.metrics[0]]) for row in rows],
         }
-        for name in found[0]
+        for name in rows[0]
     ]
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lib.datasets.benchmarks.layout import Server
+from lib.datasets.benchmarks.rows import CATALOG
 from lib.datasets.text.boxes import read_text, split_lines
 from lib.datasets.text.numbers import plain_table
 from lib.results.files import RUN_FILE, ResultsFolder, read_results, read_run_record
@@ -28,50 +30,7 @@ _BOX_TOLERANCE = 0.01
 # The same results make the same zip.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
-
-@dataclass(frozen=True)
-class Server:
-    """An evaluation server.
-
-    Attributes:
-        key: what the command calls it.
-        data_set: name in the catalog.
-        title: for messages.
-        sequences: how many it expects.
-        folders: a folder for each sequence, with a file of times; else only flat files of boxes.
-        max_runs: how many runs of a tracker it takes.
-        names: of all sequences, where they are known without the data set.
-    """
-
-    key: str
-    data_set: str
-    title: str
-    sequences: int
-    folders: bool
-    max_runs: int
-    names: tuple[str, ...] = ()
-
-
-SERVERS = (
-    Server(
-        key="got10k",
-        data_set="got10k_test",
-        title="GOT-10k",
-        sequences=180,
-        folders=True,
-        # The toolkit's number of repetitions.
-        max_runs=3,
-        names=tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
-    ),
-    Server(
-        key="trackingnet",
-        data_set="trackingnet",
-        title="TrackingNet",
-        sequences=511,
-        folders=False,
-        max_runs=1,
-    ),
-)
+SERVERS = tuple(row.server for row in CATALOG if row.server)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_conventions_that_drop_lost_sequences_drop_them_here_too() -> None:
     """LaSOT's toolkit leaves a curve that is 0 throughout out of its mean."""
     kept = score([8, 4], "lasot", "lasot_matlab_port")
     lost = score([8, 4], "lasot", "lasot_matlab_port").sequences["s1"]
-    zero = type(lost)(lost.success * 0, lost.precision * 0, lost.norm_precision * 0)
+    zero = type(lost)({name: 0 * line for name, line in lost.lines.items()})
     rows = {**kept.sequences, "lost": zero}
     total = mean_score([*rows.values()], "lasot_matlab_port")
     with_lost = DatasetScore("lasot", "lasot_matlab_port", total, rows)

@@ -11,6 +11,7 @@ import pytest
 
 from lib.analysis.compare import Contender, compare, read_tracked
 from lib.analysis.conventions import convention_named
+from lib.analysis.findings import work_out
 from lib.analysis.frames import TrackedSequence
 from lib.analysis.metrics import OVERLAP_THRESHOLDS, score_sequence
 from lib.datasets.sequence import ImageFiles, Sequence
@@ -287,7 +288,7 @@ def test_thirty_sequences_stay_below_fifteen_megabytes(tmp_path: Path) -> None:
         write_drawn_results(tmp_path / name, 30, 2500, shift)
         for name, shift in (("near", 2), ("far", 6))
     ]
-    part = Part(dataset, contenders, compare(dataset, contenders))
+    part = Part(dataset, contenders, work_out(compare(dataset, contenders)))
     built = build_report("t", [part], tmp_path)
     assert 12e6 < len(built.page.encode()) < 15e6
     assert built.frames == 30 * 2500
@@ -303,7 +304,7 @@ def test_the_figures_of_a_data_set(tmp_path: Path) -> None:
         for name, shift in (("near", 1), ("far", 8))
     ]
     comparison = compare(dataset, contenders)
-    tree = dataset_tree(comparison)
+    tree = dataset_tree(work_out(comparison))
     assert tree["metrics"][0] == "AUC" and tree["trackers"] == ["near", "far"]
     near = tree["totals"][0][0]
     assert near["value"] == pytest.approx(100 * comparison.scores["near"].total.auc, abs=1e-3)  # type: ignore[union-attr]

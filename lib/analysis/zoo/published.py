@@ -14,6 +14,7 @@ from typing import Any
 
 from lib.config.paths import Paths
 from lib.config.yaml_source import Finding, Layer, dotted, read_yaml, show_value
+from lib.datasets.benchmarks.open import find_row
 from lib.utils.errors import ConfigError, did_you_mean
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -34,23 +35,29 @@ class Column:
     Attributes:
         key: the data set, or the experiment of VOT; the key in files of scores.
         title: as the table has it.
-        origin: who computes its scores.
         suffix: of the configurations that it is about: GOT-10k's are trained on GOT-10k alone.
     """
 
     key: str
     title: str
-    origin: Origin = Origin.HERE
     suffix: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Who computes its scores."""
+        row = find_row(self.key)
+        if row is None:
+            return Origin.VOT
+        return Origin.SERVER if row.server else Origin.HERE
 
 
 COLUMNS = (
     Column("lasot", "LaSOT AUC"),
     Column("lasot_extension_subset", "LaSOT-ext AUC"),
-    Column("got10k_test", "GOT-10k AO", Origin.SERVER, "_got"),
-    Column("trackingnet", "TrackingNet AUC", Origin.SERVER),
-    Column("vot2020_bbox", "VOT2020-bbox EAO", Origin.VOT),
-    Column("vot2020_mask", "VOT2020-mask EAO", Origin.VOT),
+    Column("got10k_test", "GOT-10k AO", "_got"),
+    Column("trackingnet", "TrackingNet AUC"),
+    Column("vot2020_bbox", "VOT2020-bbox EAO"),
+    Column("vot2020_mask", "VOT2020-mask EAO"),
     Column("tnl2k", "TNL2K AUC"),
     Column("nfs", "NFS AUC"),
     Column("uav", "UAV AUC"),

@@ -1,4 +1,4 @@
-"""The model zoo's table, from whatever lies in the trees, and what would fill its empty cells.
+"""The model zoo's table, from whatever lies in the save folder.
 
 A cell is scored here where the ground truth is public. The scores of evaluation servers are typed
 into `scores.yaml` in the save folder (see `published`). The EAO of VOT2020 can be typed there
@@ -13,13 +13,12 @@ what the EAO is of there: only the challenge's own stack on all its sequences is
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lib.analysis.certainty import metric_names
-from lib.analysis.compare import Comparison, Contender, compare
-from lib.analysis.zoo.commands import Remedies
+from lib.analysis.compare import Contender, compare
 from lib.analysis.zoo.published import (
     COLUMNS,
     MODELS,
@@ -32,21 +31,15 @@ from lib.config.paths import Paths
 from lib.datasets.benchmarks.open import find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.results.files import RUN_FILE
-from lib.results.record import MixedRunsError
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
 from lib.vot.stacks import STACKS
 
-HERE, DOWNLOADED = "here", "raw results"
 _TRACKER = "seqtrack"
 _VOT_FILE = Path("external/vot20/seqtrack/scores.json")
 _VOT_STACK = STACKS["vot2020/shortterm"]
 _VOT_TRACKERS = {"vot2020_bbox": "{}", "vot2020_mask": "{}_ar"}
 
 Votes = Mapping[str, Mapping[str, Any]]
-
-
-class UnsoundError(ResultsError):
-    """Results that can be scored, and are no numbers of the model zoo."""
 
 
 @dataclass(frozen=True)
@@ -56,64 +49,28 @@ class Cell:
     Attributes:
         value: percent; None for an empty cell.
         note: where the value is from, or why there is none.
-        remedy: how to fill an empty cell: a command, and what is left to do by hand.
         failed: whether there are results which cannot be scored.
     """
 
     value: float | None = None
     note: str = ""
-    remedy: str = ""
     failed: bool = False
 
 
-@dataclass(frozen=True)
-class Zoo:
-    """The table and what is beside it.
-
-    Attributes:
-        cells: by configuration (without `_got`) and key of the column.
-        beside: our results compared with downloaded ones, where both are there.
-    """
-
-    cells: Mapping[tuple[str, str], Cell]
-    beside: tuple[tuple[str, Comparison], ...]
+# By configuration (without `_got`) and key of the column.
+Zoo = Mapping[tuple[str, str], Cell]
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Folders of results of one configuration on one data set.
-
-    Attributes:
-        here: made by this project, one for each run.
-        downloaded: others, such as the published raw results.
-    """
-
-    here: tuple[Path, ...]
-    downloaded: Path | None
-
-    @property
-    def contenders(self) -> list[Contender]:
-        """Ours first."""
-        found = [Contender(HERE, self.here[0], self.here[1:])] if self.here else []
-        return found + ([Contender(DOWNLOADED, self.downloaded)] if self.downloaded else [])
-
-
-def make_zoo(paths: Paths, remedies: Remedies, elsewhere: Path | None = None) -> Zoo:
+def make_zoo(paths: Paths) -> Zoo:
     """Fill the table.
-
-    Args:
-        paths: the trees.
-        remedies: words for what is missing.
-        elsewhere: another tree of raw results, to put beside ours.
 
     Raises:
         SeqTrackError: a file of scores is malformed.
     """
-    typed_file, vot_file = scores_file(paths), paths.save_dir / _VOT_FILE
+    typed_file = scores_file(paths)
     typed = read_scores(typed_file) if typed_file.is_file() else {}
-    votes = _read_vot(vot_file)
+    votes = _read_vot(paths.save_dir / _VOT_FILE)
     cells: dict[tuple[str, str], Cell] = {}
-    beside: list[tuple[str, Comparison]] = []
     for column in COLUMNS:
         dataset = _open(column, paths) if column.origin is Origin.HERE else None
         for model in MODELS.values():
@@ -121,127 +78,65 @@ def make_zoo(paths: Paths, remedies: Remedies, elsewhere: Path | None = None) ->
             if column.key in typed.get(config, {}):
                 cell = Cell(typed[config][column.key], f"typed into {typed_file.name}")
             elif column.origin is Origin.VOT:
-                cell = _vot_cell(column, config, votes, vot_file, remedies)
+                cell = _vot_cell(column, config, votes)
             elif column.origin is Origin.SERVER:
-                cell = _server_cell(column, config, paths, remedies)
+                cell = _server_cell(column, config, paths)
             else:
-                sources = find_sources(config, column.key, paths, elsewhere)
-                cell, comparison = _scored_cell(column, config, sources, dataset, remedies)
-                beside += [(config, comparison)] if comparison else []
+                cell = _scored_cell(config, _find_results(config, column.key, paths), dataset)
             cells[model, column.key] = cell
-    return Zoo(cells, tuple(beside))
+    return cells
 
 
-def find_sources(config: str, data_set: str, paths: Paths, elsewhere: Path | None) -> Sources:
-    """Where results of a configuration lie, told apart by the `run.json` that ours have."""
+def _find_results(config: str, data_set: str, paths: Paths) -> list[Path]:
+    """Folders of results, one for each run; others' results only where there are none of ours.
+
+    They are told apart by the `run.json` that ours have.
+    """
     row = find_row(data_set)
     folder = row.results_folder if row else data_set
     plain = paths.dataset_results_dir(_TRACKER, config, folder)
-    numbered = [
+    runs = [
         one / folder
         for one in _subfolders(plain.parents[1])
         if re.fullmatch(re.escape(config) + r"_\d{3}", one.name) and _has_results(one / folder)
     ]
-    ours = (plain / RUN_FILE).is_file() and _has_results(plain)
-    others = [plain] if not ours else []
-    if elsewhere is not None:
-        others += _places(elsewhere, config, data_set)
-    downloaded = next(filter(_has_results, others), None)
-    return Sources((plain,) if ours else tuple(numbered), downloaded)
+    if not _has_results(plain) or (runs and not (plain / RUN_FILE).is_file()):
+        return runs
+    return [plain]
 
 
-def holds_results(tree: Path) -> bool:
-    """Whether raw results of any configuration on any column lie where `--zoo` looks in `tree`."""
-    return any(
-        _has_results(place)
-        for column in COLUMNS
-        if column.origin is Origin.HERE
-        for model in MODELS.values()
-        for place in _places(tree, model + column.suffix, column.key)
-    )
-
-
-def _places(tree: Path, config: str, data_set: str) -> list[Path]:
-    """Where another tree may have results: it is one of results, or a save folder."""
-    row = find_row(data_set)
-    inner = Path(config) / (row.results_folder if row else data_set)
-    return [tree / inner, tree / "test" / "tracking_results" / _TRACKER / inner]
-
-
-def _scored_cell(
-    column: Column,
-    config: str,
-    sources: Sources,
-    dataset: Dataset | DataError | None,
-    remedies: Remedies,
-) -> tuple[Cell, Comparison | None]:
-    """The cell, and the comparison of ours with downloaded results where both are there."""
-    contenders = sources.contenders
-    if not contenders:
-        return Cell(note="no results", remedy=remedies.track(config, column.key)), None
+def _scored_cell(config: str, folders: list[Path], dataset: Dataset | DataError | None) -> Cell:
+    if not folders:
+        return Cell(note="no results")
     if not isinstance(dataset, Dataset):
-        return Cell(note=f"no ground truth: {dataset}", remedy=remedies.check(column.key)), None
+        return Cell(note=f"no ground truth: {dataset}")
+    results = Contender(config, folders[0], tuple(folders[1:]))
     try:
-        comparison = _sound_comparison(dataset, contenders)
+        comparison = compare(dataset, [results])
     except SeqTrackError as error:
-        reason = str(error).splitlines()[0].rstrip(":")
-        if len(contenders) > 1:
-            # Whatever is wrong with one of them, the other may be sound.
-            for single in (Sources(sources.here, None), Sources((), sources.downloaded)):
-                cell, _ = _scored_cell(column, config, single, dataset, remedies)
-                if cell.value is not None:
-                    note = f"{cell.note}; {HERE} and {DOWNLOADED} not compared: {reason}"
-                    return replace(cell, note=note), None
-        if isinstance(error, MixedRunsError):
-            remedy = remedies.separate(config, column.key, _run_numbers(config, sources.here))
-        elif sources.here:
-            anew = isinstance(error, UnsoundError)
-            remedy = remedies.track(config, column.key, _run_numbers(config, sources.here), anew)
-        else:
-            remedy = remedies.fetch(config, column.key)
-        return Cell(note=reason, remedy=remedy, failed=True), None
-    score = comparison.scores[contenders[0].label]
-    value = score.total.percentages()[metric_names(score)[0]]
-    note = "scored here" if sources.here else f"scored here, from raw results without {RUN_FILE}"
+        return Cell(note=str(error).splitlines()[0].rstrip(":"), failed=True)
+    if cautions := comparison.cautions[config]:
+        # Of cut videos, without weights, and the like.
+        return Cell(note=f"{folders[0]}: {cautions[0]}", failed=True)
+    score = comparison.scores[config]
+    ours = (folders[0] / RUN_FILE).is_file() or len(folders) > 1
+    note = "scored here" if ours else f"scored here, from raw results without {RUN_FILE}"
     if comparison.warnings:
         note += f"; {len(comparison.warnings)} files of the wrong length"
-    return Cell(value, note), comparison if len(contenders) > 1 else None
+    return Cell(score.total.percentages()[metric_names(score)[0]], note)
 
 
-def _sound_comparison(dataset: Dataset, contenders: Sequence[Contender]) -> Comparison:
-    """The comparison, of results that may stand in the table.
-
-    Raises:
-        UnsoundError: they were made of cut videos, without weights, and the like.
-        SeqTrackError: as `compare`.
-    """
-    comparison = compare(dataset, contenders)
-    for one in contenders:
-        for caution in comparison.cautions[one.label]:
-            raise UnsoundError(f"{one.folder}: {caution}")
-    return comparison
+def _server_cell(column: Column, config: str, paths: Paths) -> Cell:
+    tracked = bool(_find_results(config, column.key, paths))
+    return Cell(note="no score of the server yet" if tracked else "no results")
 
 
-def _run_numbers(config: str, folders: Sequence[Path]) -> list[int]:
-    """Numbers of the runs whose results lie in `folders`; none for a folder without a number."""
-    ends = (one.parent.name.removeprefix(config) for one in folders)
-    return [int(end[1:]) for end in ends if end]
-
-
-def _server_cell(column: Column, config: str, paths: Paths, remedies: Remedies) -> Cell:
-    row = find_row(column.key)
-    folder = row.results_folder if row else column.key
-    tracked = _has_results(paths.dataset_results_dir(_TRACKER, config, folder))
-    note = "no score of the server yet" if tracked else "no results"
-    return Cell(note=note, remedy=remedies.submit(config, column.key, tracked))
-
-
-def _vot_cell(column: Column, config: str, votes: Votes, file: Path, remedies: Remedies) -> Cell:
+def _vot_cell(column: Column, config: str, votes: Votes) -> Cell:
     tracker = _VOT_TRACKERS[column.key].format(config)
     reason = _other_data(votes[tracker]) if tracker in votes else "no EAO"
-    if not reason:
-        return Cell(100 * votes[tracker]["eao"], f"from {_VOT_FILE}")
-    return Cell(note=reason, remedy=remedies.vote(tracker, config, column.key, file))
+    if reason:
+        return Cell(note=reason)
+    return Cell(100 * votes[tracker]["eao"], f"from {_VOT_FILE}")
 
 
 def _other_data(row: Mapping[str, Any]) -> str:

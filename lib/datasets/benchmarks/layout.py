@@ -49,6 +49,29 @@ class Layout:
 
 
 @dataclass(frozen=True)
+class Server:
+    """An evaluation server.
+
+    Attributes:
+        key: what the command calls it.
+        data_set: name in the catalog.
+        title: for messages.
+        sequences: how many it expects.
+        folders: a folder for each sequence, with a file of times; else only flat files of boxes.
+        max_runs: how many runs of a tracker it takes.
+        names: of all sequences, where they are known without the data set.
+    """
+
+    key: str
+    data_set: str
+    title: str
+    sequences: int
+    folders: bool
+    max_runs: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Row:
     """One benchmark. Odd things are fields here, so that no benchmark needs code of its own.
 
@@ -69,6 +92,7 @@ class Row:
         sequences: how many there are, where no packaged list tells it.
         frames: how many there are, where no packaged list tells it.
         first_box_only: only the first box is public.
+        server: what scores it, where the ground truth is not public.
         nan_means_absent: a row of NaN marks an absent target, as in UAV123.
         zero_means_absent: a row of zeros does, as in VastTrack.
         broken_frames: (sequence, number in the file's name) of frames that are published broken.
@@ -93,6 +117,7 @@ class Row:
     sequences: int | None = None
     frames: int | None = None
     first_box_only: bool = False
+    server: Server | None = None
     nan_means_absent: bool = False
     zero_means_absent: bool = False
     broken_frames: tuple[tuple[str, int], ...] = ()

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lib.datasets.benchmarks.layout import Layout, Row
+from lib.datasets.benchmarks.layout import Layout, Row, Server
 from lib.datasets.sequence_files import SequenceFiles
 
 LASOT_FILES = SequenceFiles(
@@ -83,6 +83,16 @@ _GOT10K_TEST = replace(
     layouts=(Layout(SequenceFiles(images="{name}", annotation="{name}/groundtruth.txt")),),
     remarks=(),
     first_box_only=True,
+    server=Server(
+        key="got10k",
+        data_set="got10k_test",
+        title="GOT-10k",
+        sequences=180,
+        folders=True,
+        # The toolkit's number of repetitions.
+        max_runs=3,
+        names=tuple(f"GOT-10k_Test_{number:06d}" for number in range(1, 181)),
+    ),
     rule="train on GOT-10k's train part only (the _got configurations); scored by its server",
 )
 _TRACKINGNET = Row(
@@ -99,6 +109,14 @@ _TRACKINGNET = Row(
         Layout(SequenceFiles(images="zips/{name}", annotation="anno/{name}.txt")),
     ),
     first_box_only=True,
+    server=Server(
+        key="trackingnet",
+        data_set="trackingnet",
+        title="TrackingNet",
+        sequences=511,
+        folders=False,
+        max_runs=1,
+    ),
     paper="Mueller et al., TrackingNet, ECCV 2018",
     homepage="https://tracking-net.org",
     rule="TRAIN_0 to TRAIN_11 may be trained on; scored by its server",

@@ -83,7 +83,6 @@ class Attributes:
     source: str
 
     def sequences(self, attribute: str) -> tuple[str, ...]:
-        """The sequences that have it."""
         return tuple(name for name, found in self.by_sequence.items() if attribute in found)
 
 

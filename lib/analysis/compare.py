@@ -54,7 +54,6 @@ class Contender:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Of all runs."""
         return (self.folder, *self.more_runs)
 
 

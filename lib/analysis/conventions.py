@@ -133,7 +133,6 @@ def default_convention(kind: str) -> str:
 
 
 def convention_names() -> list[str]:
-    """All conventions, one-pass evaluation first."""
     return [*OPE_CONVENTIONS, *GOT10K_CONVENTIONS]
 
 

@@ -49,7 +49,6 @@ class Findings:
 
     @property
     def first(self) -> str:
-        """Label of the first tracker."""
         return next(iter(self.comparison.scores))
 
 

@@ -172,12 +172,10 @@ class OpeScore:
         return self.fractions()["NormPrecision"]
 
     def fractions(self) -> dict[str, float]:
-        """The headline scores."""
         rows = OPE_METRICS.items()
         return {k: v for name, row in rows for k, v in row.scores(self.lines[name]).items()}
 
     def percentages(self) -> dict[str, float]:
-        """The headline scores in percent."""
         return {name: 100 * value for name, value in self.fractions().items()}
 
     def curves(self) -> dict[str, np.ndarray]:
@@ -186,7 +184,6 @@ class OpeScore:
         return {headline: self.lines[name] for name, row in rows for headline in row.headlines}
 
     def plots(self) -> list[Plot]:
-        """What is drawn, one plot for each metric."""
         found = []
         for name, row in OPE_METRICS.items():
             headline, place = next(iter(row.headlines.items()))
@@ -216,7 +213,6 @@ class OverlapScore:
     frames: int
 
     def percentages(self) -> dict[str, float]:
-        """The headline scores in percent."""
         return {"AO": 100 * self.ao, "SR50": 100 * self.sr50, "SR75": 100 * self.sr75}
 
     def curves(self) -> dict[str, np.ndarray]:
@@ -224,7 +220,6 @@ class OverlapScore:
         return dict.fromkeys(("AO", "SR50", "SR75"), self.success)
 
     def plots(self) -> list[Plot]:
-        """What is drawn."""
         words = "success", "Success", "Overlap above"
         return [Plot(*words, GOT10K_THRESHOLDS, self.success, "AO", self.ao)]
 

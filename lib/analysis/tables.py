@@ -50,7 +50,6 @@ class Table:
         return [f"note: {row}: {note}" for row, note in self.notes]
 
     def marked(self, row: int, column: int) -> bool:
-        """Whether a cell is among the best."""
         return self.best is not None and (row, column) in self.best
 
 

@@ -56,7 +56,6 @@ def score_table(comparison: Comparison) -> Table:
 
 
 def interval_table(findings: Findings) -> Table:
-    """Confidence intervals of the headline scores in percent."""
     rows = tuple(
         (label, *(_range(row[metric]) for metric in findings.metrics))
         for label, row in findings.intervals.items()
@@ -136,7 +135,6 @@ def attribute_table(findings: Findings) -> Table:
 
 
 def published_table(findings: Findings) -> Table:
-    """The ranking score beside the model zoo's number."""
     comparison, metric = findings.comparison, findings.metrics[0]
     published = findings.published or {}
     rows = []

@@ -38,8 +38,6 @@ SPARE = 1
 
 @dataclass(frozen=True)
 class _Opened:
-    """A sequence with its first frame, read by a thread."""
-
     video: Video
     count: int
     image: np.ndarray
@@ -47,8 +45,6 @@ class _Opened:
 
 @dataclass(eq=False)
 class _Slot:
-    """A sequence that is being tracked."""
-
     video: Video
     trace: Trace
     stream: FrameStream
@@ -157,7 +153,6 @@ class _Batch:
         return _Slot(video, trace, stream, after, state, opened.count - 1)
 
     def _step(self) -> Iterator[Outcome]:
-        """One frame of every sequence."""
         began = time.perf_counter()
         slots, images = [], []
         for slot in self.slots:

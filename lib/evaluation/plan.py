@@ -59,7 +59,6 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Words for it in messages."""
         return f"{self.spec.tracker}/{self.spec.config_name}"
 
 

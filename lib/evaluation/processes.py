@@ -39,7 +39,6 @@ class _Worker:
     name: str
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
         self.process.terminate()
         self.process.join()
         self.connection.close()

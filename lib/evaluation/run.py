@@ -55,7 +55,6 @@ class RunSummary:
 
     @property
     def text(self) -> str:
-        """One line for the end of a run."""
         tracked = f"{counted(len(self.finished), 'sequence')} tracked"
         if self.frames and self.seconds:
             rate = self.frames / self.seconds

@@ -35,7 +35,6 @@ class ListSource:
         self._names = deque(names)
 
     def take(self, wait: bool) -> str | None:
-        """The next one; None at the end."""
         return self._names.popleft() if self._names else None
 
 

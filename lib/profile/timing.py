@@ -20,7 +20,6 @@ class Times:
 
     @property
     def median(self) -> float:
-        """Of the calls."""
         return float(np.median(self.each))
 
     def row(self) -> dict[str, Any]:

@@ -31,7 +31,6 @@ class Macs:
 
     @property
     def all(self) -> int:
-        """Both."""
         return self.linear_conv + self.attention
 
     def __add__(self, other: "Macs") -> "Macs":

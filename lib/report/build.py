@@ -60,7 +60,6 @@ class Part:
 
     @property
     def comparison(self) -> Comparison:
-        """The scores."""
         return self.findings.comparison
 
 

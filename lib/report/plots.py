@@ -72,7 +72,6 @@ def write_plots(tree: dict[str, Any], folder: Path) -> list[Path]:
 def _save(
     folder: Path, stem: str, size: tuple[float, float], draw: Callable[..., None], *content: Any
 ) -> list[Path]:
-    """Draw a figure and write it in all formats."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -88,15 +88,12 @@ class ResultsFolder:
     root: Path
 
     def boxes_file(self, sequence: str) -> Path:
-        """File of the boxes."""
         return self.root / f"{sequence}.txt"
 
     def time_file(self, sequence: str) -> Path:
-        """File of the seconds per frame."""
         return self.root / f"{sequence}_time.txt"
 
     def confidence_file(self, sequence: str) -> Path:
-        """File of the confidences."""
         return self.root / f"{sequence}_confidence.txt"
 
     def clashes(self, names: Iterable[str]) -> dict[str, str]:

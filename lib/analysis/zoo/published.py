@@ -44,7 +44,6 @@ class Column:
 
     @property
     def origin(self) -> Origin:
-        """Who computes its scores."""
         row = find_row(self.key)
         if row is None:
             return Origin.VOT

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -49,8 +50,7 @@ SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
 MASK_NETWORK = "alpha_refine"
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One file to have: of which configuration, from where, to where."""
 
     config: str
@@ -63,10 +63,6 @@ class Collection:
     """One kind of published files.
 
     Attributes:
-        name: what they are, for people.
-        drive: where they are on Google Drive.
-        mirror_path: their folder below the root of a mirror.
-        root: folder below which they are put.
         choose: the files of one configuration among all, with their places.
         check: raises CheckpointError for a file (second argument) that is not one of that
             configuration (first argument).
@@ -126,11 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def download(
     collection: Collection, configs: Sequence[str], source: Source, paths: Paths, force: bool
 ) -> tuple[int, list[str]]:
-    """Have the files of some configurations, from a source.
-
-    Returns:
-        Number of files that are there, and one line for each that is not.
-    """
+    """Have files of some configurations: how many are there, and a line for each that is not."""
     root = collection.root(paths)
     by_hand = f"by hand: {source.page} in a browser, then put the files below {root}"
     done = 0
@@ -166,10 +158,7 @@ def download(
 def obtain(
     item: Item, check: Callable[[str, Path], None], ledger: Ledger, force: bool, quiet: bool
 ) -> str:
-    """Have one file: keep it where it is intact, else fetch, check and record it.
-
-    Returns:
-        What was done, for people.
+    """Have one file: keep it where it is intact, else fetch, check and record it; in words.
 
     Raises:
         DownloadError: it did not come, or is another file than the one recorded.
@@ -233,8 +222,8 @@ def _wanted(args: argparse.Namespace) -> list[tuple[Collection, list[str]]]:
 
 def _known_configs(names: Sequence[str]) -> list[str]:
     configs: dict[str, None] = {}
+    known = ("all", *PUBLISHED_CONFIGS, MASK_NETWORK)
     for name in names:
-        known = ("all", *PUBLISHED_CONFIGS, MASK_NETWORK)
         if name not in known:
             hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
             raise ConfigError(f"nothing is published for configuration {name!r}{hint}")

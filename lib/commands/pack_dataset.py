@@ -12,8 +12,7 @@ from lib.commands.entry import add_overrides, add_roots, count, parser, positive
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.open import TRAINING_CATALOG, looks_like_path
-from lib.datasets.storage.pack import PackedSet, is_begun, open_pack
-from lib.datasets.storage.pack_check import check_pack
+from lib.datasets.storage.pack import PackedSet, check_pack, is_begun, open_pack
 from lib.datasets.storage.pack_crop import CropRule, reach_of
 from lib.datasets.storage.pack_write import Packing
 from lib.datasets.training.open import open_training_set

@@ -11,6 +11,8 @@ Here a frame is one read at a known place of a file that is open already.
 import json
 import os
 import zlib
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -166,7 +168,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     return about
 
 
-def open_pack(folder: Path, name: str) -> PackedSet:
+def open_pack(folder: Path, name: str, *, check: bool = False) -> PackedSet:
     """The training set in a pack.
 
     Raises:
@@ -176,10 +178,43 @@ def open_pack(folder: Path, name: str) -> PackedSet:
     file = folder / INDEX
     try:
         key, video = str(about["key"]), bool(about["is_video"])
-        sequences, boxes, visible, places = map_arrays(file, FORMAT, key, 4)
+        sequences, boxes, visible, places = map_arrays(file, FORMAT, key, 4, check=check)
     except DAMAGE as error:
+        problem = "damaged" if check else "cannot be read"
         raise DataError(
-            f"{file}: cannot be read ({error}); remove it and pack again: finished shards stay"
+            f"{file}: {problem} ({error}); remove it and pack again: finished shards stay"
         ) from None
     index = TrainingIndex(sequences, boxes, visible, key)
     return PackedSet(name, video, folder, index, places, Shards(folder))
+
+
+def check_pack(folder: Path, done: Callable[[int], object]) -> list[str]:
+    """Compare every frame of a pack, and its index, with their checksums.
+
+    What else is in a shard, such as names and its directory, is not looked at.
+
+    Returns:
+        what is wrong, a line each, by shard; none if nothing is.
+
+    Raises:
+        DataError: there is no finished pack, or its index cannot be read.
+    """
+    packed = open_pack(folder, "", check=True)
+    wrong: Counter[str] = Counter()
+    for row in np.argsort(packed.places, order=("shard", "offset")):
+        place = packed.places[row]
+        done(1)
+        if place["size"] and (why := _damage(packed.shards, place)):
+            wrong[why] += 1
+    return [f"{why}: {number} frames" for why, number in wrong.items()]
+
+
+def _damage(shards: Shards, place: np.void) -> str:
+    shard, size, offset, crc = place.item()
+    try:
+        data = shards.read(shard, offset, size)
+    except DataError as error:
+        return str(error)
+    if len(data) != size:
+        return f"{shards.path(shard)}: cut short"
+    return "" if zlib.crc32(data) == crc else f"{shards.path(shard)}: damaged"

@@ -237,7 +237,7 @@ class Packing:
     def finished(self) -> bool:
         """Whether nothing is left to do: all is there, and no shard is cut short.
 
-        Frames are not read; `lib.datasets.storage.pack_check` does that.
+        Frames are not read; `check_pack` does that.
         """
         if not (is_pack(self.folder) and (self.folder / INDEX).is_file()):
             return False

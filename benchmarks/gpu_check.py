@@ -157,7 +157,7 @@ def training(check: Check, precision: str) -> str:
 
 def train_words(check: Check, save: Path, epochs: int) -> list[str]:
     """A training of the small network from scratch; more settings may follow."""
-    workers = max(1, min(8, usable_cores() - 1))
+    workers = 0 if check.quick else max(1, min(8, usable_cores() - 1))
     validated = min(32, check.sizes.samples // 4)
     return [
         *("--config", "seqtrack_tiny", "--device", check.device, "--save_dir", str(save)),

@@ -1,4 +1,4 @@
-"""`python scripts/benchmark.py`: how fast, beside the published method, in one run."""
+"""`seqtrack bench`: how fast, beside the published method, in one run."""
 
 import argparse
 import contextlib
@@ -9,19 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.commands.entry import (
+from lib.commands._options import (
+    Parser,
+    Several,
+    add_checkpoint,
+    add_config,
+    add_cpu_threads,
+    add_device,
     add_overrides,
     add_roots,
     count,
     parser,
     positive,
-    say,
-    thread_count,
 )
-from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
+from lib.commands.entry import say
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
 from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
+from lib.tracker.registry import RANDOM_CHECKPOINT, make_spec, with_checkpoint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import (
     EXIT_OK,
@@ -37,55 +42,108 @@ PARTS = ("track", "evaluate", "train", "data")
 _DEFAULT_CONFIG = {"track": "seqtrack_b256", "evaluate": "seqtrack_tiny"}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "benchmark.py",
+        "bench",
         "Measure beside the reference engine, the method as published, in turns. track: one frame; "
         "evaluate: whole sequences from JPEG files; train: steps; data: the loader's samples.",
+        "track --config seqtrack_b256 --stages",
+        "evaluate --engine torch,onnx --batch-size 8,16 --workers 2",
+        "train --precision fp32,bf16",
     )
-    add = p.add_argument
-    add("part", choices=PARTS, help="what is measured")
-    add("--config", help="name in experiments/, or path of a YAML file (seqtrack_b256; "
-        "evaluate: seqtrack_tiny)")  # fmt: skip
-    add_overrides(p)
-    add("--checkpoint", help="weights file; 'random' for seeded ones, also used if none is found")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--cpu-threads", type=thread_count, metavar="N", help="threads of PyTorch on the CPU")
+    p.add_argument("part", choices=PARTS, help="what is measured")
+    _add_what(p)
+    _add_sweeps(p)
+    how = p.add_argument_group("how")
+    add_device(how)
+    add_cpu_threads(how)
+    add = how.add_argument
+    add(
+        "--rounds",
+        type=positive,
+        metavar="N",
+        help="calls of each alternative (default: track 20, evaluate 3, train 10)",
+    )
+    add(
+        "--seconds",
+        type=positive,
+        default=120,
+        metavar="N",
+        help="track, train: seconds that each situation takes, about (default: 120)",
+    )
     add("--json", metavar="FILE", help="write the record there")
-    add("--rounds", type=positive, help="calls of each alternative (track: 20, evaluate: 3)")
-    add("--seconds", type=positive, default=120, help="track, train: about as long per situation")
-    add(
-        "--engine", nargs="+", action="extend", default=[], metavar="NAME",
-        help=f"beside the reference: {', '.join(ENGINE_NAMES[:2])} (torch)",
-    )  # fmt: skip
-    add(
-        "--precision", nargs="+", action="extend", default=[], metavar="NAME",
-        help="track, train: sweep over fp32, bf16, fp16, int8",
-    )  # fmt: skip
-    add(
-        "--batch", nargs="+", action="extend", default=[], type=positive, metavar="N",
-        help="targets at a time (track: 1), sequences at a time (evaluate: 8), samples of "
-        "a step (train)",
-    )  # fmt: skip
-    add("--stages", action="store_true", help="track: rows per stage as well")
-    add("--sequence", metavar="FOLDER", help="track: folder of a sequence (default: generated)")
-    add("--sequences", type=positive, default=48, metavar="N", help="evaluate: how many (48)")
-    add("--frames", type=positive, default=110, metavar="N", help="evaluate: of each, up to 110")
-    add(
-        "--workers", nargs="+", action="extend", default=[], type=count, metavar="N",
-        help="evaluate: processes of our side (0: the command's own)",
-    )  # fmt: skip
     add_roots(p)
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code: 1 if answers differ that must be equal.
+def _add_what(p: Parser) -> None:
+    what = p.add_argument_group("what is measured")
+    text = "configuration (default: seqtrack_b256; evaluate: seqtrack_tiny)"
+    add_config(what, required=False, help=text)
+    add_overrides(what)
+    add_checkpoint(what)
+    add = what.add_argument
+    add(
+        "--sequence",
+        metavar="FOLDER",
+        help="track: folder of a sequence (default: a generated one)",
+    )
+    add(
+        "--sequences",
+        type=positive,
+        default=48,
+        metavar="N",
+        help="evaluate: number of sequences (default: 48)",
+    )
+    add(
+        "--max-frames",
+        "--frames",
+        type=positive,
+        default=110,
+        metavar="N",
+        help="evaluate: frames of each sequence, up to 110 (default: 110)",
+    )
+    add("--stages", action="store_true", help="track: measure the stages of a frame as well")
 
-    Raises:
-        SeqTrackError: wrong input; nothing was measured.
-    """
+
+def _add_sweeps(p: Parser) -> None:
+    add = p.add_argument_group("sweeps, each over one value or several").add_argument
+    add(
+        "--engine",
+        action=Several,
+        more=lambda word: word in ENGINE_NAMES,
+        metavar="NAME",
+        help=f"engines beside the reference: {', '.join(ENGINE_NAMES[:2])} (default: torch)",
+    )
+    add(
+        "--precision",
+        action=Several,
+        more=lambda word: word in {one for names in PRECISIONS.values() for one in names},
+        metavar="NAME",
+        help="track, train: number formats, of fp32, bf16, fp16 and int8",
+    )
+    add(
+        "--batch-size",
+        "--batch",
+        action=Several,
+        more=str.isdecimal,
+        type=positive,
+        metavar="N",
+        dest="batch",
+        help="targets (track: 1), sequences (evaluate: 8) or samples (train) at a time",
+    )
+    add(
+        "--workers",
+        "--threads",
+        action=Several,
+        more=str.isdecimal,
+        type=count,
+        metavar="N",
+        help="evaluate: processes of our side (default: 0, the command's own)",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     engines = _engines(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
@@ -199,7 +257,7 @@ def _evaluate(
     cfg = _config(spec)
     with tempfile.TemporaryDirectory() as folder:
         record = race(
-            sides, Path(folder), args.sequences, args.frames, args.rounds or 3,
+            sides, Path(folder), args.sequences, args.max_frames, args.rounds or 3,
             # With one template, none is cut but in the first frame.
             (cfg.test.search_factor, cfg.test.template_factor)[: cfg.test.num_templates],
         )  # fmt: skip
@@ -220,13 +278,13 @@ def _runner(
 
     words = ["--config", args.config or spec.config_name, "--checkpoint", weights]
     words += ["--engine", engine, "--batch-size", str(batch), "--device", str(device)]
-    words += ["--float-results", "--threads", str(workers)]
+    words += ["--float-results", "--workers", str(workers)]
     # Said outright, so that nothing is measured for a choice; processes share the cores.
     words += ["--cpu-threads", str(max(1, torch.get_num_threads() // max(1, workers)))]
-    words += ["--set", *args.overrides] if args.overrides else []
+    words += [f"--set={one}" for one in args.overrides]
 
     def evaluate(data: Path, save: Path) -> None:
-        _quietly([*words, "--dataset", str(data), "--save_dir", str(save)])
+        _quietly([*words, "--dataset", str(data), "--save-dir", str(save)])
 
     return evaluate
 

@@ -192,9 +192,9 @@ def _ours(args: argparse.Namespace) -> tuple[Start, Step]:
     sys.path.insert(0, str(ROOT))
     from dataclasses import replace
 
-    from lib.commands.trackers import make_spec, with_checkpoint
     from lib.config.paths import resolve_paths
     from lib.tracker.build import build_tracker
+    from lib.tracker.registry import make_spec, with_checkpoint
     from lib.utils.cores import usable_cores
 
     spec = make_spec("seqtrack", args.config, [])

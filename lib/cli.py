@@ -5,7 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from lib import __version__
-from lib.commands.entry import Parser, run
+from lib.commands._options import Parser
+from lib.commands.entry import run
+from lib.utils.advice import ROOT
 from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 
 # Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
@@ -15,26 +17,40 @@ COMMANDS = {
     "track": ("lib.commands.track", "track targets in a video file, write a video and a table"),
     "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
-    "data": ("lib.commands.data", "check data sets, say where they belong, list them"),
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
+    "data": ("lib.commands.data", "check, list, pack and show data sets"),
     "vot": ("lib.commands.vot", "VOT's challenges: make a workspace, run, analyse, score"),
-    "pack": ("lib.commands.pack", "check raw results, write the zip for an evaluation server"),
+    "submit": ("lib.commands.pack", "check raw results, write the zip for an evaluation server"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
+    "profile": ("lib.commands.profile_model", "size of a network, and where its time goes"),
+    "export": ("lib.commands.export", "write a network as ONNX graphs, compared with PyTorch"),
+    "bench": ("benchmarks.command", "measure speed beside the method as published"),
+    "cluster": ("lib.commands.cluster", "evaluate in parts, as jobs of Slurm"),
 }
+# Words of before.
+ALIASES = {"pack": "submit"}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def _has_benchmarks() -> bool:
+    """Whether this is a checkout: benchmarks are not installed."""
+    return (ROOT / "benchmarks").is_dir()
+
+
+def _known() -> list[str]:
+    return [name for name in COMMANDS if name != "bench" or _has_benchmarks()]
+
+
+def build_parser() -> Parser:
     """The parser of `seqtrack` itself; the rest of the line belongs to the sub-command."""
-    lines = [f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:<10} {COMMANDS[name][1]}" for name in _known()]
     parser = Parser(
         prog="seqtrack",
         usage="seqtrack COMMAND [arguments]   (seqtrack COMMAND --help lists them)",
-        description="commands:\n" + "\n".join(lines),
+        description="\n".join(["commands:", *lines]),
         epilog=EXIT_CODES_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"seqtrack {__version__}")
-    parser.add_argument("command", help=argparse.SUPPRESS)
+    parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
@@ -43,10 +59,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Console entry point: runs the command and leaves with its exit code."""
     parser = build_parser()
     arguments = parser.parse_args(argv)
-    name = arguments.command
+    if arguments.command is None:
+        parser.print_help()
+        return
+    name = ALIASES.get(arguments.command, arguments.command)
     if name not in COMMANDS:
-        known = ", ".join(COMMANDS)
-        parser.error(f"unknown command {name!r}{did_you_mean(name, COMMANDS)}; choose of {known}")
+        known = _known()
+        hint = did_you_mean(name, known)
+        parser.error(f"unknown command {name!r}{hint}; choose of {', '.join(known)}")
+    if name == "bench":
+        if not _has_benchmarks():
+            parser.error(f"bench needs a checkout: {ROOT} has no folder benchmarks")
+        sys.path.append(str(ROOT))
     sys.exit(run(COMMANDS[name][0], arguments.arguments))
 
 

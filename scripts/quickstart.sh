@@ -26,26 +26,26 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 echo
 echo "== 1. train seqtrack_tiny from scratch on generated pairs (about 10 minutes on 2 cores)"
-python tracking/train.py --config seqtrack_tiny --save_dir "$out" "$@"
+python tracking/train.py --config seqtrack_tiny --save-dir "$out" "$@"
 
 echo
 echo "== 2. track the held-out sequences: look-alikes, occlusion, change of size, a moving camera"
-python tracking/test.py --config seqtrack_tiny --dataset "$data" --save_dir "$out"
+python tracking/test.py --config seqtrack_tiny --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 3. two baselines: a box that never moves, and OpenCV's MIL tracker"
-python tracking/test.py static_box default --dataset "$data" --save_dir "$out"
-python tracking/test.py mil default --dataset "$data" --save_dir "$out"
+python tracking/test.py static_box default --dataset "$data" --save-dir "$out"
+python tracking/test.py mil default --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 4. the scores"
 python tracking/analysis_results.py --config seqtrack_tiny static_box/default mil/default \
-  --dataset "$data" --save_dir "$out"
+  --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 5. a moving picture"
-python tracking/video_demo.py --dataset "$data" --sequence synthetic-001 --save_dir "$out" \
-  --out "$out/synthetic-001.gif" --force
+python tracking/video_demo.py --dataset "$data" --sequence synthetic-001 --save-dir "$out" \
+  --out "$out/synthetic-001.gif" --overwrite
 
 cat <<END
 

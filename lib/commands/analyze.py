@@ -15,6 +15,7 @@ from lib.analysis.findings import Findings, work_out
 from lib.analysis.tables import WRITERS
 from lib.analysis.text import tables
 from lib.analysis.zoo.published import published_scores
+from lib.commands._options import Parser, add_roots, count, parser
 from lib.commands.contenders import (
     Chosen,
     add_result_arguments,
@@ -24,7 +25,7 @@ from lib.commands.contenders import (
     contenders_on,
     open_all,
 )
-from lib.commands.entry import count, parser, say
+from lib.commands.entry import say
 from lib.commands.zoo import show_zoo
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.sequence import Dataset
@@ -35,16 +36,19 @@ from lib.utils.files import atomic_write_text, user_path
 _SUFFIXES = {"markdown": ".md", "latex": ".tex"}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "analysis_results.py",
+        "analyze",
         "Score raw results: tables with confidence intervals on the screen, every sequence in a "
         "CSV and a JSON file.",
+        "seqtrack_b256 --dataset lasot otb",
+        "seqtrack_b256 static_box/default --results OSTrack=raw/ostrack --dataset lasot",
+        "--zoo --reference published",
     )
     add_result_arguments(p)
-    add = p.add_argument
-    add("--attributes", action="store_true", help="scores by attribute, where these are known")
+    add = p.add_argument_group("what is shown and written").add_argument
+    add("--attributes", action="store_true", help="add the scores by attribute, where these are "
+        "known")  # fmt: skip
     add(
         "--top",
         type=count,
@@ -60,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--format",
         choices=(*WRITERS, "json"),
-        help="of the tables on the screen (default: text; markdown for --zoo)",
+        help="format of the tables on the screen (default: text; markdown with --zoo)",
     )
     add(
         "--zoo",
@@ -70,17 +74,14 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--out",
         metavar="PATH",
-        help="folder of CSV and JSON, <save_dir>/test/analysis by default; with --zoo a file",
+        help="folder of the CSV and JSON files (default: <save_dir>/test/analysis); with --zoo "
+        "the file of the table",
     )
+    add_roots(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input, or not one data set could be scored.
-    """
     args = build_parser().parse_args(argv)
     check_rules(args)
     paths = resolve_paths(args.data_dir, args.save_dir)

@@ -1,39 +1,49 @@
-"""`python scripts/cluster.py`: the parts of an evaluation as jobs of Slurm.
+"""`seqtrack cluster`, `python scripts/cluster.py`: the parts of an evaluation as jobs of Slurm.
 
 Every part is `tracking/test.py … --shard K/N`. A part that dies is given out again, and goes on
 with what is not on disk; at the end the results are counted.
 """
 
 import argparse
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lib.commands import test
-from lib.commands.entry import count, parser, positive, say
+from lib.commands._options import Parser, count, parser, positive
+from lib.commands.entry import keeps, say
+from lib.utils.advice import extra
 from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, SeqTrackError
-
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
 
 KINDS = ("slurm", "local")
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command; those behind the kind are test.py's."""
-    p = parser("cluster.py", "Evaluate on a cluster. Options of the cluster go before its name.")
-    add = p.add_argument
-    add("--parts", type=positive, default=8, metavar="N", help="jobs to make of it (default 8)")
-    add("--gpus", type=count, default=0, help="GPUs of a job; workers by --threads share them")
-    add("--cpus", type=positive, default=2, help="cores of a job (default 2)")
-    add("--memory", type=positive, default=16, metavar="GB", help="of a job (default 16)")
-    add("--hours", type=positive, default=24, help="time limit of a job (default 24)")
-    add("--partition", help="where to run")
-    add("--logs", default="logs/cluster", help="folder of the jobs' own output")
-    add("--tries", type=positive, default=2, help="how often missing parts are run (default 2)")
-    add("kind", choices=KINDS, help="slurm, or local: Slurm's way without it")
-    add("arguments", nargs=argparse.REMAINDER, help="of tracking/test.py")
+def build_parser() -> Parser:
+    """The arguments of this command; those behind the kind are those of `test`."""
+    p = parser(
+        "cluster",
+        "Evaluate on a cluster: the parts of `test` as an array of jobs. Options of the cluster go "
+        "before its name, those of `test` behind it.",
+        "--parts 16 --gpus 1 --hours 4 slurm seqtrack_b256 --dataset lasot --batch-size 8",
+    )
+    p.add_argument("kind", choices=KINDS, help="slurm, or local: Slurm's way without it")
+    p.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of `test`")
+    add = p.add_argument_group("jobs").add_argument
+    add("--parts", type=positive, default=8, metavar="N", help="jobs to make (default: 8)")
+    add("--gpus", "--num-gpus", type=count, default=0, metavar="N", help="GPUs of each job "
+        "(default: 0); its --workers share them")  # fmt: skip
+    add("--cpus", type=positive, default=2, metavar="N", help="cores of each job (default: 2)")
+    add("--memory", type=positive, default=16, metavar="GB", help="memory of each job "
+        "(default: 16)")  # fmt: skip
+    add("--hours", type=positive, default=24, metavar="N", help="time limit of each job "
+        "(default: 24)")  # fmt: skip
+    add("--partition", metavar="NAME", help="partition of the cluster to run on")
+    add("--logs", default="logs/cluster", metavar="DIR", help="folder of the jobs' own output "
+        "(default: logs/cluster)")  # fmt: skip
+    add("--tries", type=positive, default=2, metavar="N", help="how often missing parts are run "
+        "(default: 2)")  # fmt: skip
     return p
 
 
@@ -54,12 +64,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     submit = _slurm_jobs(args)
     from lib.commands.evaluation import count_results
 
-    for attempt in range(args.tries):
-        say(f"try {attempt + 1} of {args.tries}: {args.parts} parts")
-        submit(args.arguments)
-        code = count_results(jobs)
-        if code == EXIT_OK:
-            break
+    with keeps("finished sequences are saved, and jobs that were given out may still run"):
+        for attempt in range(args.tries):
+            say(f"try {attempt + 1} of {args.tries}: {args.parts} parts")
+            submit(args.arguments)
+            code = count_results(jobs)
+            if code == EXIT_OK:
+                break
     return code
 
 
@@ -76,6 +87,7 @@ def run_part(arguments: list[str], part: int, parts: int, folder: str) -> int:
         the exit code; what is wrong has been said in the job's output.
     """
     os.chdir(folder)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         return test.main([*arguments, "--shard", f"{part}/{parts}"])
     except SeqTrackError as error:
@@ -89,7 +101,7 @@ def _slurm_jobs(args: argparse.Namespace) -> Callable[[list[str]], None]:
         import submitit
     except ImportError:
         raise MissingExtraError(
-            f"{args.kind} needs submitit: pip install 'seqtrack[slurm]', or pip install submitit"
+            f"{args.kind} needs submitit: {extra('slurm')}, or pip install submitit"
         ) from None
     executor = submitit.AutoExecutor(
         folder=args.logs, cluster="local" if args.kind == "local" else "slurm"

@@ -2,22 +2,28 @@
 
 import argparse
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.analysis.compare import Comparison, Contender, compare, list_findings
 from lib.analysis.conventions import KINDS, check_kind, convention_named, convention_names
-from lib.commands.entry import add_roots, add_run_ids
+from lib.commands._options import (
+    DEFAULT_TRACKER,
+    Parser,
+    Several,
+    add_configs,
+    add_datasets,
+    add_run_ids,
+)
+from lib.commands.trackers import named_trackers
 from lib.config.paths import Paths
-from lib.datasets.benchmarks.open import dataset_names, find_row, open_dataset
+from lib.datasets.benchmarks.open import find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.results.find import results_below
+from lib.utils.advice import command
 from lib.utils.errors import ConfigError, ResultsError, did_you_mean
 from lib.utils.files import user_path
-
-DEFAULT_TRACKER = "seqtrack"
 
 
 @dataclass(frozen=True)
@@ -39,40 +45,39 @@ class OtherResults:
 Chosen = OwnResults | OtherResults
 
 
-def add_result_arguments(p: argparse.ArgumentParser) -> None:
+def add_result_arguments(p: Parser) -> None:
     """What to compare, on which data, by which rules: the same for every scoring command."""
-    add = p.add_argument
-    add("tracker", nargs="?", help="with the next argument, one more result to score")
-    add("config_name", nargs="?", metavar="config", help="configuration of that tracker")
-    add(
-        "--config",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="results to compare: a configuration of seqtrack, or TRACKER/NAME",
+    p.add_argument(
+        "trackers",
+        nargs="*",
+        metavar="TRACKER/NAME",
+        help="results to compare: tracker and configuration, also as two words, or a "
+        "configuration of seqtrack alone",
     )
-    add(
+    what = p.add_argument_group("what is compared")
+    add_configs(what, "results to compare: a configuration of seqtrack, or TRACKER/NAME")
+    what.add_argument(
         "--results",
-        nargs="+",
-        action="extend",
-        default=[],
+        action=Several,
+        more=lambda word: "=" in word,
+        comma=False,
         metavar="NAME=FOLDER",
         help="raw results of another tracker: <sequence>.txt, <sequence>/<sequence>_001.txt, or "
         "such files in a folder for each data set; separated by commas, tabs or spaces",
     )
+    add_datasets(what)
+    add_run_ids(what, "several runs are averaged")
+    add = p.add_argument_group("rules").add_argument
     add(
-        "--dataset",
-        "--dataset_name",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="DATASET",
-        help=f"{', '.join(dataset_names())}, or a folder of sequences; several are taken in turn",
+        "--protocol",
+        metavar="NAME",
+        help=f"score by the rules of {', '.join(KINDS)} instead of the data set's own",
     )
-    add_run_ids(p, "several runs are averaged")
-    add("--protocol", metavar="KIND", help=f"rules instead of the data set's: {', '.join(KINDS)}")
-    add("--convention", metavar="NAME", help=f"toolkit: {', '.join(convention_names())}")
+    add(
+        "--convention",
+        metavar="NAME",
+        help=f"score as this toolkit does: {', '.join(convention_names())}",
+    )
     add(
         "--skip-missing",
         action="store_true",
@@ -84,7 +89,6 @@ def add_result_arguments(p: argparse.ArgumentParser) -> None:
         help="average the runs of --runid though they differ in weights, settings or frames",
     )
     add("--strict", action="store_true", help="refuse results that are otherwise warned of")
-    add_roots(p)
 
 
 def check_rules(args: argparse.Namespace) -> None:
@@ -105,13 +109,8 @@ def chosen_results(args: argparse.Namespace) -> list[Chosen]:
     Raises:
         ConfigError: nothing is named, or something cannot be a name.
     """
-    if args.tracker and not args.config_name:
-        raise ConfigError(
-            f"{args.tracker!r} alone names no results; "
-            f"write --config {args.tracker}, or tracker and configuration"
-        )
-    chosen: list[Chosen] = [OwnResults(args.tracker, args.config_name)] if args.tracker else []
-    chosen += [_own_results(name) for name in args.config]
+    named = named_trackers(args.trackers, args.config)
+    chosen: list[Chosen] = [_own_results(*names) for names in named]
     chosen += [_other_results(text) for text in args.results]
     if not chosen:
         raise ConfigError(
@@ -189,16 +188,15 @@ def contenders_on(
     return found
 
 
-def _own_results(name: str) -> OwnResults:
-    if name.endswith((".yaml", ".yml")):
-        return OwnResults(DEFAULT_TRACKER, Path(name).stem)
-    parts = name.split("/")
-    if len(parts) > 2 or not all(parts) or {".", ".."} & set(parts):
+def _own_results(tracker: str, config: str) -> OwnResults:
+    if config.endswith((".yaml", ".yml")):
+        return OwnResults(tracker, Path(config).stem)
+    if "/" in config or {".", "..", ""} & {tracker, config}:
         raise ConfigError(
-            f"--config {name!r} names no results; write a configuration, "
+            f"--config {config!r} names no results; write a configuration, "
             "TRACKER/CONFIGURATION such as static_box/default, or --results NAME=FOLDER"
         )
-    return OwnResults(parts[0], parts[1]) if len(parts) == 2 else OwnResults(DEFAULT_TRACKER, name)
+    return OwnResults(tracker, config)
 
 
 def _other_results(text: str) -> OtherResults:
@@ -227,10 +225,10 @@ def _own_contender(
     for folder, runid in zip(folders, ids, strict=True):
         if not folder.is_dir():
             what = label if len(ids) == 1 else f"run {runid} of {one.config}"
-            command = _tracking_command(one, typed, runid, args)
+            line = _tracking_command(one, typed, runid, args)
             raise ResultsError(
                 f"{folder}: no results of {what} on {dataset.name}"
-                f"{_advice(folder, one, runid, command)}"
+                f"{_advice(folder, one, runid, line)}"
             )
     config = one.config if one.tracker == DEFAULT_TRACKER else ""
     numbers = tuple(runid for runid in ids if runid is not None)
@@ -244,15 +242,14 @@ def _tracking_command(
     given = (
         ("--dataset", typed),
         ("--runid", runid),
-        ("--data_dir", args.data_dir),
-        ("--save_dir", args.save_dir),
+        ("--data-dir", args.data_dir),
+        ("--save-dir", args.save_dir),
     )
-    words = ["python", "tracking/test.py", one.tracker, one.config]
-    words += [str(word) for pair in given if pair[1] is not None for word in pair]
-    return shlex.join(words)
+    words = [word for pair in given if pair[1] is not None for word in pair]
+    return command("test", one.tracker, one.config, *words)
 
 
-def _advice(folder: Path, one: OwnResults, runid: int | None, command: str) -> str:
+def _advice(folder: Path, one: OwnResults, runid: int | None, line: str) -> str:
     """What may have been meant by the name of results that are not there, or how to make them."""
     trackers = folder.parents[2]
     if (trackers / one.config).is_dir() and one.tracker == DEFAULT_TRACKER:
@@ -272,7 +269,7 @@ def _advice(folder: Path, one: OwnResults, runid: int | None, command: str) -> s
     ):
         return hint
     there = f"; there are --runid {runs}" if runs else ""
-    return f"{there}; make them with `{command}`, or give the folder above `test` as --save_dir"
+    return f"{there}; make them with `{line}`, or give the folder above `test` as --save-dir"
 
 
 def _runs_of(plain: Path) -> list[int]:

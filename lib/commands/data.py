@@ -1,6 +1,7 @@
 """`seqtrack data`, `python tracking/data.py`: data sets, where they are, whether they are whole."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,13 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.commands.data_facts import (
-    benchmark_facts,
-    number_of_sequences,
-    paths_file,
-    training_facts,
-)
-from lib.commands.entry import parser, positive, say
+from lib.commands._options import Parser, action, add_roots, parser, positive
+from lib.commands.data_facts import benchmark_facts, number_of_sequences, paths_file, training_facts
+from lib.commands.entry import say
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.check import Report, check_benchmark, check_folder
 from lib.datasets.benchmarks.layout import Row, open_tree
@@ -30,71 +27,85 @@ from lib.datasets.benchmarks.open import (
     place_of,
 )
 from lib.datasets.training.listing import TrainingRow
+from lib.utils.advice import advice
 from lib.utils.columns import headed
-from lib.utils.errors import (
-    EXIT_CODES_HELP,
-    EXIT_OK,
-    EXIT_PARTIAL,
-    ConfigError,
-    DataError,
-    counted,
-    did_you_mean,
-)
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted, did_you_mean
 from lib.utils.files import atomic_write_text, user_path
 
 FINDINGS_SHOWN = 10
+_NAMED = f"a data set of {advice('data', 'list')}"
+# Actions that are commands of their own: the module and what it does.
+ELSEWHERE = {
+    "pack": ("lib.commands.pack_dataset", "pack a training set into a few large files"),
+    "show": ("lib.commands.show_samples", "draw training samples of a configuration"),
+}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
-    p = parser("data.py", "Data sets: check one, say where it belongs, list all.")
-    actions = p.add_subparsers(dest="action", required=True, metavar="check|info|list|paths")
-
-    def action(name: str, what: str) -> argparse.ArgumentParser:
-        return actions.add_parser(
-            name, help=what, description=what, epilog=EXIT_CODES_HELP, allow_abbrev=False
-        )
-
-    check = action("check", "verify sequences, frames, annotation, flags and images of a data set")
-    check.add_argument("name", help="a data set of `list`, or a folder of sequences")
-    check.add_argument("--root", help="where it is: its folder, or a zip file of all of it")
-    check.add_argument(
-        "--all-images", action="store_true", help="read every image, not only first and last"
+def build_parser() -> Parser:
+    p = parser(
+        "data",
+        "Data sets: check one, say where it belongs, list all, pack one, show training samples.",
+        "list",
+        "check lasot",
     )
-    check.add_argument(
-        "--show", type=positive, default=FINDINGS_SHOWN, help="how many findings to print"
-    )
-    check.add_argument(
-        "--strict",
-        action="store_true",
-        help="what is only warned of is wrong, too: boxes that are probably no x, y, w, h in "
-        "pixels, boxes outside of the picture, pictures of several sizes",
-    )
-    info = action("info", "protocol, split, source, place and configurations of a data set")
-    info.add_argument("name", help="a data set of `list`")
-    listing = action("list", "all data sets known by name")
-    where = action("paths", "where each data set is looked for, or a paths.yaml to fill in")
-    where.add_argument(
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", help="one of")
+    _add_check(actions)
+    what = "show protocol, split, source, place and configurations of a data set"
+    info = action(actions, "data info", what, "lasot")
+    info.add_argument("name", help=_NAMED)
+    listing = action(actions, "data list", "list all data sets known by name", "")
+    for one in (info, listing):
+        add_roots(one, save=False)
+    what = "show where each data set is looked for, or write a paths.yaml to fill in"
+    where = action(actions, "data paths", what, "", "--write")
+    add = where.add_argument_group("what is written").add_argument
+    add(
         "--write",
         nargs="?",
         const="paths.yaml",
         metavar="FILE",
-        help="write a file to fill in; paths.yaml in the current folder by default",
+        help="write a file to fill in (default: paths.yaml in the current folder)",
     )
-    where.add_argument("--force", action="store_true", help="replace the file that is there")
-    where.add_argument("--save_dir", help="root of checkpoints, test and logs")
-    for one in (check, info, listing, where):
-        one.add_argument("--data_dir", help="root of the data sets")
+    add("--overwrite", "--force", action="store_true", help="replace the file that is there")
+    add_roots(where)
+    for name, (_, text) in ELSEWHERE.items():
+        actions.add_parser(name, help=text, add_help=False)
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code, 1 if a data set is not what it should be.
+def _add_check(actions: "argparse._SubParsersAction[Parser]") -> None:
+    check = action(
+        actions,
+        "data check",
+        "verify sequences, frames, annotation, flags and images of a data set",
+        "lasot",
+        "my_videos/ --all-images --strict",
+    )
+    check.add_argument("name", help=f"{_NAMED}, or a folder of sequences")
+    add = check.add_argument_group("what is checked").add_argument
+    add("--root", metavar="PATH", help="where it is: its folder, or a zip file of all of it")
+    add("--all-images", action="store_true", help="read every image, not only first and last")
+    add(
+        "--show",
+        type=positive,
+        default=FINDINGS_SHOWN,
+        metavar="N",
+        help=f"print at most N findings (default: {FINDINGS_SHOWN})",
+    )
+    add(
+        "--strict",
+        action="store_true",
+        help="take warnings for errors: boxes that are probably no x, y, w, h in pixels, boxes "
+        "outside of the picture, pictures of several sizes",
+    )
+    add_roots(check, save=False)
 
-    Raises:
-        SeqTrackError: wrong input, or there is nothing to check.
-    """
-    args = build_parser().parse_args(argv)
+
+def main(argv: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in ELSEWHERE:
+        return importlib.import_module(ELSEWHERE[words[0]][0]).main(words[1:])
+    args = build_parser().parse_args(words)
     if args.action == "paths" and args.write:
         return _write_paths(args)
     paths = resolve_paths(args.data_dir, getattr(args, "save_dir", None))
@@ -119,7 +130,7 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
                 _find(args.name)
             raise ConfigError(
                 f"--root does nothing for {args.name!r}, which is not looked for; it says where a "
-                "data set of `list` is"
+                f"data set of {advice('data', 'list')} is"
             )
         if row is not None:
             say(f"{row.name} is made when it is read; nothing lies on disk that could be wrong")
@@ -149,7 +160,7 @@ def _check_benchmark(row: Row, place: Place, every_image: bool) -> Report:
             frames=0,
             expected_frames=row.frames,
             findings=(str(error),),
-            remedy=f"`data info {row.name}` shows where each file belongs",
+            remedy=f"{advice('data', 'info', row.name)} shows where each file belongs",
         )
     with _bar(len(entries)) as bar:
         return check_benchmark(row, tree, entries, every_image, bar.update)
@@ -160,7 +171,7 @@ def _check_folder(args: argparse.Namespace, paths: Paths) -> Report:
     if args.name.lower() in names and find_row(args.name) is None:
         raise DataError(
             f"{args.name} is a training set; all of its annotation is checked when a training "
-            "starts, and `python tracking/train.py --config CONFIG --dry-run` does that alone"
+            f"starts, and {advice('train', '--config', 'CONFIG', '--dry-run')} does that alone"
         )
     dataset = open_dataset(args.name, paths)
     with _bar(len(dataset)) as bar:
@@ -240,7 +251,8 @@ def _list() -> str:
             headed(("to track on", "sequences", "protocol", "folder", "also called"), benchmarks),
             headed(("to train on", "folder", "annotation"), training),
             "A folder of sequences can be given by its path, too. "
-            "`info NAME` says more of each, `check NAME` whether it is whole.",
+            f"{advice('data', 'info', 'NAME')} says more of each, "
+            f"{advice('data', 'check', 'NAME')} whether it is whole.",
         )
     )
 
@@ -262,8 +274,10 @@ def _places(paths: Paths) -> str:
 
 def _write_paths(args: argparse.Namespace) -> int:
     path = user_path(args.write, "--write")
-    if path.exists() and not args.force:
-        raise ConfigError(f"{path}: is there already; --force replaces it, or name another file")
+    if path.exists() and not args.overwrite:
+        raise ConfigError(
+            f"{path}: is there already; --overwrite replaces it, or name another file"
+        )
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; name a file in it, such as {path / 'paths.yaml'}")
     atomic_write_text(path, paths_file(args.data_dir, args.save_dir))

@@ -12,6 +12,7 @@ from lib.datasets.benchmarks.layout import Row
 from lib.datasets.benchmarks.open import TRAINING_CATALOG, Place, all_rows
 from lib.datasets.sequence_files import packaged_list, packaged_names
 from lib.datasets.training.listing import TrainingRow
+from lib.utils.advice import command
 
 _WIDTH = 16
 
@@ -72,7 +73,7 @@ def paths_file(data_dir: str | None, save_dir: str | None) -> str:
             folders.setdefault(row.folder, []).append(row.name)
     lines = [
         "# Where data lies and outputs go. Fill in what differs; what is empty changes nothing.",
-        "# The options --data_dir and --save_dir win over this file, and so does the environment",
+        "# The options --data-dir and --save-dir win over this file, and so does the environment",
         "# (SEQTRACK_DATA, SEQTRACK_SAVE, SEQTRACK_DATA_LASOT and so on). Relative paths start in",
         "# the folder of this file.",
         "",
@@ -107,7 +108,7 @@ def _lines(name: str, facts: Sequence[tuple[str, str]]) -> str:
 
 def _scored(row: Row) -> str:
     if row.protocol not in KINDS:
-        return "by the benchmark's server only; scripts/pack_submission.py makes the file for it"
+        return f"by the benchmark's server only; {command('submit')} makes the file for it"
     return f"here, by convention {default_convention(row.protocol)} unless another is asked for"
 
 

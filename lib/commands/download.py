@@ -12,12 +12,10 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from lib.commands.entry import parser
+from lib.commands._options import Parser, add_roots, parser
+from lib.commands.entry import keeps
 from lib.config.paths import ALPHA_REFINE_FOLDER, Paths, resolve_paths
-from lib.masks.alpha_refine.weights import load_alpha_refine
-from lib.models.signature import recognise
-from lib.models.weights import PUBLISHED_CONFIGS
-from lib.utils.checkpoint import read_state_dict
+from lib.config.schema import PUBLISHED_CONFIGS
 from lib.utils.download import (
     DownloadError,
     DriveFile,
@@ -41,9 +39,6 @@ from lib.utils.errors import (
 )
 from lib.utils.file_format import FileFormat, file_format
 from lib.utils.files import check_replaceable
-
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
 
 SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
 # The mask network: weights without a configuration, so `all` does not mean it.
@@ -76,19 +71,25 @@ class Collection:
     check: Callable[[str, Path], None]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "download_checkpoints.py",
+        "download",
         "Fetch the published checkpoints, raw results or training logs into the documented tree.",
+        "seqtrack_b256 seqtrack_b256_got",
+        "seqtrack_b256 --raw-results --logs",
     )
-    add = p.add_argument
     known = f"{', '.join(PUBLISHED_CONFIGS)}, or all (these eight)"
-    add("configs", nargs="+", metavar="config", help=f"{known}; {MASK_NETWORK} for VOT's masks")
-    add("--raw-results", action="store_true", help="the raw results, not the checkpoints")
-    add("--logs", action="store_true", help="the training logs, not the checkpoints")
-    add("--save_dir", help="root of checkpoints, test and logs")
-    add("--force", action="store_true", help="fetch again what is there or was recorded")
+    text = f"{known}; {MASK_NETWORK} for VOT's masks"
+    p.add_argument("configs", nargs="+", metavar="NAME", help=text)
+    add = p.add_argument_group("what is fetched").add_argument
+    add("--raw-results", action="store_true", help="fetch the raw results, not the checkpoints")
+    add("--logs", action="store_true", help="fetch the training logs, not the checkpoints")
+    add(
+        "--overwrite",
+        "--force",
+        action="store_true",
+        help="fetch again what is there or was recorded",
+    )
     add(
         "--source",
         metavar="URL",
@@ -96,24 +97,20 @@ def build_parser() -> argparse.ArgumentParser:
         help="web server with the same tree that lists its folders, such as `python -m "
         f"http.server` in another checkout, instead of Google Drive (also: {SOURCE_VARIABLE})",
     )
+    add_roots(p, data=False)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input, or nothing could be fetched.
-        PartialFailure: some files are there, others are not; the message lists these.
-    """
     args = build_parser().parse_args(argv)
     paths = resolve_paths(save_dir=args.save_dir)
     done, failures = 0, []
-    for collection, names in _wanted(args):
-        source = _source(collection, args.source)
-        succeeded, failed = download(collection, names, source, paths, args.force)
-        done += succeeded
-        failures += failed
+    with keeps("files that came whole are kept, and the same command goes on"):
+        for collection, names in _wanted(args):
+            source = _source(collection, args.source)
+            succeeded, failed = download(collection, names, source, paths, args.overwrite)
+            done += succeeded
+            failures += failed
     if failures:
         raise (PartialFailure if done else DownloadError)("\n".join(failures))
     return EXIT_OK
@@ -147,7 +144,7 @@ def download(
                     if not quiet:
                         print(f"{config}: {line}", flush=True)
             if quiet:
-                print(f"{config}: {len(items)} {collection.name} looked after below {root}")
+                print(f"{config}: {len(items)} {collection.name} verified below {root}")
     except DownloadError as error:
         failures.append(f"{error}; {by_hand}")
     finally:
@@ -178,7 +175,7 @@ def obtain(
         if known and known.sha256 != record.sha256:
             raise DownloadError(
                 f"{incoming} is another file than the one recorded in {ledger.path} (sha256 "
-                f"{record.sha256[:12]}… now, {known.sha256[:12]}… then): --force takes it"
+                f"{record.sha256[:12]}… now, {known.sha256[:12]}… then): --overwrite takes it"
             )
     except SeqTrackError as error:
         discard(incoming)
@@ -200,7 +197,7 @@ def _confirm(
     if not known.matches(item.target):
         raise DownloadError(
             f"{item.target} has changed since it was recorded in {ledger.path} "
-            f"({known.size} bytes, sha256 {known.sha256[:12]}…): --force fetches it again"
+            f"({known.size} bytes, sha256 {known.sha256[:12]}…): --overwrite fetches it again"
         )
     return f"{item.target} is there already, unchanged: nothing to do"
 
@@ -289,10 +286,16 @@ def _choose_mask_weights(config: str, files: Sequence[RemoteFile], paths: Paths)
 
 
 def _check_mask_weights(config: str, path: Path) -> None:
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.masks.alpha_refine.weights import load_alpha_refine
+
     load_alpha_refine(path)
 
 
 def _check_checkpoint(config: str, path: Path) -> None:
+    from lib.models.signature import recognise
+    from lib.utils.checkpoint import read_state_dict
+
     name = recognise(read_state_dict(path))
     if name != config.removesuffix("_got"):
         raise CheckpointError(

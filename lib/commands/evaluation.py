@@ -21,7 +21,7 @@ def run_jobs(
     args: argparse.Namespace,
     rank: WorkerRank | None = None,
 ) -> int:
-    """Run one job after the other, each in this process or in `--threads` workers.
+    """Run one job after the other, each in this process or in `--workers` processes.
 
     Other processes may take from the same results folders: no worker waits between two jobs, but
     at the end all stay until the last sequence is done, to take over from those that die.
@@ -41,7 +41,7 @@ def run_jobs(
             say(f"{job.title} on {job.dataset.name}: {counted(len(job.names), 'sequence')}")
         if not job.names:
             continue
-        runs.append(Evaluation(job, devices, args.threads == 0, rank))
+        runs.append(Evaluation(job, devices, args.workers == 0, rank))
         try:
             runs[-1].run(wait=False)
         except PartialFailure as error:
@@ -67,7 +67,7 @@ def run_shared(jobs: Sequence[Job], rank: WorkerRank, args: argparse.Namespace) 
         ConfigError: an option that means something else than torchrun.
         SeqTrackError: see `Evaluation`.
     """
-    for option, given in (("--threads", args.threads), ("--shard", args.shard)):
+    for option, given in (("--workers", args.workers), ("--shard", args.shard)):
         if given:
             raise ConfigError(f"{option} does not go with torchrun, which starts the workers")
     return run_jobs(jobs, [_own_device(args, rank)], args, rank)

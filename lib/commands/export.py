@@ -7,48 +7,66 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lib.commands.entry import add_overrides, add_roots, count, parser, say
-from lib.commands.trackers import make_spec, with_checkpoint
+from lib.commands._options import (
+    Parser,
+    add_checkpoint,
+    add_config,
+    add_dataset,
+    add_overrides,
+    add_roots,
+    add_script,
+    count,
+    parser,
+)
+from lib.commands.entry import say
 from lib.config.paths import resolve_paths
 from lib.config.schema import Config
-from lib.datasets.benchmarks.open import dataset_names, open_dataset
+from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset
 from lib.tracker.engine.names import PRECISIONS, check_engine
+from lib.tracker.registry import make_spec, with_checkpoint
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
 from lib.utils.files import user_path
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "export_onnx.py",
+        "export",
         "Write a network as two ONNX graphs, template.onnx and step.onnx, which need no PyTorch, "
         "and compare them with PyTorch on video. `--engine onnx` finds them where they are kept "
         "by default: SEQTRACK_ONNX, else the user's cache.",
+        "--config seqtrack_tiny",
+        "--config seqtrack_tiny --precision int8 --dataset my_videos/ --max-frames 500",
     )
-    add = p.add_argument
-    add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add_overrides(p)
-    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
+    what = p.add_argument_group("what is exported")
+    add = what.add_argument
+    add_config(what)
+    add_overrides(what)
+    add_script(what)
+    add_checkpoint(what)
     add(
         "--precision",
         default="fp32",
-        help=f"{' or '.join(PRECISIONS['onnx'])}; int8 changes some boxes, and it is said how much",
+        metavar="NAME",
+        help=f"number format, {' or '.join(PRECISIONS['onnx'])} (default: fp32); int8 changes "
+        "some boxes, and the comparison says how much",
     )
-    add("--out", metavar="FOLDER", help="where exported networks are kept")
-    add("--dataset", default="synthetic", help=f"to compare on: {', '.join(dataset_names())}, or "
-        "a folder of sequences")  # fmt: skip
-    add("--frames", type=count, default=200, help="to compare on; 0 compares nothing")
+    add("--out", metavar="DIR", help="folder in which exported networks are kept")
+    how = p.add_argument_group("comparison with PyTorch")
+    add_dataset(how, default="synthetic")
+    how.add_argument(
+        "--max-frames",
+        "--frames",
+        type=count,
+        default=200,
+        metavar="N",
+        help="frames to compare on (default: 200); 0 compares nothing",
+    )
     add_roots(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code, 1 if the graphs are not what they should be.
-
-    Raises:
-        SeqTrackError: wrong input; nothing was written.
-    """
     args = build_parser().parse_args(argv)
     check_engine("onnx", args.precision)
     paths = resolve_paths(args.data_dir, args.save_dir)
@@ -57,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cfg = spec.config
     if cfg is None:
         raise ConfigError(f"{spec.config_name} has no network to export")
-    dataset = open_dataset(args.dataset, paths) if args.frames else None
+    dataset = open_dataset(args.dataset, paths) if args.max_frames else None
     spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.tracker.build import load_network
@@ -70,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if dataset is None:
         return EXIT_OK
-    facts = compare(network, cfg, place, dataset, args.frames)
+    facts = compare(network, cfg, place, dataset, args.max_frames)
     _tell(facts, args, cfg)
     return EXIT_OK if facts["equal"] or args.precision != "fp32" else EXIT_PARTIAL
 

@@ -1,13 +1,14 @@
-"""`python scripts/pack_submission.py`: make the zip that an evaluation server takes."""
+"""`seqtrack submit`: make the zip that an evaluation server takes."""
 
 import argparse
 import os
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.commands.entry import add_roots, add_run_ids, parser, say
+from lib.commands._options import Parser, add_config, add_roots, add_run_ids, parser
+from lib.commands.entry import say
+from lib.commands.trackers import named_trackers
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.layout import Entry, Row, find_layout, load_benchmark_sequence
 from lib.datasets.benchmarks.open import find_row, open_benchmark, place_of
@@ -24,6 +25,7 @@ from lib.submission.pack import (
     spelled_like,
     write_submission,
 )
+from lib.utils.advice import advice
 from lib.utils.errors import (
     EXIT_OK,
     EXIT_PARTIAL,
@@ -54,30 +56,39 @@ class KnownSet:
     notes: tuple[str, ...] = ()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "pack_submission.py",
+        "submit",
         "Check raw results on a test set and write the zip that its evaluation server takes.",
+        "got10k --config seqtrack_b256_got --runid 1 2 3",
+        "trackingnet seqtrack_b256 --names videos.txt --out b256.zip",
     )
-    add = p.add_argument
-    add("server", choices=[server.key for server in SERVERS], help="where the zip will be sent")
-    add("--config", required=True, metavar="NAME", help="configuration whose results to pack")
-    add("--tracker", default="seqtrack", help="tracker whose results to pack; seqtrack by default")
-    add_run_ids(p, "GOT-10k takes up to three runs")
-    add("--out", metavar="ZIP", help="file to write; by default beside the raw results")
-    add("--names", metavar="FILE", help="all sequences, a name per line, without the data set")
+    keys = [server.key for server in SERVERS]
+    p.add_argument("server", choices=keys, help="where the zip will be sent")
+    p.add_argument(
+        "trackers",
+        nargs="*",
+        metavar="TRACKER/NAME",
+        help="whose results: tracker and configuration, or a configuration of seqtrack alone",
+    )
+    what = p.add_argument_group("what is packed")
+    add_config(what, required=False, help="the same: a configuration, or TRACKER/NAME")
+    what.add_argument("--tracker", metavar="NAME", help="tracker of --config (default: seqtrack)")
+    add_run_ids(what, "GOT-10k takes up to three runs")
+    what.add_argument(
+        "--names",
+        metavar="FILE",
+        help="file with the names of all sequences, one per line, where the data set is not here",
+    )
+    text = "the zip to write (default: beside the raw results)"
+    p.add_argument_group("what is written").add_argument("--out", metavar="ZIP", help=text)
     add_roots(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input; nothing was written.
-    """
     args = build_parser().parse_args(argv)
+    args.tracker, args.config = _which_tracker(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     server = next(one for one in SERVERS if one.key == args.server)
     row = find_row(server.data_set)
@@ -99,6 +110,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     say(f"{server.title}: {checked}; all as the server expects")
     say(f"written: {out} ({counted(len(found.members), 'file')}); submit it at {row.homepage}")
     return EXIT_OK
+
+
+def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
+    """Tracker and configuration.
+
+    Raises:
+        ConfigError: none is named, or more than one.
+    """
+    words = args.trackers + ([args.tracker] if args.tracker else [])
+    named = named_trackers(words, [args.config] if args.config else [])
+    if len(named) != 1:
+        many = ", ".join(map("/".join, named)) or "none"
+        raise ConfigError(f"name one configuration, such as --config seqtrack_b256_got, not {many}")
+    return named[0]
 
 
 def _result_folders(
@@ -281,9 +306,8 @@ def _remedy(
 
 def _commands(args: argparse.Namespace, server: Server, runs: Sequence[int], *options: str) -> str:
     """The command that tracks the test set, once for each run."""
-    words = ["python", "tracking/test.py", args.tracker, "--config", args.config]
-    words += ["--dataset", server.data_set]
-    given = (("--data_dir", args.data_dir), ("--save_dir", args.save_dir))
+    words = [args.tracker, "--config", args.config, "--dataset", server.data_set]
+    given = (("--data-dir", args.data_dir), ("--save-dir", args.save_dir))
     words += [word for option, value in given if value for word in (option, value)]
     commands = [[*words, "--runid", str(runid)] for runid in runs] or [words]
-    return " and ".join(f"`{shlex.join([*command, *options])}`" for command in commands)
+    return " and ".join(f"{advice('test', *line, *options)}" for line in commands)

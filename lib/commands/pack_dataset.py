@@ -1,14 +1,22 @@
-"""`python scripts/pack_dataset.py`: a training set in a few large files instead of millions."""
+"""`seqtrack data pack`: a training set in a few large files instead of millions."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
+from lib.commands._options import (
+    Parser,
+    add_config,
+    add_overrides,
+    add_roots,
+    count,
+    parser,
+    positive,
+)
+from lib.commands.entry import keeps, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.open import TRAINING_CATALOG, looks_like_path
@@ -20,58 +28,78 @@ from lib.datasets.training.set import IndexedSet
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted
 from lib.utils.files import check_writable, user_path
 
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
-
 _SHOWN = 10
 _SIGMAS = 3.0
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "pack_dataset.py",
+        "data pack",
         "Pack a training set into uncompressed zip files with an index. Stopped, it goes on where "
-        "it was. A pack is trained on by its path, or under its set's name once the set's folder "
-        "is said to be the pack.",
+        "it was. A pack is trained on by its path, or under its set's name when that set's path "
+        "points to the pack.",
+        "LASOT",
+        "LASOT --crop --shrink 128 --workers 8",
+        "LASOT --verify",
     )
-    add = p.add_argument
     names = ", ".join(row.name for row in TRAINING_CATALOG if row.format != "generated")
-    add("name", help=f"{names}, or a folder of sequences; with --verify a pack, too")
-    add("--out", metavar="FOLDER", help="the pack; <data>/packed/NAME by default")
+    text = f"{names}, or a folder of sequences; with --verify a pack, too"
+    p.add_argument("name", help=text)
+    add = p.add_argument_group("the pack").add_argument
+    add("--out", metavar="DIR", help="folder of the pack (default: <data>/packed/NAME)")
     add("--verify", action="store_true", help="only compare each frame of a pack with its checksum")
-    add("--frames", type=positive, default=10_000, metavar="N", help="per shard, about")
-    add("--workers", type=positive, default=2, help="shards made at a time")
+    add(
+        "--shard-frames",
+        "--frames",
+        type=positive,
+        default=10_000,
+        metavar="N",
+        help="put about N frames into each shard (default: 10000)",
+    )
+    add(
+        "--workers",
+        "--threads",
+        type=positive,
+        default=2,
+        metavar="N",
+        help="processes that each make one shard at a time (default: 2)",
+    )
+    _add_crop(p)
+    add_roots(p)
+    return p
+
+
+def _add_crop(p: Parser) -> None:
+    group = p.add_argument_group("crops instead of whole frames")
+    add = group.add_argument
     add("--crop", action="store_true", help="keep only what samples can ask for around the target")
     add(
         "--sigmas",
         type=float,
         metavar="X",
         help="with --crop: how far the random scale of a crop is followed, in standard deviations "
-        f"({_SIGMAS:g}); what samples ask for beyond is black",
+        f"(default: {_SIGMAS:g}); what samples ask for beyond is black",
     )
     add(
         "--shrink",
         type=count,
         metavar="PX",
-        help="with --crop: frames whose target is larger than PX pixels, sqrt(w * h), are stored "
-        "smaller (0: never)",
+        help="with --crop: store frames smaller whose target is larger than PX pixels, "
+        "sqrt(w * h) (default: 0, never)",
     )
-    add("--quality", type=positive, metavar="Q", help="with --crop: of the JPEG files (95)")
-    add("--config", default="seqtrack_b256", help="with --crop: whose samples")
-    add_overrides(p)
-    add_roots(p)
-    return p
+    add(
+        "--quality",
+        type=positive,
+        metavar="Q",
+        help="with --crop: quality of the JPEG files (default: 95)",
+    )
+    text = "with --crop: configuration whose samples are asked for (default: seqtrack_b256)"
+    add_config(group, required=False, default="seqtrack_b256", help=text)
+    add_overrides(group)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code, 1 if frames are missing or damaged.
-
-    Raises:
-        SeqTrackError: wrong input, or a full disk; finished shards stay.
-    """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     paths = resolve_paths(args.data_dir, args.save_dir)
     rule = _crop_rule(args)
     if args.verify:
@@ -81,7 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise DataError(f"{args.name} is a pack already; --verify compares its checksums")
     folder = _pack_folder(args, paths)
     check_writable(folder)
-    return _pack(Packing(opened, folder, args.frames, rule), args.workers)
+    with keeps("finished shards are kept, and the same command goes on with the others"):
+        return _pack(Packing(opened, folder, args.shard_frames, rule), args.workers)
 
 
 def _crop_rule(args: argparse.Namespace) -> CropRule | None:

@@ -1,12 +1,21 @@
-"""`python tracking/profile_model.py`: parameters, multiplications, and time per stage."""
+"""`seqtrack profile`: parameters, multiplications, and time per stage."""
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lib.commands.entry import add_cpu_threads, add_overrides, parser, positive, say
+from lib.commands._options import (
+    Parser,
+    add_config,
+    add_cpu_threads,
+    add_device,
+    add_overrides,
+    add_script,
+    parser,
+    positive,
+)
+from lib.commands.entry import say
 from lib.config.loader import load_config
 from lib.utils.errors import EXIT_OK
 
@@ -19,29 +28,33 @@ if TYPE_CHECKING:
 _ROUNDS = 5
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "profile_model.py",
+        "profile",
         "Say how large a configuration's network is, how much it multiplies for one frame (MACs, "
         "both ways that people count them), and where the time of a frame goes.",
+        "--config seqtrack_b256",
+        "--config seqtrack_l384 --no-speed",
     )
-    add = p.add_argument
-    add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add_overrides(p)
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add_cpu_threads(p)
-    add("--rounds", type=positive, default=_ROUNDS, metavar="N", help="frames that are timed")
-    add("--no-speed", action="store_true", help="only count, which takes seconds")
+    what = p.add_argument_group("what is measured")
+    add_config(what)
+    add_overrides(what)
+    add_script(what)
+    how = p.add_argument_group("how")
+    add_device(how)
+    add_cpu_threads(how)
+    how.add_argument(
+        "--rounds",
+        type=positive,
+        default=_ROUNDS,
+        metavar="N",
+        help=f"frames that are timed (default: {_ROUNDS})",
+    )
+    how.add_argument("--no-speed", action="store_true", help="only count, which takes seconds")
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input.
-    """
     args = build_parser().parse_args(argv)
     cfg = load_config(args.config, args.overrides)
 

@@ -11,6 +11,7 @@ from lib.analysis.compare import MAX_LINES
 from lib.analysis.export import documents
 from lib.analysis.findings import work_out
 from lib.analysis.text import format_table
+from lib.commands._options import Parser, add_roots, parser
 from lib.commands.contenders import (
     add_result_arguments,
     check_rules,
@@ -19,7 +20,7 @@ from lib.commands.contenders import (
     contenders_on,
     open_all,
 )
-from lib.commands.entry import parser, say
+from lib.commands.entry import say
 from lib.config.paths import resolve_paths
 from lib.datasets.sequence import Dataset
 from lib.report.build import DEFAULT_MEGABYTES, DEFAULT_SEQUENCES, Built, Part, build_report
@@ -47,13 +48,17 @@ def megabytes_argument(text: str) -> float:
     return value
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
-    p = parser("report.py", _DESCRIPTION)
+def build_parser() -> Parser:
+    p = parser(
+        "report",
+        _DESCRIPTION,
+        "seqtrack_b256 static_box/default --dataset lasot",
+        "seqtrack_b256 --results OSTrack=raw/ostrack --dataset otb --out otb.html --plots plots/",
+    )
     add_result_arguments(p)
-    add = p.add_argument
+    add = p.add_argument_group("what is written").add_argument
     add("--out", default="report.html", metavar="FILE", help="the page (default: report.html)")
-    add("--title", help="of the page (default: the trackers and data sets)")
+    add("--title", metavar="TEXT", help="title of the page (default: the trackers and data sets)")
     add(
         "--max-mb",
         type=megabytes_argument,
@@ -70,15 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--tables", metavar="DIR", help="also write the scores there, as CSV, JSON, Markdown, LaTeX"
     )
+    add_roots(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input, or results that are missing or malformed; nothing is written.
-    """
     args = build_parser().parse_args(argv)
     check_rules(args)
     page = _page_file(args.out)

@@ -1,7 +1,5 @@
-"""`python scripts/show_samples.py`: what a configuration trains on, as one picture to look at."""
+"""`seqtrack data show`: what a configuration trains on, as one picture to look at."""
 
-import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +8,17 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.commands.entry import add_overrides, add_roots, count, parser, positive, say
+from lib.commands._options import (
+    Parser,
+    add_config,
+    add_overrides,
+    add_roots,
+    add_script,
+    count,
+    parser,
+    positive,
+)
+from lib.commands.entry import say
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
@@ -30,33 +38,55 @@ _LINE = 16  # height of a line of text
 _FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.4)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "show_samples.py",
+        "data show",
         "Write a contact sheet of training samples: templates and search region of each, its box "
         "(green), and the box that its tokens say (red).",
+        "--config seqtrack_tiny",
+        "--config seqtrack_b256 --part val --samples 32 --out val.png",
     )
-    add = p.add_argument
-    add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add_overrides(p)
-    add("--part", choices=("train", "val"), default="train", help="samples of DATA.TRAIN or .VAL")
-    add("--number", type=positive, default=16, help="how many samples, from the first one")
-    add("--epoch", type=positive, default=1, help="of the training")
-    add("--seed", type=count, default=0, help="as that of train.py, to see the same samples")
-    add("--out", metavar="FILE", help="picture to write; logs/samples-<config>.png by default")
+    what = p.add_argument_group("which samples")
+    add = what.add_argument
+    add_config(what)
+    add_overrides(what)
+    add_script(what)
+    add(
+        "--part",
+        choices=("train", "val"),
+        default="train",
+        help="samples of DATA.TRAIN (default) or of DATA.VAL",
+    )
+    add(
+        "--samples",
+        "--number",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="draw the first N samples (default: 16)",
+    )
+    add(
+        "--epoch",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="epoch of the training whose samples are drawn (default: 1)",
+    )
+    add(
+        "--seed",
+        type=count,
+        default=0,
+        metavar="N",
+        help="seed of the training whose samples are drawn (default: 0)",
+    )
+    text = "picture to write (default: logs/samples-<config>.png)"
+    p.add_argument_group("what is written").add_argument("--out", metavar="FILE", help=text)
     add_roots(p)
     return p
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input, or data that gives no samples; nothing was written.
-    """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     cfg = load_config(args.config, args.overrides)
     paths = resolve_paths(args.data_dir, args.save_dir)
     out = _picture_path(args.out, paths.log_dir / f"samples-{cfg.name}.png")
@@ -66,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     sampler = build_sampler(cfg, paths, args.seed, args.part)
     epoch = args.epoch if args.part == "train" else VALIDATION_EPOCH
-    numbers = tqdm(range(args.number), "samples", disable=None, leave=False)
+    numbers = tqdm(range(args.samples), "samples", disable=None, leave=False)
     samples = [sampler.sample(epoch, number) for number in numbers]
     for line in dict.fromkeys(text for sample in samples for text in sample.broken):
         say(f"broken: {line}", error=True)

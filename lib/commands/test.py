@@ -1,57 +1,87 @@
 """`seqtrack test`, `python tracking/test.py`: run a tracker on a data set."""
 
 import argparse
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 from lib import __version__
-from lib.commands.entry import add_cpu_threads, add_overrides, add_roots, count, parser, positive
-from lib.commands.trackers import RANDOM_CHECKPOINT, make_spec, with_checkpoint
-from lib.config.loader import list_configs
+from lib.commands._options import (
+    Parser,
+    add_checkpoint,
+    add_configs,
+    add_cpu_threads,
+    add_dataset,
+    add_device,
+    add_overrides,
+    add_roots,
+    count,
+    parser,
+    positive,
+)
+from lib.commands.entry import keeps
+from lib.commands.trackers import find_sequence, named_trackers
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.benchmarks.open import dataset_names, find_row, open_dataset
+from lib.datasets.benchmarks.open import find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.evaluation.plan import Job, RunOptions
 from lib.results.files import ResultsFolder, RunRecord, check_run_record, hash_data
 from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
-from lib.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
-from lib.utils.errors import ConfigError, DataError, ResultsError
+from lib.tracker.registry import (
+    RANDOM_CHECKPOINT,
+    find_tracker,
+    make_spec,
+    trackers,
+    with_checkpoint,
+)
+from lib.tracker.spec import TrackerSpec
+from lib.utils.errors import ConfigError, ResultsError
 from lib.utils.files import sha256_of
 
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
-    p = parser("test.py", "Track the sequences of a data set and write raw results.")
-    add = p.add_argument
-    add("tracker", nargs="?", help=f"one of {', '.join(TRACKER_NAMES)}; seqtrack by default")
-    add("config_name", nargs="?", metavar="config", help="the same as --config")
+def build_parser() -> Parser:
+    p = parser(
+        "test",
+        "Track the sequences of a data set and write raw results. What is there already is kept: "
+        "the same command goes on where it stopped.",
+        "seqtrack_b256 --dataset lasot",
+        "--config seqtrack_b256 seqtrack_l256 --dataset my_videos/ --batch-size 8",
+        "static_box default --dataset otb --workers 2",
+    )
+    p.add_argument(
+        "trackers",
+        nargs="*",
+        metavar="TRACKER/NAME",
+        help=f"tracker and configuration, also as two words, or the configuration alone; trackers "
+        f"are {', '.join(trackers())} (default: seqtrack)",
+    )
+    what = p.add_argument_group("what is tracked, and by what")
+    add_configs(what, "configuration: a name in experiments/, or a YAML file; several run in turn")
+    add_overrides(what)
+    add_checkpoint(what)
+    add_dataset(what, required=True)
+    add = what.add_argument
     add(
-        "--config",
-        nargs="+",
-        action="extend",
-        default=[],
+        "--sequence",
         metavar="NAME",
-        help="names in experiments/, or paths of YAML files; several are run in turn",
+        help="track one sequence, given by its name or its number from 0",
     )
-    add_overrides(p)
+    add("--max-frames", type=positive, metavar="N", help="track at most N frames of each sequence")
+    _add_outputs(p)
+    _add_speed(p)
+    add_roots(p)
+    return p
+
+
+def _add_outputs(p: Parser) -> None:
+    add = p.add_argument_group("what is written").add_argument
     add(
-        "--dataset",
-        "--dataset_name",
-        required=True,
-        help=f"{', '.join(dataset_names())}, or a folder of sequences",
+        "--runid", type=count, metavar="N", help="write to <config>_00N, to keep several runs apart"
     )
-    add("--sequence", help="name or 0-based index of one sequence")
-    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
-    add("--max-frames", type=positive, help="frames per sequence")
-    add("--runid", type=count, help="results go to <config>_%%03d")
-    add("--float-results", action="store_true", help="keep decimals in the raw results")
+    add("--float-results", action="store_true", help="keep the decimals of the boxes")
     add(
         "--overwrite",
+        "--force",
         action="store_true",
         help="track again what is there; results of another run are removed",
     )
@@ -61,37 +91,61 @@ def build_parser() -> argparse.ArgumentParser:
         const=1,
         default=0,
         type=count,
-        help="write frames with the boxes drawn (green: truth, red: tracker)",
+        metavar="1",
+        help="write each frame with the boxes drawn (green: truth, red: tracker)",
     )
-    _add_machinery(p)
-    add_roots(p)
-    return p
 
 
-def _add_machinery(p: argparse.ArgumentParser) -> None:
+def _add_speed(p: Parser) -> None:
     """What decides how fast the results are there, and not what they are."""
-    add = p.add_argument
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--engine", default=ENGINE_NAMES[0], help=f"{', '.join(ENGINE_NAMES)}: what computes")
-    add("--precision", help="of the engine; all but fp32 change some boxes a little")
+    group = p.add_argument_group("speed")
+    add = group.add_argument
+    add_device(group)
+    add(
+        "--engine",
+        default=ENGINE_NAMES[0],
+        metavar="NAME",
+        help=f"what runs the network: {', '.join(ENGINE_NAMES)} (default: {ENGINE_NAMES[0]})",
+    )
+    add(
+        "--precision",
+        metavar="NAME",
+        help="number format of the engine (default: fp32); every other changes some boxes a little",
+    )
     add(
         "--batch-size",
+        "--batch",
         type=positive,
         default=1,
         metavar="N",
-        help="sequences that a process tracks at a time, one forward pass for a frame of each",
+        help="sequences that each process tracks together (default: 1)",
     )
-    add("--threads", type=count, default=0, help="worker processes; 0 tracks in this one")
-    add_cpu_threads(p)
-    add("--num_gpus", type=count, default=0, help="worker k uses GPU k mod N (default: all)")
+    add(
+        "--workers",
+        "--threads",
+        type=count,
+        default=0,
+        metavar="N",
+        help="processes that share the sequences (default: 0, track in this one); PyTracking's "
+        "word for them is --threads",
+    )
+    add_cpu_threads(group)
+    add(
+        "--num-gpus",
+        "--gpus",
+        type=count,
+        default=0,
+        metavar="N",
+        help="GPUs to use: worker k is on GPU k mod N (default: all)",
+    )
     add(
         "--readers",
         type=count,
         default=0,
         metavar="N",
-        help="threads of a process that read frames ahead (default: by the cores)",
+        help="threads of each process that read frames ahead (default: by the cores)",
     )
-    add("--shard", type=shard, metavar="K/N", help="only part K of N, counted from 0")
+    add("--shard", type=shard, metavar="K/N", help="track only part K of N, counted from 0")
 
 
 def shard(text: str) -> tuple[int, int]:
@@ -105,23 +159,17 @@ def shard(text: str) -> tuple[int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        SeqTrackError: wrong input; nothing was started.
-        PartialFailure: the disk is full.
-    """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     jobs = plan_jobs(args)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.commands.evaluation import run_jobs, run_shared
     from lib.evaluation.distributed import WorkerRank
 
     rank = WorkerRank.of(os.environ)
-    if rank is not None:
-        return run_shared(jobs, rank, args)
-    return run_jobs(jobs, _which_devices(args), args)
+    with keeps("finished sequences are saved, and the same command goes on with the others"):
+        if rank is not None:
+            return run_shared(jobs, rank, args)
+        return run_jobs(jobs, _which_devices(args), args)
 
 
 def plan_jobs(args: argparse.Namespace) -> list[Job]:
@@ -130,10 +178,10 @@ def plan_jobs(args: argparse.Namespace) -> list[Job]:
     Raises:
         SeqTrackError: wrong input, or results of another run in the way.
     """
-    tracker, configs = _which_tracker(args)
+    named = _which_trackers(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
-    specs = [_make_spec(tracker, config, args) for config in configs]
-    _check_names(configs, specs)
+    specs = [_make_spec(tracker, config, args) for tracker, config in named]
+    _check_names([config for _, config in named], specs)
     dataset = open_dataset(args.dataset, paths)
     names = _which_sequences(dataset, args.sequence)
     specs = [with_checkpoint(spec, args.checkpoint, paths, dataset.update_key) for spec in specs]
@@ -161,10 +209,10 @@ def _make_spec(tracker: str, config: str, args: argparse.Namespace) -> TrackerSp
 
 def _check_names(configs: Sequence[str], specs: Sequence[TrackerSpec]) -> None:
     """Refuse two configurations whose results would go to the same folder."""
-    known: dict[str, str] = {}
+    known: dict[tuple[str, str], str] = {}
     for config, spec in zip(configs, specs, strict=True):
         # Some file systems do not tell `Mine` from `mine`.
-        other = known.setdefault(spec.config_name.lower(), config)
+        other = known.setdefault((spec.tracker, spec.config_name.lower()), config)
         if other != config:
             raise ConfigError(
                 f"{other} and {config} are both called {spec.config_name!r}, and their results "
@@ -173,64 +221,46 @@ def _check_names(configs: Sequence[str], specs: Sequence[TrackerSpec]) -> None:
             )
 
 
-def _which_tracker(args: argparse.Namespace) -> tuple[str, list[str]]:
-    """Tracker and configurations, from either spelling of the command line."""
-    configs = list(dict.fromkeys(args.config))
-    if args.config_name is not None:
-        if configs not in ([], [args.config_name]):
-            raise ConfigError(
-                f"two configurations are given: {args.config_name!r} and --config "
-                f"{' '.join(configs)!r}"
-            )
-        configs = [args.config_name]
-    tracker = args.tracker or "seqtrack"
-    if not configs:
-        if tracker in list_configs():
-            raise ConfigError(
-                f"{tracker!r} is a configuration, not a tracker; write --config {tracker}"
-            )
+def _which_trackers(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """Trackers and configurations, from either spelling of the command line."""
+    named = named_trackers(args.trackers, args.config)
+    if not named:
+        raise ConfigError("no configuration is given; try `seqtrack_b256`, or `static_box/default`")
+    for tracker, _ in named:
+        if find_row(tracker):
+            raise ConfigError(f"{tracker!r} is a data set: give one at a time, by --dataset")
+        find_tracker(tracker)
+    if len(named) > 1 and args.checkpoint not in (None, RANDOM_CHECKPOINT):
         raise ConfigError(
-            "no configuration is given; try `--config seqtrack_b256` or `static_box default`"
-        )
-    check_tracker_name(tracker)
-    if len(configs) > 1 and args.checkpoint not in (None, RANDOM_CHECKPOINT):
-        raise ConfigError(
-            f"--checkpoint names one file, and there are {len(configs)} configurations; leave it "
+            f"--checkpoint names one file, and there are {len(named)} configurations; leave it "
             "out to take that of each from its folder"
         )
-    return tracker, configs
+    return named
 
 
 def _which_sequences(dataset: Dataset, wanted: str | None) -> list[str]:
-    names = list(dataset.sequence_names)
     if wanted is None:
-        return names
-    if wanted not in names and wanted.isascii() and wanted.isdecimal():
-        if int(wanted) >= len(names):
-            raise DataError(
-                f"sequence {wanted} does not exist: {dataset.name!r} has {len(names)} sequences, "
-                f"0 to {len(names) - 1}"
-            )
-        return [names[int(wanted)]]
-    dataset.load(wanted)
-    return [wanted]
+        return list(dataset.sequence_names)
+    name = find_sequence(dataset, wanted)
+    dataset.load(name)
+    return [name]
 
 
 def _which_devices(args: argparse.Namespace) -> list[str]:
-    """One device per worker; worker k is on GPU k mod `--num_gpus`."""
+    """One device per worker; worker k is on GPU k mod `--num-gpus`."""
     from lib.utils.device import resolve_device
 
     device = resolve_device(args.device)
-    workers = max(1, args.threads)
+    workers = max(1, args.workers)
     if device.type != "cuda" or device.index is not None:
         if args.num_gpus:
-            raise ConfigError(f"--num_gpus spreads workers over GPUs, but --device is {device}")
+            raise ConfigError(f"--num-gpus spreads workers over GPUs, but --device is {device}")
         return [str(device)] * workers
     import torch
 
     there = torch.cuda.device_count()
     if args.num_gpus > there:
-        raise ConfigError(f"--num_gpus {args.num_gpus} asked for, but there are only {there} GPUs")
+        raise ConfigError(f"--num-gpus {args.num_gpus} asked for, but there are only {there} GPUs")
     return [f"cuda:{k % (args.num_gpus or there)}" for k in range(workers)]
 
 

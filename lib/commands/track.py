@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import logging
 import math
 import os
 import time
@@ -14,22 +13,28 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from lib.commands.entry import (
-    Terminated,
+from lib.commands._options import (
+    DEFAULT_TRACKER,
+    Parser,
+    add_checkpoint,
+    add_config,
     add_cpu_threads,
+    add_dataset,
+    add_device,
     add_overrides,
     add_roots,
     parser,
     positive,
-    say,
 )
-from lib.commands.trackers import make_spec, with_checkpoint
+from lib.commands.entry import Terminated, keeps, say
+from lib.commands.trackers import find_sequence, named_trackers
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.check import first_odd_boxes
 from lib.datasets.benchmarks.folder import LAYOUTS, open_folder
-from lib.datasets.benchmarks.open import dataset_names, open_dataset
+from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset
-from lib.tracker.spec import TRACKER_NAMES, TrackerSpec, check_tracker_name
+from lib.tracker.registry import find_tracker, make_spec, trackers, with_checkpoint
+from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
 from lib.utils.errors import (
     EXIT_OK,
@@ -47,9 +52,6 @@ from lib.video.write import SUFFIXES, Painter, check_suffix, kept_path, open_sin
 
 if TYPE_CHECKING:
     from lib.video.targets import Targets
-
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
 
 DEFAULT_CONFIG = "seqtrack_tiny"
 COLUMNS = ("frame", "target", "time_s", "x", "y", "w", "h", "confidence")
@@ -72,6 +74,17 @@ class _NotYet(argparse.Action):
     def __call__(self, p, *_: object) -> None:  # type: ignore[no-untyped-def]
         """Leave with code 2 and a line that says what to do instead."""
         p.error(f"{self.option_strings[0]} is not supported: {_FIRST_FRAME}")
+
+
+class _FourWords(argparse.Action):
+    """`--optional_box X Y W H`, as PyTracking's users type a box."""
+
+    def __call__(self, p, namespace, words, *_: object) -> None:  # type: ignore[no-untyped-def]
+        """Add the box."""
+        try:
+            namespace.boxes = [*namespace.boxes, box_argument(",".join(words))]
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
 
 
 def box_argument(text: str) -> Box:
@@ -103,11 +116,43 @@ def rate_argument(text: str) -> float:
     return value
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
-    p = parser("video_demo.py", _DESCRIPTION)
-    add = p.add_argument
-    add("clip", nargs="?", help="video file, or folder of images")
+def build_parser() -> Parser:
+    p = parser(
+        "track",
+        _DESCRIPTION,
+        "clip.mp4 --box 120,80,60,40",
+        "clip.mp4 --box 120,80,60,40 --box 300,90,25,70 --config seqtrack_b256 --out two.webm",
+        "--dataset synthetic --sequence 0 --tracker static_box",
+    )
+    p.add_argument(
+        "clip",
+        nargs="*",
+        help="video file, or folder of images; tracker and configuration may stand before it, as "
+        "in PyTracking",
+    )
+    _add_targets(p)
+    by = p.add_argument_group("by what")
+    by.add_argument(
+        "--tracker", metavar="NAME", help=f"one of {', '.join(trackers())} (default: seqtrack)"
+    )
+    add_config(
+        by,
+        required=False,
+        help="configuration: a name in experiments/, or the path of a YAML file (default: "
+        f"{DEFAULT_CONFIG}); or TRACKER/NAME",
+    )
+    add_overrides(by)
+    add_checkpoint(by)
+    add_device(by)
+    add_cpu_threads(by)
+    _add_outputs(p)
+    add_roots(p)
+    return p
+
+
+def _add_targets(p: Parser) -> None:
+    what = p.add_argument_group("what is tracked")
+    add = what.add_argument
     add(
         "--box",
         action="append",
@@ -117,32 +162,36 @@ def build_parser() -> argparse.ArgumentParser:
         dest="boxes",
         help="a target in the first frame: left, top, width, height in pixels; may be repeated",
     )
-    add("--dataset", help=f"instead of a clip: {', '.join(dataset_names())}, or a folder")
-    add("--sequence", help="name of the sequence (default: the first)")
-    add("--tracker", default="seqtrack", help=f"one of {', '.join(TRACKER_NAMES)}")
-    add("--config", help=f"name in experiments/, or a YAML file (default: {DEFAULT_CONFIG})")
-    add_overrides(p)
-    add("--checkpoint", help="weights file; 'random' for untrained weights, to try things out")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add_cpu_threads(p)
+    add("--optional-box", nargs=4, action=_FourWords, dest="boxes", help=argparse.SUPPRESS)
+    add_dataset(what)
+    add("--sequence", metavar="NAME", help="sequence of the data set, by its name or its number "
+        "from 0 (default: the first)")  # fmt: skip
+    add("--max-frames", type=positive, metavar="N", help="stop after N frames")
+    add("--start", action=_NotYet, help=argparse.SUPPRESS)
+    add("--backward", nargs=0, action=_NotYet, help=argparse.SUPPRESS)
+
+
+def _add_outputs(p: Parser) -> None:
+    add = p.add_argument_group("what is written").add_argument
     add(
         "--out",
-        help=f"the video to write, {', '.join(SUFFIXES)} (default: <clip>_<tracker>.mp4 in the "
-        "current folder); all of them play in browsers",
+        metavar="FILE",
+        help=f"the video, {', '.join(SUFFIXES)} (default: <clip>_<tracker>.mp4 in the current "
+        "folder); all of them play in browsers",
     )
-    add("--csv", help=f"the table to write (default: beside the video); {os.devnull} for none")
-    add("--force", action="store_true", help="replace files that exist")
-    add("--max-frames", type=positive, help="stop after so many frames")
+    add(
+        "--csv",
+        metavar="FILE",
+        help=f"the table (default: beside the video); {os.devnull} for none",
+    )
+    add("--overwrite", "--force", action="store_true", help="replace files that exist")
     add(
         "--fps",
         type=rate_argument,
+        metavar="N",
         help="frames per second of the video (default: each picture at its time in the clip; "
         f"{DEFAULT_FPS:g} for images)",
     )
-    add("--start", action=_NotYet, help=argparse.SUPPRESS)
-    add("--backward", nargs=0, action=_NotYet, help=argparse.SUPPRESS)
-    add_roots(p)
-    return p
 
 
 @dataclass(frozen=True)
@@ -188,21 +237,13 @@ class Tally:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
-
-    Raises:
-        PartialFailure: the clip ended early; what was tracked before is kept.
-        SeqTrackError: wrong input; nothing was written.
-    """
     args = build_parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     paths = resolve_paths(args.data_dir, args.save_dir)
-    check_tracker_name(args.tracker)
-    if args.tracker != "seqtrack" and (args.config or args.cpu_threads):
-        option = "--config" if args.config else "--cpu-threads"
-        raise ConfigError(f"{option} does nothing for {args.tracker!r}, which has no network")
-    config = args.config or (DEFAULT_CONFIG if args.tracker == "seqtrack" else "default")
-    spec = make_spec(args.tracker, config, args.overrides)
+    tracker, config = _which_tracker(args)
+    spec = make_spec(tracker, config, args.overrides)
+    if spec.config is None and (args.cpu_threads or args.config == config):
+        option = "--cpu-threads" if args.cpu_threads else "--config"
+        raise ConfigError(f"{option} does nothing for {tracker!r}, which has no network")
     job = _open_job(args, paths)
     outputs = _choose_outputs(args, job, spec)
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
@@ -220,7 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     say(f"{what}: {counted(len(job.boxes), 'target')}{legend}")
     tally = Tally()
     try:
-        _track(targets, job, outputs, args, tally, _Floor(spec))
+        with keeps("the video and the table hold all frames until then"):
+            _track(targets, job, outputs, args, tally, _Floor(spec))
     except (KeyboardInterrupt, Terminated):
         _tell(tally)
         raise
@@ -231,6 +273,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise PartialFailure(str(error)) from error
     _tell(tally)
     return EXIT_OK
+
+
+def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
+    """Tracker and configuration; leaves the clip alone in `args.clip`.
+
+    Raises:
+        ConfigError: an unknown tracker, or more than one.
+    """
+    words = list(args.clip)
+    # A lone word is the clip, also where a data set is given, which is then one clip too many.
+    alone = len(words) == 1 and words[0].partition("/")[0] not in trackers()
+    is_clip = words and (args.dataset is None or alone)
+    args.clip = words.pop() if is_clip else None
+    configs = [args.config] if args.config else []
+    if args.tracker:
+        words.append(args.tracker)
+    if len(words) == 1 and not configs and "/" not in words[0]:
+        configs = [DEFAULT_CONFIG if words[0] == DEFAULT_TRACKER else "default"]
+    named = named_trackers(words, configs) or [(DEFAULT_TRACKER, DEFAULT_CONFIG)]
+    if len(named) > 1:
+        raise ConfigError(f"one tracker at a time, please: {', '.join(map('/'.join, named))}")
+    find_tracker(named[0][0])
+    return named[0]
 
 
 def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
@@ -255,7 +320,7 @@ def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
 
 
 def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
-    sequence = dataset.load(args.sequence or dataset.sequence_names[0])
+    sequence = dataset.load(find_sequence(dataset, args.sequence or "0"))
     if odd := first_odd_boxes(dataset, [sequence.name]):
         say(f"warning: {odd}", error=True)
     truth = sequence.ground_truth
@@ -296,8 +361,8 @@ def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Ou
             check_writable(path.parent)
         elif job.origin is not None and path.samefile(job.origin):
             raise ResultsError(f"{path} is the clip itself; choose another name with --out")
-        elif not args.force:
-            raise ResultsError(f"{path} is there already; choose another name, or add --force")
+        elif not args.overwrite:
+            raise ResultsError(f"{path} is there already; choose another name, or add --overwrite")
     return Outputs(video, table)
 
 

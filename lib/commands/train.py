@@ -2,13 +2,23 @@
 
 import argparse
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from lib.commands.entry import Terminated, add_overrides, add_roots, count, parser, positive, say
+from lib.commands._options import (
+    Parser,
+    add_config,
+    add_device,
+    add_overrides,
+    add_roots,
+    add_script,
+    count,
+    parser,
+    positive,
+)
+from lib.commands.entry import Terminated, keeps, say
 from lib.config.loader import load_config
 from lib.config.paths import Paths, resolve_paths
 from lib.config.schema import Config
@@ -28,47 +38,70 @@ if TYPE_CHECKING:
     from lib.train.loop import Run
     from lib.utils.distributed import World
 
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
-
 MODULE = "lib.commands.train"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
-    p = parser("train.py", "Train a configuration; started again, the same command goes on.")
-    add = p.add_argument
-    add("--config", required=True, help="name in experiments/, or path of a YAML file")
-    add_overrides(p)
-    add_roots(p)
-    add("--mode", choices=("single", "multiple"), help="one process, or several on this machine")
-    add("--nproc_per_node", type=positive, metavar="N", help="processes, one per GPU")
-    add("--init-from", metavar="FILE", help="weights to start from; ignored when going on")
+def build_parser() -> Parser:
+    p = parser(
+        "train",
+        "Train a configuration; started again, the same command goes on.",
+        "--config seqtrack_b256 --dry-run",
+        "--config seqtrack_b256 --mode multiple --nproc-per-node 8",
+        "--config my.yaml --init-from weights.pth.tar --set TRAIN.EPOCH=50",
+    )
+    what = p.add_argument_group("what is trained")
+    add = what.add_argument
+    add_config(what)
+    add_overrides(what)
+    add_script(what)
+    add(
+        "--init-from", metavar="FILE", help="weights to start from; ignored when a training goes on"
+    )
     add("--pretrained", metavar="PATH", help="file of the pre-trained encoder, or its folder")
-    choices = ("fp32", "tf32", "bf16", "fp16")
-    add("--precision", choices=choices, help="the same as TRAIN.PRECISION")
-    add("--compile", action="store_true", help="compile the network: a slow start, fast steps")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--seed", type=count, default=0, help="of weights, samples and dropout")
+    add(
+        "--seed",
+        type=count,
+        default=0,
+        metavar="N",
+        help="seed of weights, samples and dropout (default: 0)",
+    )
     add("--dry-run", action="store_true", help="run a few steps, say what a training would take")
-    add("--script", default="seqtrack", help="seqtrack, as other trackers' users type it")
-    add("--use_lmdb", type=count, default=0, help="LMDBs are read where there are no folders")
-    # What launchers of old pass on; the environment says it too.
-    add("--local_rank", type=count, help=argparse.SUPPRESS)
+    _add_machinery(p)
+    add_roots(p)
     return p
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
+def _add_machinery(p: Parser) -> None:
+    how = p.add_argument_group("how")
+    add = how.add_argument
+    add("--mode", choices=("single", "multiple"), help="one process (default), or several on this "
+        "machine")  # fmt: skip
+    add(
+        "--nproc-per-node",
+        "--num-gpus",
+        "--gpus",
+        type=positive,
+        metavar="N",
+        help="processes on this machine, one per GPU (default: all GPUs)",
+    )
+    add_device(how)
+    choices = ("fp32", "tf32", "bf16", "fp16")
+    add("--precision", choices=choices, help="number format, the same as TRAIN.PRECISION")
+    add("--compile", action="store_true", help="compile the network: a slow start, fast steps")
+    add(
+        "--use-lmdb",
+        type=count,
+        default=0,
+        metavar="1",
+        help="taken for the sake of old command lines: LMDBs are read where there are no folders",
+    )
+    # What launchers of old pass on; the environment says it too.
+    add("--local-rank", type=count, help=argparse.SUPPRESS)
 
-    Raises:
-        SeqTrackError: wrong input, and nothing was started; or the training failed, with the
-            exit code of its kind.
-    """
+
+def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(words)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    _check_old_options(args)
     cfg = load_config(args.config, _overrides(args), training=True)
     paths = resolve_paths(args.data_dir, args.save_dir)
     if "RANK" not in os.environ:
@@ -103,7 +136,8 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
             if world.is_main:
                 say(done)
         else:
-            _start(cfg, options, paths, world)
+            with keeps("what was trained is saved, and the same command goes on from there"):
+                _start(cfg, options, paths, world)
     return EXIT_OK
 
 
@@ -208,17 +242,12 @@ def _overrides(args: argparse.Namespace) -> list[str]:
     return [*args.overrides, *precision]
 
 
-def _check_old_options(args: argparse.Namespace) -> None:
-    if args.script != "seqtrack":
-        raise ConfigError(f"--script {args.script!r}: there is only seqtrack here; leave it out")
-
-
 def _processes(args: argparse.Namespace) -> int:
     """How many processes to start; 1 means this one."""
     asked = args.nproc_per_node
     if args.mode == "single":
         if asked not in (None, 1):
-            raise ConfigError(f"--nproc_per_node {asked} needs --mode multiple")
+            raise ConfigError(f"--nproc-per-node {asked} needs --mode multiple")
         return 1
     if asked is None and args.mode is None:
         return 1
@@ -234,6 +263,6 @@ def _processes(args: argparse.Namespace) -> int:
         raise ConfigError(f"--mode multiple spreads over GPUs, but --device is {device}")
     if asked is not None and asked > available:
         raise ConfigError(
-            f"--nproc_per_node {asked} asked for, but there are only {available} GPUs"
+            f"--nproc-per-node {asked} asked for, but there are only {available} GPUs"
         )
     return asked or available

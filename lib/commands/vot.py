@@ -1,100 +1,160 @@
 """`seqtrack vot`, `python tracking/vot.py`: VOT's short-term challenges with their own toolkit."""
 
-import argparse
+import sys
 from collections.abc import Sequence
 
-from lib.commands.entry import EXIT_CODES_HELP, parser, positive
-from lib.vot.stacks import DEFAULT_STACK, STACKS, UPDATE_KEYS
+from lib.commands._options import (
+    Parser,
+    Several,
+    action,
+    add_device,
+    add_roots,
+    parser,
+    thread_count,
+)
+from lib.commands.entry import keeps
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL
+from lib.vot import evaluate
+from lib.vot.check import check
+from lib.vot.entry import serve_parser
+from lib.vot.init import chosen_workspace, init
+from lib.vot.run import run
+from lib.vot.stacks import DEFAULT_STACK, EXPERIMENT_NAMES, STACKS, UPDATE_KEYS
 
-# What is finished is on disk when the command is interrupted.
-SAVES_AS_IT_GOES = True
+# What each action does, and an example of its arguments.
+_ACTIONS = {
+    "init": ("write a workspace, and download its sequences", ["", "seqtrack_b256_ar"]),
+    "run": ("run trackers on all experiments; goes on where it stopped", ["seqtrack_b256"]),
+    "analyze": ("have the toolkit analyse complete results: EAO, A and R", ["seqtrack_b256"]),
+    "report": ("have the toolkit write a report", ["seqtrack_b256 --format latex"]),
+    "check": ("find out what is wrong, with a self-test of the trackers", ["", "--quick"]),
+    "score": ("compute EAO, A and R from the raw results, without the toolkit", ["seqtrack_b256"]),
+}
 
-_ACTIONS = "init|run|analyze|report|check|score"
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The arguments of this command."""
+def build_parser() -> Parser:
     p = parser(
-        "vot.py",
+        "vot",
         "VOT's short-term challenges: make a workspace of the VOT toolkit, run it, score it.",
+        "init",
+        "run seqtrack_b256",
+        "score seqtrack_b256",
     )
-    actions = p.add_subparsers(dest="action", required=True, metavar=_ACTIONS)
-
-    def action(name: str, what: str) -> argparse.ArgumentParser:
-        one = actions.add_parser(
-            name, help=what, description=what, epilog=EXIT_CODES_HELP, allow_abbrev=False
-        )
+    actions = p.add_subparsers(dest="action", required=True, metavar="ACTION", help="one of")
+    made = {}
+    for name, (what, examples) in _ACTIONS.items():
+        one = made[name] = action(actions, f"vot {name}", what, *examples)
         one.add_argument(
+            "trackers",
+            nargs="*",
+            metavar="TRACKER",
+            help="sections of trackers.ini (default: all)"
+            if name != "init"
+            else "trackers to write (default: the eight models, each also with _ar)",
+        )
+        add = one.add_argument_group("where").add_argument
+        add(
             "--stack",
             default=DEFAULT_STACK,
-            help=f"{', '.join(STACKS)}, or a stack file; it chooses the workspace",
+            metavar="NAME",
+            help=f"{', '.join(STACKS)}, or a stack file; it chooses the workspace (default: "
+            f"{DEFAULT_STACK})",
         )
-        one.add_argument("--workspace", help="folder of the workspace, instead of the stack's own")
-        one.add_argument("--save_dir", help="root of checkpoints and of external, the workspaces")
-        return one
-
-    _init_arguments(action("init", "write a workspace, and download its sequences"))
-    run = action("run", "run trackers on all experiments; goes on where it stopped")
-    analyze = action("analyze", "have the toolkit analyse complete results; EAO, A and R")
-    report = action("report", "have the toolkit write a report")
-    check = action("check", "find out what is wrong, with a self-test of the trackers")
-    score = action("score", "EAO, A and R from the raw results, without the toolkit")
-    for one in (run, analyze, report, check, score):
-        one.add_argument("trackers", nargs="*", metavar="tracker", help="sections of trackers.ini")
-    for one in (run, score):
-        one.add_argument("--experiments", nargs="+", metavar="NAME", help="only these; all without")
-    run.add_argument("--overwrite", action="store_true", help="remove the results that are there")
-    check.add_argument("--quick", action="store_true", help="without the self-test")
-    for one in (analyze, report):
-        one.add_argument("--name", default="latest", help="of what is written; latest by default")
-    report.add_argument("--format", default="html", choices=("html", "latex", "plots"))
-    _serve_arguments(actions)
+        add("--workspace", metavar="DIR", help="the workspace, instead of the stack's own")
+        add_roots(one, data=False)
+    _init_arguments(made["init"])
+    _run_arguments(made)
     return p
 
 
-def _init_arguments(p: argparse.ArgumentParser) -> None:
-    add = p.add_argument
-    add("--trackers", nargs="+", metavar="NAME", help="all eight models, and _ar, by default")
-    add("--dataset", choices=UPDATE_KEYS, help="template update rule, for a stack file")
+def _run_arguments(made: dict[str, Parser]) -> None:
+    for name in ("run", "score"):
+        made[name].add_argument(
+            "--experiments",
+            action=Several,
+            more=lambda word: word in EXPERIMENT_NAMES,
+            metavar="NAME",
+            help="take only these experiments of the stack (default: all)",
+        )
+    add = made["run"].add_argument
+    add("--overwrite", "--force", action="store_true", help="remove the results that are there")
+    made["check"].add_argument("--quick", action="store_true", help="leave the self-test out")
+    for name in ("analyze", "report"):
+        text = "what the toolkit's files are called (default: latest)"
+        made[name].add_argument("--name", default="latest", metavar="NAME", help=text)
+    made["report"].add_argument(
+        "--format",
+        default="html",
+        choices=("html", "latex", "plots"),
+        help="what is written (default: html)",
+    )
+
+
+def _init_arguments(p: Parser) -> None:
+    add = p.add_argument_group("what is written").add_argument
+    add(
+        "--trackers",
+        action=Several,
+        more=lambda word: True,
+        metavar="NAME",
+        dest="more_trackers",
+        help="more trackers to write",
+    )
+    add(
+        "--update-rule",
+        "--dataset",
+        choices=UPDATE_KEYS,
+        help="rule of the template update, for a stack file (default: VOT20)",
+    )
     add("--nodownload", action="store_true", help="do not download the sequences")
-    add("--checkpoint", help="weights of the tracker, instead of its documented place")
-    add("--refiner-checkpoint", help="weights of the mask refiner, likewise")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--cpu-threads", type=positive, default=1, metavar="N", help="of each tracker; 1")
-    add("--restart", action="store_true", help="a new process for every start, which is slow")
-
-
-def _serve_arguments(actions: argparse._SubParsersAction) -> None:
-    """The tracker process, which only the toolkit starts."""
-    from lib.commands.vot_entry import add_serve_arguments
-
-    add_serve_arguments(actions.add_parser("serve", allow_abbrev=False))
+    group = p.add_argument_group("how the trackers are started")
+    add = group.add_argument
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="weights of the tracker, instead of its documented place",
+    )
+    add(
+        "--refiner-checkpoint",
+        metavar="FILE",
+        help="weights of the mask refiner, instead of their documented place",
+    )
+    add_device(group)
+    add(
+        "--cpu-threads",
+        type=thread_count,
+        default=1,
+        metavar="N",
+        help="threads that each tracker computes with on a CPU (default: 1)",
+    )
+    add("--restart", action="store_true", help="start a new process for every start, which is slow")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code.
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["serve"]:
+        # The tracker process, which only the toolkit starts.
+        from lib.vot.serve import serve
 
-    Raises:
-        SeqTrackError: wrong input; nothing was started.
-        PartialFailure: some of the work failed.
-    """
-    args = build_parser().parse_args(argv)
-    if args.action == "serve":
-        from lib.commands.vot_serve import serve
-
-        return serve(args)
+        serve(serve_parser().parse_args(words[1:]))
+        return EXIT_OK
+    args = build_parser().parse_args(words)
     if args.action == "init":
-        from lib.commands.vot_init import init
-
-        return init(args)
-    if args.action == "run":
-        from lib.commands.vot_run import run
-
-        return run(args)
+        args.trackers += args.more_trackers
+        init(args)
+        return EXIT_OK
+    workspace = chosen_workspace(args)
     if args.action == "check":
-        from lib.commands.vot_check import check
-
-        return check(args)
-    from lib.commands.vot_scores import analyze, report, score
-
-    return {"analyze": analyze, "report": report, "score": score}[args.action](args)
+        return EXIT_PARTIAL if check(workspace, args.trackers, args.quick) else EXIT_OK
+    if args.action == "analyze":
+        evaluate.analyze(workspace, args.trackers, args.name)
+    elif args.action == "report":
+        evaluate.report(workspace, args.trackers, args.name, args.format)
+    else:
+        experiments = workspace.stack.chosen(args.experiments)
+        if args.action == "score":
+            evaluate.score(workspace, experiments, args.trackers)
+        else:
+            with keeps("finished runs are kept, and the same command goes on with the others"):
+                run(workspace, experiments, args.trackers, args.overwrite)
+    return EXIT_OK

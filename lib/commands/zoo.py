@@ -56,7 +56,7 @@ def zoo_table(zoo: Zoo, beside_published: bool) -> Table:
 
 
 def _refuse(args: argparse.Namespace) -> None:
-    if args.tracker or args.config or args.dataset or args.runid or args.results:
+    if args.trackers or args.config or args.dataset or args.runid or args.results:
         raise ConfigError(
             "--zoo takes the eight published configurations and the data sets of its columns; "
             "leave --config, --dataset, --runid and --results out"

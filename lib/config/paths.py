@@ -2,7 +2,7 @@
 
 Each setting comes from the first of these sources that says something about it:
 
-1. the options `--data_dir` and `--save_dir`;
+1. the options `--data-dir` and `--save-dir`;
 2. the environment: `SEQTRACK_DATA`, `SEQTRACK_SAVE`, and `SEQTRACK_DATA_LASOT` and so on for
    the folder of one data set;
 3. `paths.yaml` in the current folder, else in the repository:
@@ -205,7 +205,7 @@ def resolve_paths(
     """
     repository = repository_root()
     options = Source(
-        data=_setting(data_dir, "option --data_dir"), save=_setting(save_dir, "option --save_dir")
+        data=_setting(data_dir, "option --data-dir"), save=_setting(save_dir, "option --save-dir")
     )
     default = Source(
         data=Setting(repository / "data", "default data folder"),

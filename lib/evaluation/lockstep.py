@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +23,6 @@ from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, Trace, first_box_of, frames_to_run
 from lib.evaluation.sources import Source
 from lib.tracker.base import Info, Tracker
-from lib.tracker.seqtrack import (
-    Prediction,
-    SeqTrackTracker,
-    TargetState,
-    start_target,
-    track_step,
-)
-from lib.tracker.templates import SCORE_SCALE
-from lib.utils.errors import ConfigError
 
 # Sequences that are opened before there is room for them.
 SPARE = 1
@@ -49,7 +41,7 @@ class _Slot:
     trace: Trace
     stream: FrameStream
     after: OnFrame
-    state: TargetState
+    state: Any
     left: int
 
 
@@ -68,15 +60,7 @@ class Lockstep:
     def __call__(
         self, tracker: Tracker, source: Source, on_frame: Callable[[], object]
     ) -> Iterator[Outcome]:
-        """Track all that `source` gives, calling `on_frame` after each frame.
-
-        Raises:
-            ConfigError: the tracker can only follow one target at a time.
-        """
-        if not isinstance(tracker, SeqTrackTracker):
-            raise ConfigError(
-                f"{type(tracker).__name__} follows one target at a time; leave out --batch-size"
-            )
+        """Track all that `source` gives, calling `on_frame` after each frame."""
         threads = reader_threads(self.options.readers, self.processes)
         with Readers(threads, self.options.batch_size) as readers:
             yield from _Batch(self, tracker, readers, on_frame).run(source)
@@ -88,7 +72,7 @@ class _Batch:
     def __init__(
         self,
         lockstep: Lockstep,
-        tracker: SeqTrackTracker,
+        tracker: Tracker,
         readers: Readers,
         on_frame: Callable[[], object],
     ) -> None:
@@ -143,10 +127,10 @@ class _Batch:
         began = time.perf_counter()
         video = opened.video
         with first_box_of(video):
-            state = _begin(self.tracker, opened.image, video.init_box)
+            state, answer = self.tracker.start(opened.image, video.init_box)
         trace = Trace(video)
         seconds = time.perf_counter() - began
-        box = trace.add({"confidence": 4 * SCORE_SCALE}, seconds)
+        box = trace.add(answer, seconds)
         after = after_frame(video, self.options.debug_dir, self.on_frame)
         after(0, opened.image, box)
         stream = self.readers.open(video.frames, 1, opened.count)
@@ -163,11 +147,11 @@ class _Batch:
             else:
                 slots.append(slot)
         self.slots = slots
-        predictions = _predict(self.tracker, [slot.state for slot in slots], images)
+        answers = _answers(self.tracker, [slot.state for slot in slots], images)
         seconds = (time.perf_counter() - began) / max(1, len(slots))
-        for slot, image, prediction in zip(list(slots), images, predictions, strict=True):
+        for slot, image, answer in zip(list(slots), images, answers, strict=True):
             try:
-                self._note(slot, image, prediction, seconds)
+                self._note(slot, image, answer, seconds)
             except Exception as error:
                 self.slots.remove(slot)
                 yield self._drop(slot, error)
@@ -175,12 +159,16 @@ class _Batch:
                 yield from self._leave(slot)
 
     def _note(
-        self, slot: _Slot, image: np.ndarray, said: Prediction | Exception, seconds: float
+        self,
+        slot: _Slot,
+        image: np.ndarray,
+        answer: tuple[Any, Info] | Exception,
+        seconds: float,
     ) -> None:
-        if isinstance(said, Exception):
-            raise said
-        box = slot.trace.add(_answer(said), seconds)
-        slot.state = said.state
+        if isinstance(answer, Exception):
+            raise answer
+        slot.state, found = answer
+        box = slot.trace.add(found, seconds)
         slot.left -= 1
         slot.after(len(slot.trace.boxes) - 1, image, box)
 
@@ -196,29 +184,19 @@ class _Batch:
         return failure(slot.video.name, error)
 
 
-def _begin(
-    tracker: SeqTrackTracker, image: np.ndarray, box: tuple[float, float, float, float]
-) -> TargetState:
-    return start_target(image, box, tracker.settings, tracker.engine)
-
-
-def _predict(
-    tracker: SeqTrackTracker, states: Sequence[TargetState], images: Sequence[np.ndarray]
-) -> list[Prediction | Exception]:
-    """A prediction for each target, or why there is none; one target must not stop the others."""
+def _answers(
+    tracker: Tracker, states: Sequence[Any], images: Sequence[np.ndarray]
+) -> list[tuple[Any, Info] | Exception]:
+    """An answer for each target, or why there is none; one target must not stop the others."""
     if not states:
         return []
     try:
-        return list(track_step(tracker.engine, tracker.settings, states, images))
+        return tracker.step(states, images)
     except Exception as error:
         if len(states) == 1:
             return [error]
-        # Whose fault was it? States are values: a step that failed has changed none of them.
+        # Whose fault was it? A step that failed has changed no state.
         return [
-            _predict(tracker, [state], [image])[0]
+            _answers(tracker, [state], [image])[0]
             for state, image in zip(states, images, strict=True)
         ]
-
-
-def _answer(said: Prediction) -> Info:
-    return {"target_bbox": list(said.state.box), "confidence": said.score}

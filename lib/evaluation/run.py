@@ -24,7 +24,7 @@ from lib.evaluation.writer import Ended, work
 from lib.results.files import check_run_record
 from lib.tracker.build import build_tracker, with_threads
 from lib.tracker.spec import TrackerSpec
-from lib.utils.errors import ConfigError, counted
+from lib.utils.errors import counted
 from lib.utils.files import check_writable
 
 # A file that another machine has written may show late.
@@ -72,18 +72,9 @@ def make_follow(job: Job, processes: int = 1) -> Follow:
     Args:
         job: among its options is the batch size.
         processes: that share this machine's cores.
-
-    Raises:
-        ConfigError: lock-step is asked for, and the tracker follows one target at a time.
     """
-    batch = job.options.batch_size
-    if batch == 1:
+    if job.options.batch_size == 1:
         return OneByOne(job.dataset, job.options, processes)
-    if job.spec.tracker != "seqtrack":
-        raise ConfigError(
-            f"--batch-size {batch}: {job.spec.tracker} follows one target at a time; "
-            "leave --batch-size out, or use --threads"
-        )
     return Lockstep(job.dataset, job.options, processes)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from lib.config.paths import Paths, resolve_paths
 from lib.masks.alpha_refine.geometry import Window
+from lib.utils.advice import extra
 from lib.utils.errors import CheckpointError, MissingExtraError
 
 _KEYS_SHOWN = 3
@@ -111,7 +112,5 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError:
-        raise MissingExtraError(
-            "masks by SAM 2 need transformers: pip install 'transformers>=5.20'"
-        ) from None
+        raise MissingExtraError(f"masks by SAM 2 need transformers: {extra('sam2')}") from None
     return transformers

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.models.packed import check_convolution, unknown_layer
+from lib.utils.advice import extra
 from lib.utils.errors import MissingExtraError
 
 OPSET = 20
@@ -35,7 +36,7 @@ def import_onnx() -> Any:
         import onnx
     except ImportError:
         raise MissingExtraError(
-            'to export a network the package onnx is needed: pip install "seqtrack[onnx]", or '
+            f"to export a network the package onnx is needed: {extra('onnx')}, or "
             "pip install onnx onnxruntime"
         ) from None
     return onnx

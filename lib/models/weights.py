@@ -7,17 +7,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from lib.config.schema import PUBLISHED_CONFIGS
 from lib.models.signature import NetworkSignature, recognise, same_network
+from lib.utils.advice import advice
 from lib.utils.checkpoint import printable, read_checkpoint
 from lib.utils.errors import CheckpointError, did_you_mean
 
 FINAL_NAMES = ("SEQTRACK.pth.tar", "SEQTRACK.safetensors")
 EPOCH_PATTERN = "SEQTRACK_ep*.pth.tar"
-PUBLISHED_CONFIGS = tuple(
-    f"seqtrack_{size}{suffix}"
-    for size in ("b256", "b384", "l256", "l384")
-    for suffix in ("", "_got")
-)
 _KEYS_SHOWN = 3
 
 
@@ -60,11 +57,11 @@ def find_checkpoint(
             if path is not None and path.is_file():
                 return path
         tried += [folder / name for name in (*FINAL_NAMES, EPOCH_PATTERN)]
-    advice = f"train {config_name}, or name a file with --checkpoint FILE"
+    remedy = f"train {config_name}, or name a file with --checkpoint FILE"
     if config_name in PUBLISHED_CONFIGS:
-        advice = f"`python scripts/download_checkpoints.py {config_name}` fetches it; or {advice}"
+        remedy = f"{advice('download', config_name)} fetches it; or {remedy}"
     raise CheckpointError(
-        f"no checkpoint for {config_name}: tried {', '.join(map(str, tried))}; {advice}"
+        f"no checkpoint for {config_name}: tried {', '.join(map(str, tried))}; {remedy}"
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib.utils.advice import extra
 from lib.utils.errors import MissingExtraError
 from lib.utils.files import atomic_path
 
@@ -39,7 +40,7 @@ def require_matplotlib() -> Any:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtraError("plots need matplotlib: pip install 'matplotlib>=3.8'") from None
+        raise MissingExtraError(f"plots need matplotlib: {extra('plots')}") from None
     return matplotlib
 
 

@@ -16,12 +16,10 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.tracker.base import Tracker
-from lib.tracker.baselines.mil import MIL
-from lib.tracker.baselines.static_box import StaticBox
-from lib.tracker.baselines.template_match import TemplateMatch
 from lib.tracker.engine.api import build_engine
+from lib.tracker.registry import find_tracker
 from lib.tracker.seqtrack import SeqTrackTracker
-from lib.tracker.spec import TrackerSpec, check_tracker_name
+from lib.tracker.spec import TrackerSpec
 from lib.utils.cores import threads_are_given, usable_cores
 from lib.utils.errors import ConfigError, SeqTrackError
 
@@ -68,16 +66,19 @@ def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Trac
         CheckpointError: the weights cannot be used.
         SeqTrackError: there is not enough memory, or the device fails.
     """
-    check_tracker_name(spec.tracker)
+    row = find_tracker(spec.tracker)
     if spec.cpu_threads:
         # Before the engine is there: some lay out weights or start threads of their own by it.
         torch.set_num_threads(spec.cpu_threads)
-    if spec.tracker == "static_box":
-        return StaticBox()
-    if spec.tracker == "mil":
-        return MIL()
-    if spec.tracker == "template_match":
-        return TemplateMatch()
+    return row.build(spec, device)
+
+
+def build_seqtrack_tracker(spec: TrackerSpec, device: torch.device | str) -> SeqTrackTracker:
+    """SeqTrack's row of the registry.
+
+    Raises:
+        SeqTrackError: as `build_tracker`.
+    """
     if spec.config is None:
         raise ConfigError(f"tracker {spec.tracker!r} needs a configuration")
     # Convolutions in TF32 would round the patches, and with them some of the tokens.

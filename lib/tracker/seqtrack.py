@@ -8,7 +8,6 @@ Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the referenc
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -293,6 +292,8 @@ class SeqTrackTracker(Tracker):
         update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
     """
 
+    top_confidence = 4 * SCORE_SCALE
+
     def __init__(
         self, network: SeqTrack | Engine, cfg: Config, update_key: str = "DEFAULT"
     ) -> None:
@@ -301,7 +302,7 @@ class SeqTrackTracker(Tracker):
         self.engine = build_engine("torch", network, cfg) if is_network else network
         self.state: TargetState | None = None
 
-    def initialize(self, image: np.ndarray, info: Info) -> dict[str, Any]:
+    def initialize(self, image: np.ndarray, info: Info) -> Info:
         """Start on the xywh box `info["init_bbox"]` in `image`.
 
         Returns:
@@ -310,10 +311,10 @@ class SeqTrackTracker(Tracker):
         Raises:
             DataError: the box is empty, not finite, or outside the image.
         """
-        self.state = start_target(image, info["init_bbox"], self.settings, self.engine)
-        return {"target_bbox": list(self.state.box), "confidence": 4 * SCORE_SCALE}
+        self.state, answer = self.start(image, info["init_bbox"])
+        return answer
 
-    def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
+    def track(self, image: np.ndarray, info: Info | None = None) -> Info:
         """Find the target in the next frame.
 
         Returns:
@@ -323,12 +324,27 @@ class SeqTrackTracker(Tracker):
         """
         if self.state is None:
             raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
-        (prediction,) = track_step(self.engine, self.settings, [self.state], [image])
-        self.state = prediction.state
-        return {
-            "target_bbox": list(prediction.state.box),
-            "confidence": prediction.score,
-            "best_tokens": list(prediction.tokens),
-            "token_confidence": list(prediction.token_confidence),
-            "template_updated": prediction.updated,
-        }
+        ((self.state, answer),) = self.step([self.state], [image])
+        return answer
+
+    def start(self, image: np.ndarray, box: Sequence[float]) -> tuple[TargetState, Info]:
+        """As `start_target`; states are values, and all targets share the engine."""
+        state = start_target(image, box, self.settings, self.engine)
+        return state, {"target_bbox": list(state.box), "confidence": self.top_confidence}
+
+    def step(  # type: ignore[override]
+        self, states: Sequence[TargetState], images: Sequence[np.ndarray]
+    ) -> list[tuple[TargetState, Info]]:
+        """As `track_step`, in one call of the engine."""
+        predictions = track_step(self.engine, self.settings, states, images)
+        return [(one.state, _answer(one)) for one in predictions]
+
+
+def _answer(prediction: Prediction) -> Info:
+    return {
+        "target_bbox": list(prediction.state.box),
+        "confidence": prediction.score,
+        "best_tokens": list(prediction.tokens),
+        "token_confidence": list(prediction.token_confidence),
+        "template_updated": prediction.updated,
+    }

@@ -6,9 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lib.config.schema import Config
-from lib.utils.errors import ConfigError, did_you_mean
 
-TRACKER_NAMES = ("seqtrack", "static_box", "mil", "template_match")
 # What a record of results without these settings means: they were SeqTrack's own.
 PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
     {
@@ -30,7 +28,7 @@ class TrackerSpec:
     """Everything that is needed to build a tracker in another process.
 
     Attributes:
-        tracker: one of TRACKER_NAMES.
+        tracker: a name of `lib.tracker.registry`.
         config_name: names the results.
         config: the network and tracker settings; None for trackers without any.
         checkpoint: weights file; None for seeded untrained weights.
@@ -109,12 +107,3 @@ def changed_settings(known: object, now: Mapping[str, object]) -> list[str]:
         for key, value in now.items()
         if key in then and then[key] != value
     ]
-
-
-def check_tracker_name(name: str) -> None:
-    """Raise ConfigError, listing the choices, unless `name` is a tracker."""
-    if name not in TRACKER_NAMES:
-        raise ConfigError(
-            f"unknown tracker {name!r}{did_you_mean(name, TRACKER_NAMES)}; "
-            f"choose one of {', '.join(TRACKER_NAMES)}"
-        )

@@ -48,7 +48,7 @@ _NO_MATTER = (
     "TRAIN.VAL_EPOCH_INTERVAL",
     "MODEL.ENCODER.USE_CHECKPOINT",
 )
-_ADVICE = "to train anew from its weights, give --init-from and another --save_dir"
+_ADVICE = "to train anew from its weights, give --init-from and another --save-dir"
 
 
 @dataclass(frozen=True)
@@ -155,14 +155,14 @@ class CheckpointFolder:
             if changes := _changes(before, now, _NO_MATTER):
                 raise CheckpointError(
                     f"{self.final}: a training is finished there ({epochs}), but another one: "
-                    f"{changes}; for this one give another --save_dir"
+                    f"{changes}; for this one give another --save-dir"
                 )
         return f"{self.final}: this training is finished ({epochs}); nothing to do"
 
     def _would_be_lost(self, what: str) -> CheckpointError:
         return CheckpointError(
             f"{self.final} holds {what}, and a training there would overwrite them: start from "
-            f"them with --init-from {self.final} and another --save_dir, or move them"
+            f"them with --init-from {self.final} and another --save-dir, or move them"
         )
 
 
@@ -389,7 +389,7 @@ def _load_module(module: nn.Module, weights: dict[str, Tensor], path: Path) -> N
     if differences:
         raise CheckpointError(
             f"{path} is of another configuration: {'; '.join(differences)}; train this one into "
-            "another --save_dir"
+            "another --save-dir"
         )
     module.load_state_dict(weights)
 

@@ -74,7 +74,7 @@ class TrainingLock:
         )  # fmt: skip
         return SeqTrackError(
             f"{self.path.parent}: a training runs there ({who}, since "
-            f"{holder.get('since', 'just now')}); end it, or give another --save_dir{advice}"
+            f"{holder.get('since', 'just now')}); end it, or give another --save-dir{advice}"
         )
 
 

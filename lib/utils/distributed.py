@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from lib.utils.advice import advice
 from lib.utils.device import resolve_device
 from lib.utils.errors import PartialFailure, SeqTrackError
 
@@ -172,7 +173,7 @@ def _numbers(env: Mapping[str, str]) -> tuple[int, int, int]:
     if missing:
         raise SeqTrackError(
             f"RANK is set but {', '.join(missing)} not: start several processes with "
-            "tracking/train.py --mode multiple or torchrun, or unset RANK"
+            f"{advice('train', '--mode', 'multiple')} or torchrun, or unset RANK"
         )
     values = {name: env[name] for name in _VARIABLES if name != "MASTER_ADDR"}
     wrong = [f"{name}={value}" for name, value in values.items() if not value.isdecimal()]
@@ -193,6 +194,6 @@ def _own_device(name: str, local_rank: int) -> torch.device:
     if local_rank >= available:
         raise SeqTrackError(
             f"process {local_rank + 1} of this machine has no CUDA device of its own: there are "
-            f"{available}; start at most that many (--nproc_per_node {available})"
+            f"{available}; start at most that many (--nproc-per-node {available})"
         )
     return torch.device("cuda", local_rank)

@@ -1,82 +1,61 @@
 """Follow several targets through one clip.
 
 Each target is tracked for itself, from its box in the first frame; nothing is matched between
-them. SeqTrack takes all of them through the network in one batch.
+them. SeqTrack takes all of them through the network in one batch; other trackers take turns.
 """
 
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from lib.tracker.base import Tracker, checked_box
+from lib.tracker.base import Info, Tracker, checked_box
 from lib.tracker.build import build_tracker
-from lib.tracker.seqtrack import SeqTrackTracker, TargetState, start_target, track_step
 from lib.tracker.spec import TrackerSpec
-from lib.tracker.templates import SCORE_SCALE
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
 from lib.video.clip import Clip, Estimate, Step
 
-# The score of four certain tokens; confidences are shown as shares of it.
-TOP_SCORE = 4 * SCORE_SCALE
 
+class Targets:
+    """A fixed number of targets, tracked together.
 
-class Targets(Protocol):
-    """A fixed number of targets, tracked together."""
+    Args:
+        tracker: without a target of its own.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker = tracker
+        self.states: list[Any] = []
 
     def start(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Estimate]:
         """Begin with one target per box in the first frame `(H, W, 3)` uint8 RGB."""
-        ...
+        self.states = [self.tracker.start(image, box)[0] for box in boxes]
+        certain = None if self.tracker.top_confidence is None else 1.0
+        return [Estimate(box, certain) for box in boxes]
 
     def step(self, image: np.ndarray) -> list[Estimate]:
-        """Find all of them in the next frame."""
-        ...
+        """Find all of them in the next frame.
 
+        Raises:
+            SeqTrackError: one of them cannot be tracked.
+        """
+        estimates = []
+        answers = self.tracker.step(self.states, [image] * len(self.states))
+        for number, answer in enumerate(answers):
+            if isinstance(answer, Exception):
+                raise answer
+            self.states[number], found = answer
+            estimates.append(Estimate(checked_box(found, "a frame"), self._confidence(found)))
+        return estimates
 
-class BatchedTargets:
-    """All targets in one forward pass of SeqTrack."""
-
-    def __init__(self, tracker: SeqTrackTracker) -> None:
-        self.tracker = tracker
-        self.states: list[TargetState] = []
-
-    def start(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Estimate]:
-        """Begin; the given boxes are certain."""
-        settings, engine = self.tracker.settings, self.tracker.engine
-        self.states = [start_target(image, box, settings, engine) for box in boxes]
-        return [Estimate(state.box, 1.0) for state in self.states]
-
-    def step(self, image: np.ndarray) -> list[Estimate]:
-        """Find all of them in the next frame."""
-        its = self.tracker
-        images = [image] * len(self.states)
-        predictions = track_step(its.engine, its.settings, self.states, images)
-        self.states = [prediction.state for prediction in predictions]
-        return [Estimate(one.state.box, one.score / TOP_SCORE) for one in predictions]
-
-
-class SeparateTargets:
-    """One tracker object per target, for trackers without a batched step."""
-
-    def __init__(self, spec: TrackerSpec, device: torch.device | str) -> None:
-        self.spec, self.device = spec, device
-        self.trackers: list[Tracker] = []
-
-    def start(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Estimate]:
-        """Begin with a new tracker for each box."""
-        self.trackers = [build_tracker(self.spec, self.device) for _ in boxes]
-        for tracker, box in zip(self.trackers, boxes, strict=True):
-            tracker.initialize(image, {"init_bbox": list(box)})
-        return [Estimate(box, None) for box in boxes]
-
-    def step(self, image: np.ndarray) -> list[Estimate]:
-        """Ask one tracker after the other."""
-        answers = [tracker.track(image) for tracker in self.trackers]
-        return [Estimate(checked_box(answer, "a frame"), None) for answer in answers]
+    def _confidence(self, answer: Info) -> float | None:
+        """As a share of the highest, where that is known."""
+        score, top = answer.get("confidence"), self.tracker.top_confidence
+        return None if score is None or top is None else score / top
 
 
 def build_targets(spec: TrackerSpec, device: torch.device | str = "cpu") -> Targets:
@@ -85,10 +64,7 @@ def build_targets(spec: TrackerSpec, device: torch.device | str = "cpu") -> Targ
     Raises:
         SeqTrackError: as `build_tracker`.
     """
-    tracker = build_tracker(spec, device)
-    if isinstance(tracker, SeqTrackTracker):
-        return BatchedTargets(tracker)
-    return SeparateTargets(spec, device)
+    return Targets(build_tracker(spec, device))
 
 
 def follow(

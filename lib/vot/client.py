@@ -18,6 +18,7 @@ import numpy as np
 
 from lib.masks.base import MaskRefiner, fit_mask, mask_bounds
 from lib.tracker.base import Tracker, checked_box
+from lib.utils.advice import extra
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, MissingExtraError, SeqTrackError
 from lib.utils.grey_range import GreyRange
@@ -62,9 +63,7 @@ class StartLog:
 class Session:
     """A tracker between the toolkit's requests.
 
-    Args:
-        tracker: finds boxes.
-        refiner: makes masks of them; None for a tracker that answers with boxes.
+    Without a refiner, which makes masks of boxes, it answers with boxes.
     """
 
     def __init__(self, tracker: Tracker, refiner: MaskRefiner | None = None) -> None:
@@ -154,10 +153,6 @@ class Session:
 def serve(session: Session, name: str) -> None:
     """Answer the toolkit until it has had enough.
 
-    Args:
-        session: ready to start.
-        name: of the tracker.
-
     Raises:
         MissingExtraError: vot-trax is not installed.
         TraxError: the toolkit is not there, or went away.
@@ -208,13 +203,12 @@ def import_trax() -> Any:
         import trax
     except (ImportError, OSError) as error:
         raise MissingExtraError(
-            f"VOT trackers need the package vot-trax ({error}): pip install -e '.[vot]' "
-            "-c constraints.txt"
+            f"VOT trackers need the package vot-trax ({error}): {extra('vot')} -c constraints.txt"
         ) from None
     if not hasattr(trax, "Server"):
         raise MissingExtraError(
             f"{trax.__file__} is another package called trax: pip uninstall trax, then "
-            "pip install -e '.[vot]' -c constraints.txt"
+            f"{extra('vot')} -c constraints.txt"
         )
     return trax
 

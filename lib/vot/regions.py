@@ -21,6 +21,7 @@ UNKNOWN, INITIALISATION, FAILURE = 0, 1, 2
 Bounds = tuple[int, int, int, int]
 
 _BINARY_VERSION = 1
+_POLYGON = "a polygon, which only the toolkit's own analysis (`vot analyze`) scores"
 _TYPE_SPECIAL, _TYPE_RECTANGLE, _TYPE_POLYGON, _TYPE_MASK = range(4)
 
 
@@ -148,7 +149,7 @@ def parse_region(text: str) -> Region:
     if len(values) == 1:
         return special(int(values[0]))
     if len(values) != 4:
-        raise ValueError(f"{len(values)} numbers: a polygon, which only `vot.py analyze` scores")
+        raise ValueError(f"{len(values)} numbers: {_POLYGON}")
     if not all(map(math.isfinite, values)):
         return special(UNKNOWN)
     return rectangle(*values)
@@ -227,5 +228,5 @@ def _unpack(data: bytes, position: int) -> tuple[Region, int]:
         x, y, w, h, count = take("<hhHHH")
         return mask(x, y, _decode_runs(take(f"<{count}H"), w, h)), position
     if kind == _TYPE_POLYGON:
-        raise ValueError("a polygon, which only `vot.py analyze` scores")
+        raise ValueError(_POLYGON)
     raise ValueError(f"of type {kind}, which is unknown")

@@ -42,7 +42,6 @@ class Sequence:
 
     @property
     def name(self) -> str:
-        """The name of its folder."""
         return self.root.name
 
     @cached_property
@@ -110,7 +109,6 @@ class Sequence:
         return len(self.truth)
 
     def frame_file(self, index: int) -> Path:
-        """The image of a frame, from 0."""
         pattern = self.facts.get("channels.color", "color/%08d.jpg")
         if Path(pattern).suffix.lower() not in IMAGE_SUFFIXES:
             pattern = f"{pattern.rstrip('/')}/%08d.jpg"

@@ -5,8 +5,9 @@ say which stack they are of, so every stack has a workspace of its own.
 Source: the stack files of vot-toolkit 0.7.4; VOT2020 challenge report, section 3.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,17 +58,18 @@ class Stack:
     sequences: int | None = None
     file: Path | None = None
 
-    def experiment(self, name: str) -> Experiment:
-        """The experiment of that name.
+    def chosen(self, names: Sequence[str]) -> list[Experiment]:
+        """The experiments of those names, all for none.
 
         Raises:
-            ConfigError: there is none.
+            ConfigError: there is no such experiment.
         """
         known = {one.name: one for one in self.experiments}
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
-            raise ConfigError(f"stack {self.name} has no experiment {name!r}{hint}")
-        return known[name]
+        for name in names:
+            if name not in known:
+                hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+                raise ConfigError(f"stack {self.name} has no experiment {name!r}{hint}")
+        return [known[name] for name in names or known]
 
 
 _LIMITS = (115, 755)
@@ -76,6 +78,7 @@ _EXPERIMENTS = (
     Experiment("realtime", multistart=True, limits=_LIMITS),
     Experiment("unsupervised", multistart=False),
 )
+EXPERIMENT_NAMES = frozenset(one.name for one in _EXPERIMENTS)
 
 
 def _official(name: str, folder: str, update_key: str, path: str, sequences: int) -> Stack:
@@ -104,7 +107,10 @@ _NOT_OURS = (
     (r"vot20\d\d/(rgbd|depth)", "images with depth"),
     (r"vot20\d\d/(rgbtir|tir)", "thermal images"),
     (r"vot201[3-9](/(rgb|shortterm))?", "starting anew after each failure, as before VOT2020"),
-    (r"otb(50|100)", "OTB by the toolkit's measures; `test.py --dataset otb` tracks all of it"),
+    (
+        r"otb(50|100)",
+        "OTB by the toolkit's measures; `seqtrack test --dataset otb` tracks all of it",
+    ),
 )
 
 
@@ -122,7 +128,7 @@ def find_stack(name: str, update_key: str | None = None) -> Stack:
     if known is not None:
         if update_key not in (None, known.update_key):
             raise ConfigError(
-                f"--dataset {update_key} contradicts stack {known.name}, which is "
+                f"--update-rule {update_key} contradicts stack {known.name}, which is "
                 f"{known.update_key}; leave it out"
             )
         return known
@@ -135,21 +141,12 @@ def find_stack(name: str, update_key: str | None = None) -> Stack:
     if name.lower() == "vot2020":
         hint = "; the toolkit calls it 'vot2020/shortterm' since its version 0.6"
     else:
-        nearest = min(STACKS, key=lambda one: _slips(name.lower(), one))
-        hint = f"; did you mean {nearest!r}?" if _slips(name.lower(), nearest) <= 2 else ""
+        # Another number is another challenge, and so is another word: only slips are corrected.
+        digits = re.findall(r"\d", name)
+        these = [one for one in STACKS if re.findall(r"\d", one) == digits]
+        near = difflib.get_close_matches(name.lower(), these, n=1, cutoff=0.9)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
     raise ConfigError(f"there is no stack {name!r}{hint}; {choice}")
-
-
-def _slips(word: str, name: str) -> int:
-    """Letters to add, drop or change from a word to a name; another number is another challenge."""
-    if re.findall(r"\d", word) != re.findall(r"\d", name):
-        return len(name)
-    row = list(range(len(name) + 1))
-    for i, letter in enumerate(word, start=1):
-        before, row = row, [i]
-        for j, other in enumerate(name, start=1):
-            row.append(min(before[j] + 1, row[-1] + 1, before[j - 1] + (letter != other)))
-    return row[-1]
 
 
 def read_stack(path: Path, update_key: str) -> Stack:

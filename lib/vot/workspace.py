@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 
 import lib
+from lib.utils.advice import advice
 from lib.utils.errors import ConfigError, DataError, did_you_mean
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
@@ -31,9 +32,9 @@ from lib.vot.stacks import STACKS, Stack, find_stack
 CODE_ROOT = Path(lib.__file__).resolve().parents[1]
 # Seconds that the toolkit waits for one answer; a mask on a CPU takes more than a second.
 TIMEOUT = 180
-_NOTE = "# Written by `vot.py init`, which replaces it.\n"
+_NOTE = "# Written by `seqtrack vot init`, which replaces it.\n"
 _INI_NOTE = (
-    "# Written by `vot.py init`, which replaces the sections it is asked for and leaves others.\n"
+    "# Written by `seqtrack vot init`, which replaces the sections named and leaves others.\n"
 )
 _CALL = re.compile(r"run\('lib\.commands\.vot', (\[.*\])\)")
 
@@ -52,31 +53,25 @@ class Workspace:
 
     @property
     def config_file(self) -> Path:
-        """Names the stack."""
         return self.root / "config.yaml"
 
     @property
     def ini_file(self) -> Path:
-        """Lists the trackers."""
         return self.root / "trackers.ini"
 
     @property
     def sequences_dir(self) -> Path:
-        """Folder of the data."""
         return self.root / "sequences"
 
     @property
     def logs_dir(self) -> Path:
-        """Folder of the logs."""
         return self.root / "logs"
 
     @property
     def scores_file(self) -> Path:
-        """What the model zoo reads."""
         return self.root / "scores.json"
 
     def results_dir(self, tracker: str) -> Path:
-        """Folder of a tracker's raw results."""
         return self.root / "results" / tracker
 
     def trackers(self) -> dict[str, dict[str, str]]:
@@ -90,7 +85,9 @@ class Workspace:
             text = self.ini_file.read_text(encoding="utf-8")
             parser.read_string(text)
         except FileNotFoundError:
-            raise ConfigError(f"{self.ini_file}: not found; `vot.py init` writes it") from None
+            raise ConfigError(
+                f"{self.ini_file}: not found; {advice('vot', 'init')} writes it"
+            ) from None
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{self.ini_file}: cannot be read ({reason})") from error
@@ -104,13 +101,15 @@ class Workspace:
         """
         known = self.trackers()
         if not known:
-            raise ConfigError(f"{self.ini_file}: lists no trackers; `vot.py init` writes them")
+            raise ConfigError(
+                f"{self.ini_file}: lists no trackers; {advice('vot', 'init')} writes them"
+            )
         for name in names:
             if name not in known:
                 hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
                 raise ConfigError(
                     f"{self.ini_file}: no tracker {name!r}{hint}; "
-                    f"`vot.py init --trackers {name}` adds it"
+                    f"{advice('vot', 'init', name)} adds it"
                 )
         return {name: known[name] for name in (names or known)}
 
@@ -130,8 +129,8 @@ class Workspace:
             if len(names) != needed:
                 raise DataError(
                     f"{folder}: {len(names)} of the {needed} sequences of {self.stack.name} and no "
-                    f"{LIST_FILE}, so the download was not finished: `vot.py init` goes on with "
-                    f"it. To use just these, write their names to {folder / LIST_FILE}"
+                    f"{LIST_FILE}, so the download was not finished: {advice('vot', 'init')} goes "
+                    f"on with it. To use just these, write their names to {folder / LIST_FILE}"
                 )
             atomic_write_text(folder / LIST_FILE, "".join(f"{name}\n" for name in names))
         for name in names:
@@ -149,7 +148,7 @@ class Workspace:
         )
         if not self.stack.url:
             return by_hand
-        return f"`vot.py init` downloads them from {self.stack.url}, or {by_hand}"
+        return f"{advice('vot', 'init')} downloads them from {self.stack.url}, or {by_hand}"
 
 
 def open_workspace(root: Path) -> Workspace:
@@ -163,13 +162,14 @@ def open_workspace(root: Path) -> Workspace:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"{root}: no workspace of the VOT toolkit (no config.yaml); `vot.py init` makes one"
+            f"{root}: no workspace of the VOT toolkit (no config.yaml); "
+            f"{advice('vot', 'init')} makes one"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     name = content.get("stack") if isinstance(content, dict) else None
     if not isinstance(name, str):
-        raise ConfigError(f"{path}: names no stack; `vot.py init` writes the file")
+        raise ConfigError(f"{path}: names no stack; {advice('vot', 'init')} writes the file")
     if name not in STACKS and name.endswith((".yaml", ".yml")):
         name = str(root / name)
     try:

@@ -180,7 +180,7 @@ def test_a_run_that_is_missing_is_named(place: Place, capsys: pytest.CaptureFixt
     assert len(place.scores()["a (2 runs)"]["sequences"]) == 3
     capsys.readouterr()
     assert place.analyze("--config", "a", "--runid", "1", "4") == 2
-    assert "a_004" in (error := capsys.readouterr().err) and "--runid 4 --save_dir" in error
+    assert "a_004" in (error := capsys.readouterr().err) and "--runid 4 --save-dir" in error
     assert "no results of run 4 of a on videos; there are --runid 1 2; make them" in error
 
 

@@ -347,7 +347,7 @@ def test_advice_fits_what_is_there(place: Place, capsys: pytest.CaptureFixture[s
     assert place.analyze("--config", "static_box") == 2
     assert "static_box is a tracker, write static_box/default" in one_line(capsys)
     assert place.analyze("--config", "new_one", "--runid", "4") == 2
-    assert "seqtrack new_one" in (line := one_line(capsys)) and "--runid 4 --save_dir" in line
+    assert "seqtrack new_one" in (line := one_line(capsys)) and "--runid 4 --save-dir" in line
 
 
 @pytest.mark.parametrize("command", ["analyze", "report"])
@@ -381,7 +381,9 @@ def test_what_was_not_given_is_not_advised(
     ("arguments", "message"),
     [
         pytest.param([], "nothing to score", id="no tracker"),
-        pytest.param(["seqtrack"], "'seqtrack' alone names no results", id="half a positional"),
+        pytest.param(
+            ["seqtrack"], "'seqtrack' alone names no configuration", id="half a positional"
+        ),
         pytest.param(["--config", "seqtrakc"], "did you mean 'seqtrack_a'?", id="typo"),
         pytest.param(["--config", "a/b/c"], "'a/b/c' names no results", id="too many parts"),
         pytest.param(["--config", "../b"], "names no results", id="path"),

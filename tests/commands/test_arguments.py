@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib.commands import analyze, report
-from lib.commands import test as evaluate
-from lib.commands.entry import Terminated, count, positive, run
+from lib.commands._options import count, positive
+from lib.commands.entry import Terminated, keeps, run
 
 
 def test_numbers_are_taken():
@@ -38,19 +37,15 @@ def test_a_number_that_no_library_holds_is_refused(kind):
     ("signal", "code", "word"),
     [(KeyboardInterrupt, 130, "interrupted"), (Terminated, 143, "terminated")],
 )
-@pytest.mark.parametrize("saves", [True, False])
-def test_only_a_command_that_saves_says_so(signal, code, word, saves, monkeypatch, capsys):
+@pytest.mark.parametrize("what", ["", "finished sequences are saved"])
+def test_an_interruption_says_what_is_kept(signal, code, word, what, monkeypatch, capsys):
     def main(argv):
-        raise signal
+        if not what:
+            raise signal
+        with keeps(what):
+            raise signal
 
-    marks = {"SAVES_AS_IT_GOES": True} if saves else {}
-    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(main=main, **marks))
+    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(main=main))
     assert run("stand_in", []) == code
-    rest = ": everything finished so far is saved" if saves else ""
+    rest = f": {what}" if what else ""
     assert capsys.readouterr().err == f"{word}{rest}\n"
-
-
-def test_who_saves_as_it_goes():
-    """Tables and pages are written at the end."""
-    assert evaluate.SAVES_AS_IT_GOES
-    assert not any(hasattr(command, "SAVES_AS_IT_GOES") for command in (analyze, report))

@@ -418,7 +418,7 @@ def test_paths_file_is_not_overwritten(data: Data, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     write_text(file, "data_dir: mine\n")
     code, _, err = data("paths", "--write", file)
-    assert code == 2 and "is there already; --force replaces it" in err
+    assert code == 2 and "is there already; --overwrite replaces it" in err
     assert file.read_text() == "data_dir: mine\n"
     assert data("paths", "--write", file, "--force", "--data_dir", "a b: #c")[0] == 0
     assert yaml.safe_load(file.read_text())["data_dir"] == str(Path("a b: #c").absolute())
@@ -431,10 +431,10 @@ def test_paths_say_what_is_there(data: Data, tmp_path: Path) -> None:
     _, out, _ = data("paths", "--data_dir", tmp_path)
     there = {line.split()[0]: line.split()[1] for line in out.splitlines()[2:-2]}
     assert (there["lasot"], there["nfs"], there["tnl2k"]) == ("yes", "yes", "no")
-    assert "option --data_dir" in out
+    assert "option --data-dir" in out
 
 
 def test_paths_say_where_outputs_go(data: Data, tmp_path: Path) -> None:
     _, out, _ = data("paths", "--save_dir", tmp_path / "runs")
-    where = f"outputs go to {tmp_path / 'runs'}, which comes from option --save_dir"
+    where = f"outputs go to {tmp_path / 'runs'}, which comes from option --save-dir"
     assert out.splitlines()[-1] == where

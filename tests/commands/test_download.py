@@ -201,7 +201,7 @@ def test_changed_on_disk(server, save, capsys):
     target(save).write_bytes(source.read_bytes()[:-1] + b"x")
     code, _, errors = call(save, *arguments, capsys=capsys)
     assert code == 2 and "has changed since it was recorded" in errors[0]
-    assert "--force" in errors[0]
+    assert "--overwrite" in errors[0]
     assert call(save, *arguments, "--force", capsys=capsys)[0] == 0
     assert target(save).read_bytes() == source.read_bytes()
 

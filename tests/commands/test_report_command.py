@@ -201,7 +201,7 @@ def test_without_matplotlib_the_hint_comes_before_the_work(
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert report(world, "--plots", str(world.root / "figures")) == 2
-    assert one_line(capsys) == "error: plots need matplotlib: pip install 'matplotlib>=3.8'\n"
+    assert one_line(capsys) == 'error: plots need matplotlib: pip install -e ".[plots]"\n'
     assert not (world.root / "out/report.html").exists()
 
 

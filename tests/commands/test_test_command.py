@@ -269,7 +269,7 @@ def test_ground_truth_with_nan(place):
         (["--sequence", "\u00b2"], "sequence '\u00b2'"),
         (["--device", "cuda:"], "unknown device 'cuda:'"),
         (["--device", "cpu:3"], "unknown device 'cpu:3'"),
-        (["--num_gpus", "2"], "--num_gpus"),
+        (["--num_gpus", "2"], "--num-gpus"),
         (["--dataset", "~nobody_here/x"], "no home folder"),
         (["--checkpoint", "~nobody_here/x"], "no home folder"),
         (["--checkpoint", "x" * 300], "x" * 100),
@@ -332,8 +332,10 @@ def test_both_spellings_of_an_option(place):
     [
         (["--config", "x", "--dataset", "y", "--overwrit"], "did you mean '--overwrite'"),
         (["--config", "x", "--dataset", "y", "--threads", "two"], "'two' is not a whole number"),
-        (["seqtrack_b256", "--dataset", "y"], "write --config seqtrack_b256"),
-        (["seqtrack", "--dataset", "y"], "no configuration is given"),
+        (["seqtrack_b265", "--dataset", "y"], "did you mean 'seqtrack_b256'"),
+        (["seqtrack", "--dataset", "y"], "'seqtrack' alone names no configuration"),
+        (["--dataset", "y"], "no configuration is given"),
+        (["--config", "a", "--dataset", "otb", "uav"], "'uav' is a data set: give one at a time"),
         (["--config", "gone.yaml", "--dataset", "y"], "no configuration file 'gone.yaml'"),
     ],
 )

@@ -361,7 +361,7 @@ def test_weights_without_a_training_are_not_finished(place):
     (place.folder / "SEQTRACK.pth.tar").write_bytes(final)
     code, out, err = place.train()
     assert code == 2 and not out and len(err) == 1
-    assert "weights but no training" in err[0] and "--save_dir" in err[0]
+    assert "weights but no training" in err[0] and "--save-dir" in err[0]
     assert [p.read_bytes() for p in place.folder.iterdir()] == [final]
 
 

@@ -85,6 +85,8 @@ def test_several_targets_in_a_video_file(place):
 class Recorder(Tracker):
     """Keeps the frames it is given."""
 
+    shared = ("frames",)
+
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
 
@@ -153,7 +155,7 @@ def test_a_sequence_of_a_data_set(place):
 def test_files_are_not_replaced_by_accident(place):
     (place.root / "o.mp4").write_text("mine")
     code, _, err = place.static(place.clip, "--box", BOX, "--out", "o.mp4")
-    assert code == 2 and "o.mp4 is there already" in err[0] and "--force" in err[0]
+    assert code == 2 and "o.mp4 is there already" in err[0] and "--overwrite" in err[0]
     assert place.files() == ["o.mp4"] and (place.root / "o.mp4").read_text() == "mine"
     (place.root / "b.csv").write_text("mine")
     code, _, err = place.static(place.clip, "--box", BOX, "--csv", "b.csv")
@@ -312,7 +314,7 @@ def test_an_interruption_finishes_both_files(place, monkeypatch, signal_name, co
     tracker = Impatient(getattr(signal, signal_name))
     monkeypatch.setattr(lib.video.targets, "build_tracker", lambda spec, device: tracker)
     ending, out, err = place.static(place.clip, "--box", BOX, "--out", "o.mp4")
-    assert ending == code and "finished so far is saved" in err[0]
+    assert ending == code and "hold all frames until then" in err[0]
     assert out[1].startswith("4 frames in") and out[2:] == ["written: o.mp4", "written: o.csv"]
     assert len(read_clip(place.root / "o.mp4")[0]) == 4 == len(rows_of(place.root / "o.csv"))
     assert place.files() == ["o.csv", "o.mp4"]

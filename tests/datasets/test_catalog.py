@@ -133,7 +133,7 @@ def test_missing_root_says_where_it_came_from_and_the_ways_out(tmp_path: Path) -
     message = str(caught.value)
     assert str(given) in message
     assert "environment variable SEQTRACK_DATA_LASOT;" in message
-    assert "--data_dir" in message
+    assert "--data-dir" in message
     assert "paths.yaml" in message
     assert "\n" not in message
 

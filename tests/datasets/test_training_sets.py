@@ -231,7 +231,7 @@ def test_missing_data_says_where_and_how(tmp_path: Path, name: str, empty_folder
     message = str(caught.value)
     assert f"training set {name!r}" in message and str(given) in message
     assert f"environment variable {variable};" in message
-    assert "--data_dir" in message and "paths.yaml" in message
+    assert "--data-dir" in message and "paths.yaml" in message
     assert "\n" not in message
 
 

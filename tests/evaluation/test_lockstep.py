@@ -10,7 +10,6 @@ import torch
 
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
-from lib.evaluation import lockstep
 from lib.evaluation.lockstep import Lockstep
 from lib.evaluation.one_by_one import OneByOne
 from lib.evaluation.plan import Job, RunOptions
@@ -18,10 +17,13 @@ from lib.evaluation.run import evaluate, make_follow
 from lib.evaluation.sources import ListSource
 from lib.models.seqtrack import build_seqtrack
 from lib.results.files import ResultsFolder, read_results
+from lib.tracker import seqtrack
+from lib.tracker.baselines.static_box import StaticBox
+from lib.tracker.build import build_tracker
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.checkpoint import save_checkpoint
-from lib.utils.errors import ConfigError
+from lib.utils.errors import DataError
 from lib.utils.image_io import write_rgb
 from tests.evaluation.test_runner import RECORD
 from tests.helpers.tiny import draw_sequence, tiny_config
@@ -96,8 +98,8 @@ def test_a_batch_gives_the_boxes_of_one_by_one(dataset, network, cfg, alone, siz
 def test_sequences_join_as_others_end(dataset, network, cfg, monkeypatch):
     """Two at a time: the batch is full until the last ones are on their way."""
     sizes = []
-    step = lockstep.track_step
-    monkeypatch.setattr(lockstep, "track_step", lambda *a: sizes.append(len(a[-1])) or step(*a))
+    step = seqtrack.track_step
+    monkeypatch.setattr(seqtrack, "track_step", lambda *a: sizes.append(len(a[-1])) or step(*a))
     track(Lockstep(dataset, RunOptions(batch_size=2)), network, cfg)
     # a 8 steps, b 3, c none, d 11, e 6: a with b, a with d, d with e.
     assert sizes == [2] * 14
@@ -134,7 +136,7 @@ def test_failures_stop_nobody_else(videos, network, cfg, alone, tmp_path):
 
 def test_a_target_that_cannot_be_tracked_leaves_alone(dataset, network, cfg, alone, monkeypatch):
     """The step of the whole batch fails; one by one it turns out who was to blame."""
-    step = lockstep.track_step
+    step = seqtrack.track_step
     bad = dataset.load("d").frames.read(3)
 
     def picky(engine, settings, states, images):
@@ -142,7 +144,7 @@ def test_a_target_that_cannot_be_tracked_leaves_alone(dataset, network, cfg, alo
             raise ZeroDivisionError("oops")
         return step(engine, settings, states, images)
 
-    monkeypatch.setattr(lockstep, "track_step", picky)
+    monkeypatch.setattr(seqtrack, "track_step", picky)
     together, _ = track(Lockstep(dataset, RunOptions(batch_size=4)), network, cfg)
     assert together["d"].reason == "ZeroDivisionError: oops"
     for name in ("a", "b", "c", "e"):
@@ -189,7 +191,46 @@ def test_a_full_disk_in_lock_step(dataset, network, cfg, tmp_path, monkeypatch, 
     assert [name for name in LENGTHS if outcomes[name].result is None] == ["b"]
 
 
-def test_a_tracker_of_one_target_is_refused(dataset):
-    spec = TrackerSpec("static_box", "default")
-    with pytest.raises(ConfigError, match="static_box follows one target"):
-        make_follow(Job(dataset, [], spec, None, RECORD, RunOptions(batch_size=4)))
+@pytest.mark.parametrize("name", ["static_box", "template_match"])
+def test_a_tracker_without_a_step_of_its_own_is_taken_in_turns(dataset, name):
+    """By `initialize` and `track`, with the same boxes; a target that fails leaves alone."""
+    spec = TrackerSpec(name, "default")
+    options = RunOptions(batch_size=3)
+    job = Job(dataset, [], spec, None, RECORD, options)
+    tracks = (OneByOne(dataset, options), make_follow(job))
+    alone, together = (
+        {one.name: one for one in follow(build_tracker(spec), ListSource(LENGTHS), lambda: None)}
+        for follow in tracks
+    )
+    assert isinstance(tracks[1], Lockstep) and together.keys() == alone.keys()
+    for one, other in zip(alone.values(), (together[key] for key in alone), strict=True):
+        np.testing.assert_array_equal(one.result.boxes, other.result.boxes)
+
+
+class Picky(StaticBox):
+    """It fails in the third frame of a wide target, and tells how far each target came."""
+
+    shared = ("seen",)
+
+    def __init__(self):
+        self.seen = []
+
+    def initialize(self, image, info):
+        super().initialize(image, info)
+        self.frame = 0
+
+    def track(self, image, info=None):
+        self.frame += 1
+        self.seen.append((self.box[0], self.frame))
+        if self.frame == 2 and self.box[0] == 1:
+            raise DataError("too wide")
+        return super().track(image)
+
+
+def test_one_target_of_a_default_step_fails_alone():
+    tracker, image = Picky(), np.zeros((9, 9, 3), np.uint8)
+    states = [tracker.start(image, (x, 1, 2, 2))[0] for x in (0, 1, 2)]
+    for _ in range(2):
+        answers = tracker.step(states, [image] * 3)
+    assert [isinstance(one, Exception) for one in answers] == [False, True, False]
+    assert sorted(tracker.seen) == [(x, frame) for x in (0, 1, 2) for frame in (1, 2)]

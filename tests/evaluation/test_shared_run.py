@@ -163,10 +163,9 @@ def test_a_full_disk_ends_a_worker(jobs, monkeypatch):
     ("words", "environment", "said"),
     [
         pytest.param(
-            ["--threads", "2"], SHARED, "--threads does not go with torchrun", id="threads"
+            ["--threads", "2"], SHARED, "--workers does not go with torchrun", id="workers"
         ),
         pytest.param(["--shard", "0/2"], SHARED, "--shard does not go with torchrun", id="shard"),
-        pytest.param(["--batch-size", "2"], SHARED, "follows one target", id="lock-step"),
         pytest.param(["--engine", "torchh"], {}, "did you mean 'torch'", id="engine"),
         pytest.param(["--engine", "onnx"], {}, "it has no network", id="engine of a baseline"),
         pytest.param(

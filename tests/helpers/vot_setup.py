@@ -91,7 +91,7 @@ if words[0] == "evaluate":
     names = words[words.index("--experiments") + 1].split(",")
     limit = int(os.environ.get("FAKE_LIMIT", "1000"))
     sequences = {{one.name: one for one in workspace.sequences()}}
-    experiments = [workspace.stack.experiment(name) for name in names]
+    experiments = workspace.stack.chosen(names)
     for file in run_files(workspace.results_dir(words[3]), experiments, list(sequences.values())):
         if file.find() is None:
             if limit == 0:

@@ -8,11 +8,12 @@ import torch
 from torch import nn
 
 from lib.config.loader import load_config
+from lib.config.schema import PUBLISHED_CONFIGS
 from lib.masks.alpha_refine.weights import load_alpha_refine
 from lib.models.pretrained import load_pretrained_encoder
 from lib.models.seqtrack import build_seqtrack
 from lib.models.signature import NetworkSignature, recognise
-from lib.models.weights import PUBLISHED_CONFIGS, find_checkpoint, load_weights
+from lib.models.weights import find_checkpoint, load_weights
 from lib.utils.checkpoint import save_checkpoint, save_safetensors
 from lib.utils.errors import CheckpointError
 

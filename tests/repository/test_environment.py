@@ -123,8 +123,8 @@ def test_quickstart_without_set_up(machine: Machine) -> None:
     settings = {"SEQTRACK_NO_SETUP": "1", "SEQTRACK_QUICKSTART": "else where"}
     code, said, asked = machine.run("scripts/quickstart.sh", *words, **settings)
     assert code == 0, said
-    assert len(asked) == 6 and all("--save_dir else where" in line for line in asked)
-    train = "tracking/train.py --config seqtrack_tiny --save_dir else where --set TRAIN.EPOCH=1"
+    assert len(asked) == 6 and all("--save-dir else where" in line for line in asked)
+    train = "tracking/train.py --config seqtrack_tiny --save-dir else where --set TRAIN.EPOCH=1"
     assert asked[0] == train
     assert machine.run("scripts/quickstart.sh", "--set")[0] == 2
 

@@ -113,7 +113,7 @@ def test_wheel_says_what_it_is(wheel: Path) -> None:
         pytest.param(["test", "--help"], 0, "--dataset", id="help of a sub-command"),
         pytest.param(["tset"], 2, "did you mean 'test'", id="typo"),
         pytest.param(["xyzzy"], 2, "choose of ", id="unknown, nothing close"),
-        pytest.param([], 2, "error: the following arguments are required: command", id="nothing"),
+        pytest.param(["pack", "--help"], 0, "trackingnet", id="an alias"),
     ],
 )
 def test_console_command(
@@ -129,6 +129,23 @@ def test_console_command(
     assert ending.value.code == code
     captured = capsys.readouterr()
     assert says in captured.out + captured.err
+
+
+def test_the_command_alone_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.main([])
+    captured = capsys.readouterr()
+    assert "submit" in captured.out and "exit codes" in captured.out and not captured.err
+
+
+def test_benchmarks_are_of_a_checkout(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    with pytest.raises(SystemExit) as ending:
+        cli.main(["bench", "track"])
+    assert ending.value.code == 2 and "bench needs a checkout" in capsys.readouterr().err
+    cli.main([])
+    assert "bench" not in capsys.readouterr().out
 
 
 def test_console_command_hands_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,14 @@ from pathlib import Path
 import pytest
 
 from lib import cli
+from lib.commands._options import Parser
+from lib.commands.data import ELSEWHERE
+from lib.commands.trackers import named_trackers
 from lib.config.loader import list_configs
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import dataset_names
+from lib.tracker.registry import trackers
+from lib.utils.advice import SCRIPTS as SCRIPTS_OF
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
@@ -57,7 +62,7 @@ COMMANDS = [
 def command_module(words: list[str]) -> tuple[str, list[str]] | None:
     """The module of lib.commands behind a command line, and its arguments."""
     if words[0] == "seqtrack":
-        return cli.COMMANDS[words[1]][0], words[2:]
+        return within(cli.COMMANDS[words[1]][0], words[2:])
     if words[0] == "torchrun":
         script = next(number for number, word in enumerate(words) if word.endswith(".py"))
         words = ["python", *words[script:]]
@@ -65,8 +70,15 @@ def command_module(words: list[str]) -> tuple[str, list[str]] | None:
         source = (ROOT / words[1]).read_text(encoding="utf-8")
         match = re.search(r"run\(\"((?:lib\.commands|benchmarks)\.\w+)\"\)", source)
         assert match, f"{words[1]} calls no command of lib.commands"
-        return match[1], words[2:]
+        return within(match[1], words[2:])
     return None
+
+
+def within(module: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The command behind an action of `data` that is a command of its own."""
+    if module == "lib.commands.data" and arguments[:1] and arguments[0] in ELSEWHERE:
+        return ELSEWHERE[arguments[0]][0], arguments[1:]
+    return module, arguments
 
 
 def parse(module: str, arguments: list[str]) -> argparse.Namespace:
@@ -90,10 +102,11 @@ def test_command_line(document: str, words: list[str]) -> None:
 
 def check_names(args: argparse.Namespace) -> None:
     """Configurations and data sets that a command names exist; placeholders have a slash."""
-    tracker = getattr(args, "tracker", None) or "seqtrack"
     configs = getattr(args, "config", None) or []
-    for name in [configs] if isinstance(configs, str) else configs:
-        if tracker == "seqtrack" and "/" not in name:
+    words = getattr(args, "trackers", []) if hasattr(args, "config") else []
+    for tracker, name in named_trackers(words, [configs] if isinstance(configs, str) else configs):
+        assert tracker in trackers()
+        if tracker == "seqtrack" and "/" not in name and name != "my.yaml":
             assert name in list_configs()
     datasets = getattr(args, "dataset", None) or []
     for name in [datasets] if isinstance(datasets, str) else datasets:
@@ -118,11 +131,37 @@ def modules_of(lines: Iterable[list[str]]) -> set[str]:
     return {found[0] for words in lines if (found := command_module(words))}
 
 
+def all_parsers() -> Iterator[Parser]:
+    """Those of all commands and their actions, but of the tracker process of VOT."""
+    others = [module for module, _ in ELSEWHERE.values()]
+    for module in [*(module for module, _ in cli.COMMANDS.values()), *others]:
+        parser = importlib.import_module(module).build_parser()
+        yield parser
+        for option in parser._actions:
+            if isinstance(option, argparse._SubParsersAction):
+                left_out = ("serve", *ELSEWHERE)
+                yield from (one for name, one in option.choices.items() if name not in left_out)
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_the_readme_shows_every_command(name: str) -> None:
-    module = cli.COMMANDS[name][0]
-    assert module in shown_in("README.md")
+    """In the table of commands, with the script that is the same function."""
+    rows = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    (row,) = [row for row in rows if f"`{SCRIPTS_OF[name]}`" in row and row.startswith("| `seqtr")]
+    assert name in re.findall(r"[a-z]+", row.split("|")[1])
+    module, _ = command_module(["python", SCRIPTS_OF[name]]) or ("", [])
+    assert module == cli.COMMANDS[name][0]
     assert callable(importlib.import_module(module).main)
+
+
+@pytest.mark.parametrize("parser", [pytest.param(one, id=one.prog) for one in all_parsers()])
+def test_help_has_words_for_every_option_and_examples_that_parse(parser: Parser) -> None:
+    for option in parser._actions:
+        assert option.help, option.option_strings
+        assert option.nargs != "+" or not option.option_strings, "it would swallow the next word"
+    assert all(len(line.split()) < 60 for line in parser.format_help().splitlines())
+    for example in parser.examples:
+        check_names(parser.parse_args(shlex.split(example)))
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -176,7 +215,7 @@ def options_of(module: str) -> set[str]:
     found: set[str] = set()
     for parser in parsers:
         for action in parser._actions:
-            found.update(action.option_strings)
+            found.update(name.replace("_", "-") for name in action.option_strings)
             if isinstance(action, argparse._SubParsersAction):
                 parsers.extend(action.choices.values())
     return found

@@ -178,5 +178,5 @@ def test_more_processes_than_devices(monkeypatch):
     env |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(SeqTrackError, match="--nproc_per_node 1"), join_world("auto", env=env):
+    with pytest.raises(SeqTrackError, match="--nproc-per-node 1"), join_world("auto", env=env):
         pass

@@ -42,7 +42,7 @@ def test_second_training_is_refused_and_told_who_is_there(tmp_path, holder):
         TrainingLock(tmp_path).acquire()
     text = str(error.value)
     assert f"process {holder.pid} on {socket.gethostname()}, since 20" in text
-    assert "--save_dir" in text and error.value.exit_code == 2 and "\n" not in text
+    assert "--save-dir" in text and error.value.exit_code == 2 and "\n" not in text
     assert (tmp_path / LOCK_NAME).read_bytes() == before
 
 

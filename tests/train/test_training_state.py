@@ -265,7 +265,7 @@ def test_weights_of_another_place_are_no_finished_training(two_epochs, tmp_path,
     with pytest.raises(CheckpointError, match="holds weights but no training") as error:
         finished(tmp_path, LOSSLESS)
     text = str(error.value)
-    assert "--save_dir" in text and "--init-from" in text and "\n" not in text
+    assert "--save-dir" in text and "--init-from" in text and "\n" not in text
 
 
 def test_weights_that_came_to_a_training_that_was_stopped(two_epochs, tmp_path):

@@ -143,7 +143,7 @@ def test_the_loop_refuses_several_targets_and_ends_with_quit() -> None:
 
 def test_without_trax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trax", None)
-    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[vot\]'"):
+    with pytest.raises(MissingExtraError, match=r'pip install -e "\.\[vot\]"'):
         import_trax()
     monkeypatch.setitem(sys.modules, "trax", SimpleNamespace(__file__="/x/trax.py"))
     with pytest.raises(MissingExtraError, match="another package"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lib.commands.entry import run
-from lib.commands.vot_scores import read_analysis
+from lib.vot.evaluate import read_analysis
 from lib.vot.workspace import open_workspace
 from tests.helpers.kit_scripts import import_script
 from tests.helpers.vot_setup import STACK_FILE, make_sequences

@@ -11,10 +11,10 @@ from pydantic import PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from lib.config.schema.fields import Section
-from lib.config.schema.model import Geometry
+from lib.config.schema.model import PUBLISHED_CONFIGS, Geometry
 from lib.config.schema.rules import Sections, find_problems
 
-__all__ = ["Config", "Geometry", "Section"]
+__all__ = ["PUBLISHED_CONFIGS", "Config", "Geometry", "Section"]
 
 
 class Config(Sections):

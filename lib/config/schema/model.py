@@ -38,6 +38,12 @@ ENCODER_GEOMETRY = FrozenMapping(
 )
 """Width, depth, heads and patch size behind each named encoder type."""
 
+# The eight configurations whose weights are published.
+PUBLISHED_CONFIGS = tuple(
+    f"seqtrack_{size}{suffix}"
+    for size in ("b256", "b384", "l256", "l384")
+    for suffix in ("", "_got")
+)
 DEFAULT_UPDATE_INTERVALS = FrozenMapping(
     {
         "DEFAULT": 9999,

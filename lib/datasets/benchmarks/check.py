@@ -27,6 +27,7 @@ from lib.datasets.text.box_reading import likely_reading
 from lib.datasets.text.ground_truth import first_gap, is_image
 from lib.datasets.training.listing import has_area
 from lib.datasets.training.set import can_be_drawn_from, left_out
+from lib.utils.advice import advice
 from lib.utils.errors import DataError, counted
 
 # Called for each sequence when it was looked at.
@@ -103,7 +104,7 @@ def check_benchmark(
         expected_frames=expected,
         findings=tuple(dict.fromkeys(findings)),  # each file of a damaged archive says the same
         remedy=f"take what is named from {row.homepage} or from its archive again; "
-        f"`data info {row.name}` shows where each file belongs",
+        f"{advice('data', 'info', row.name)} shows where each file belongs",
         remarks=tuple(remarks),
         warnings=tuple(warnings),
     )

@@ -212,7 +212,7 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
     origin = paths.dataset_root_origin(name, folder)
     remedy = (
         f"that place comes from: {origin}; put the data there, or say where it is by "
-        f"--data_dir (the folder that holds {folder}), the environment variable "
+        f"--data-dir (the folder that holds {folder}), the environment variable "
         f"SEQTRACK_DATA_{name.upper()}, or `datasets: {{{name.lower()}: FOLDER}}` in paths.yaml"
     )
     return Place(paths.dataset_root(name, folder), remedy)

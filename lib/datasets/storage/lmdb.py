@@ -18,6 +18,7 @@ import numpy as np
 from lib.datasets.sequence import EncodedFrames, NumberedFrames
 from lib.datasets.text.ground_truth import is_image
 from lib.datasets.training.set import IndexedSet, StoredFrames
+from lib.utils.advice import extra
 from lib.utils.errors import DataError, MissingExtraError
 from lib.utils.files import atomic_path, atomic_write_text
 
@@ -47,8 +48,7 @@ def _open(folder: Path, process: int) -> Any:
         import lmdb
     except ImportError:
         raise MissingExtraError(
-            f'to read {folder} the package lmdb is needed: pip install "seqtrack[lmdb]", or '
-            "pip install lmdb"
+            f"to read {folder} the package lmdb is needed: {extra('lmdb')}, or pip install lmdb"
         ) from None
     try:
         return lmdb.open(

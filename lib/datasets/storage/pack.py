@@ -22,6 +22,7 @@ import numpy as np
 from lib.datasets.sequence import EncodedFrames
 from lib.datasets.training.index import DAMAGE, TrainingIndex, map_arrays
 from lib.datasets.training.set import IndexedSet, StoredFrames
+from lib.utils.advice import command
 from lib.utils.errors import DataError
 
 FORMAT = "seqtrack-pack-1"
@@ -160,8 +161,8 @@ def read_about(folder: Path) -> dict[str, Any]:
             raise ValueError(f"format {about['format']!r} instead of {FORMAT!r}")
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: no finished pack ({ABOUT} is missing); run scripts/pack_dataset.py to its "
-            "end, which goes on where it stopped"
+            f"{folder}: no finished pack ({ABOUT} is missing); run {command('data', 'pack')} to "
+            "its end, which goes on where it stopped"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a pack's description ({error}); pack again") from None

@@ -10,6 +10,7 @@ from lib.masks.alpha_refine.geometry import Window, box_in_window
 from lib.masks.alpha_refine.network import AlphaRefine
 from lib.masks.alpha_refine.weights import load_alpha_refine
 from lib.models.pixels import IMAGE_MEAN, IMAGE_STD
+from lib.utils.advice import advice
 from lib.utils.errors import CheckpointError
 
 # A pixel is the target's above this probability; all published VOT2020 results use it.
@@ -96,6 +97,6 @@ def find_weights(paths: Paths) -> Path:
             return found[-1]
     raise CheckpointError(
         f"no weights of Alpha-Refine (*.pth.tar): tried {', '.join(map(str, folders))}; "
-        "`python scripts/download_checkpoints.py alpha_refine` fetches them, "
+        f"{advice('download', 'alpha_refine')} fetches them, "
         "external/AR/README.md tells where they come from"
     )

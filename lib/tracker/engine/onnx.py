@@ -22,6 +22,7 @@ from lib.models.export import VERSION, block_products, step_model, template_mode
 from lib.models.onnx_graph import import_onnx
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.engine.api import Distinct, Engine, Readout, Template, in_groups
+from lib.utils.advice import extra
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError
 from lib.utils.files import atomic_path, user_cache, user_path
 
@@ -142,7 +143,7 @@ def import_runtime() -> Any:
         import onnxruntime
     except ImportError:
         raise MissingExtraError(
-            'the engine onnx needs onnxruntime: pip install "seqtrack[onnx]", or '
+            f"the engine onnx needs onnxruntime: {extra('onnx')}, or "
             "pip install onnx onnxruntime; or choose --engine torch"
         ) from None
     return onnxruntime

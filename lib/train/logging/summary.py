@@ -3,8 +3,7 @@
 import torch
 from torch import nn
 
-from lib.config.schema import Config
-from lib.models.weights import PUBLISHED_CONFIGS
+from lib.config.schema import PUBLISHED_CONFIGS, Config
 from lib.train.loop import Run
 from lib.utils.errors import counted
 

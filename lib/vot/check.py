@@ -1,24 +1,16 @@
-"""`python tracking/vot.py check`: what is wrong with a VOT workspace, in words."""
+"""What is wrong with a VOT workspace, in words."""
 
-import argparse
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lib.commands.entry import say
-from lib.commands.vot_entry import Made, made_of
-from lib.commands.vot_init import chosen_workspace
-from lib.commands.vot_run import check_interpreter, why
-from lib.utils.errors import (
-    EXIT_OK,
-    EXIT_PARTIAL,
-    CheckpointError,
-    ResultsError,
-    SeqTrackError,
-    counted,
-)
+from lib.utils.advice import advice
+from lib.utils.console import say
+from lib.utils.errors import CheckpointError, ResultsError, SeqTrackError, counted
+from lib.vot.entry import Made, made_of
 from lib.vot.record import other_maker
+from lib.vot.run import check_interpreter, why
 from lib.vot.sequences import Sequence
 from lib.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
 from lib.vot.workspace import Workspace
@@ -50,14 +42,14 @@ class Findings:
         say(f"WRONG  {text}")
 
 
-def check(args: argparse.Namespace) -> int:
-    """Look at everything that a run needs; returns 1 if something is wrong.
+def check(workspace: Workspace, trackers: Iterable[str], quick: bool) -> int:
+    """Look at everything that a run needs; returns how many things are wrong.
 
     Raises:
-        SeqTrackError: there is no workspace to look at.
+        ConfigError: there are no such trackers.
     """
-    workspace = chosen_workspace(args)
-    sections = workspace.choose(args.trackers)
+    named = list(trackers)
+    sections = workspace.choose(named)
     findings = Findings()
     say(f"workspace {workspace.root}, stack {workspace.stack.name}")
     toolkit = findings.ask(f"VOT toolkit {TOOLKIT_VERSION}", find_toolkit)
@@ -69,7 +61,7 @@ def check(args: argparse.Namespace) -> int:
         try:
             made = made_of(section)
         except CheckpointError as error:
-            if args.trackers:
+            if named:
                 findings.tell(f"{name}: {error}")
             else:
                 without.append((name, error))
@@ -77,7 +69,7 @@ def check(args: argparse.Namespace) -> int:
         except SeqTrackError as error:
             findings.tell(f"{name}: {error}")
             continue
-        _check_tracker(workspace, name, section, made, None if args.quick else toolkit, findings)
+        _check_tracker(workspace, name, section, made, None if quick else toolkit, findings)
     if without:
         names = ", ".join(name for name, _ in without)
         if len(without) == len(sections):
@@ -85,7 +77,7 @@ def check(args: argparse.Namespace) -> int:
         else:
             say(f"not looked at, as they have no weights: {names}")
     say(f"{counted(findings.wrong, 'finding')}" if findings.wrong else "nothing is wrong")
-    return EXIT_PARTIAL if findings.wrong else EXIT_OK
+    return findings.wrong
 
 
 def _check_sequences(workspace: Workspace, sequences: list[Sequence], findings: Findings) -> None:
@@ -123,7 +115,7 @@ def _check_tracker(
             return
         problem = other_maker(workspace.results_dir(name), made.record(workspace.stack))
         if problem:
-            raise ResultsError(f"{problem}; `vot.py run --overwrite {name}` runs anew")
+            raise ResultsError(f"{problem}; {advice('vot', 'run', '--overwrite', name)} runs anew")
 
     before = findings.wrong
     findings.ask(f"{name}: interpreter with vot-trax", lambda: check_interpreter(name, section))

@@ -1,24 +1,19 @@
-"""`python tracking/vot.py score`, `analyze` and `report`: numbers from raw results."""
+"""Numbers from raw results: our own scores, and what the toolkit makes of them."""
 
-import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as Many
 from pathlib import Path
 from typing import Any
 
-from lib.commands.entry import say
-from lib.commands.vot_init import chosen_workspace
+from lib.utils.advice import advice
 from lib.utils.columns import align
-from lib.utils.errors import (
-    EXIT_OK,
-    PartialFailure,
-    ResultsError,
-    SeqTrackError,
-    counted,
-)
+from lib.utils.console import say
+from lib.utils.errors import PartialFailure, ResultsError, SeqTrackError, counted
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
 from lib.vot.score import Scores, score_tracker
+from lib.vot.sequences import Sequence
 from lib.vot.stacks import Experiment
 from lib.vot.toolkit import find_toolkit, said
 from lib.vot.workspace import Workspace
@@ -26,30 +21,17 @@ from lib.vot.workspace import Workspace
 _REPORT_FILES = {"html": "report.html", "latex": "report.tex", "plots": ""}
 
 
-def chosen_experiments(workspace: Workspace, names: Sequence[str] | None) -> list[Experiment]:
-    """The experiments of those names, all of the stack without.
-
-    Raises:
-        ConfigError: the stack has no such experiment.
-    """
-    stack = workspace.stack
-    return [stack.experiment(name) for name in names] if names else list(stack.experiments)
-
-
-def score(args: argparse.Namespace) -> int:
+def score(workspace: Workspace, experiments: Many[Experiment], trackers: Many[str]) -> None:
     """Score raw results with numpy alone, print a table, write `scores.json`.
 
     Raises:
         SeqTrackError: there is nothing to score.
         PartialFailure: some trackers cannot be scored; the others are.
     """
-    workspace = chosen_workspace(args)
-    experiments = chosen_experiments(workspace, args.experiments)
     sequences = workspace.sequences()
-    names = args.trackers or trackers_with_results(workspace)
     found: dict[str, list[Scores]] = {}
     failures = []
-    for name in names:
+    for name in trackers or trackers_with_results(workspace):
         try:
             found[name] = score_tracker(workspace.results_dir(name), experiments, sequences)
         except SeqTrackError as error:
@@ -57,55 +39,48 @@ def score(args: argparse.Namespace) -> int:
     if found:
         rows = {name: {one.experiment: row_of(one) for one in some} for name, some in found.items()}
         say(table(rows))
-        needed = workspace.stack.sequences
-        if needed not in (None, len(sequences)):
-            say(
-                f"note: {counted(len(sequences), 'sequence')} of the {needed} of "
-                f"{workspace.stack.name}; these are no numbers of that challenge"
-            )
-        for one in sequences:
-            if len(one.regions) < len(one):
-                say(
-                    f"note: {one.truth_file}: {len(one.regions)} rows for {len(one)} frames; "
-                    "frames without truth count as misses"
-                )
+        _caution(workspace, sequences)
         _keep_scores(workspace, found, len(sequences))
     if failures:
         raise (PartialFailure if found else ResultsError)("\n".join(failures))
-    return EXIT_OK
 
 
-def analyze(args: argparse.Namespace) -> int:
+def _caution(workspace: Workspace, sequences: Many[Sequence]) -> None:
+    needed = workspace.stack.sequences
+    if needed not in (None, len(sequences)):
+        say(
+            f"note: {counted(len(sequences), 'sequence')} of the {needed} of "
+            f"{workspace.stack.name}; these are no numbers of that challenge"
+        )
+    for one in sequences:
+        if len(one.regions) < len(one):
+            say(
+                f"note: {one.truth_file}: {len(one.regions)} rows for {len(one)} frames; "
+                "frames without truth count as misses"
+            )
+
+
+def analyze(workspace: Workspace, trackers: Many[str], name: str) -> None:
     """Have the toolkit analyse results; print EAO, A and R of every experiment.
 
     Raises:
         SeqTrackError: the toolkit is missing, or has made nothing of the results.
     """
-    workspace = chosen_workspace(args)
-    names = _analysable(workspace, args.trackers)
-    words = ["analysis", "--workspace", str(workspace.root), "--format", "json"]
-    path = workspace.root / "analysis" / f"{args.name}.json"
-    _call(workspace, [*words, "--name", args.name, *names], path)
-    rows = read_analysis(path)
-    say(table(rows))
+    path = workspace.root / "analysis" / f"{name}.json"
+    _call(workspace, "analysis", trackers, name, "json", path)
+    say(table(read_analysis(path)))
     say(f"analysis: {path}")
-    return EXIT_OK
 
 
-def report(args: argparse.Namespace) -> int:
-    """Have the toolkit write a report.
+def report(workspace: Workspace, trackers: Many[str], name: str, form: str) -> None:
+    """Have the toolkit write a report, `form` being a key of `_REPORT_FILES`.
 
     Raises:
         SeqTrackError: the toolkit is missing, or has made nothing of the results.
     """
-    workspace = chosen_workspace(args)
-    names = _analysable(workspace, args.trackers)
-    words = ["report", "--workspace", str(workspace.root), "--format", args.format]
-    folder = workspace.root / "reports" / args.name
-    path = folder / _REPORT_FILES[args.format]
-    _call(workspace, [*words, "--name", args.name, *names], path)
+    path = workspace.root / "reports" / name / _REPORT_FILES[form]
+    _call(workspace, "report", trackers, name, form, path)
     say(f"report: {path}")
-    return EXIT_OK
 
 
 def trackers_with_results(workspace: Workspace) -> list[str]:
@@ -118,7 +93,7 @@ def trackers_with_results(workspace: Workspace) -> list[str]:
     folders = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
     names = [one.name for one in folders if has_results(one)]
     if not names:
-        raise ResultsError(f"{folder}: no results yet; `vot.py run` makes them")
+        raise ResultsError(f"{folder}: no results yet; {advice('vot', 'run')} makes them")
     return names
 
 
@@ -166,7 +141,7 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     return rows
 
 
-def _numbers(values: Sequence[Any]) -> dict[str, float]:
+def _numbers(values: Many[Any]) -> dict[str, float]:
     """EAO, A and R from the analyses of one experiment, told apart by how many they give."""
     row: dict[str, float] = {}
     for value in values:
@@ -178,24 +153,23 @@ def _numbers(values: Sequence[Any]) -> dict[str, float]:
     return row
 
 
-def _analysable(workspace: Workspace, wanted: Sequence[str]) -> list[str]:
-    """Trackers that the toolkit can analyse: it needs every run of every experiment."""
-    names = list(wanted) or [
-        name for name in trackers_with_results(workspace) if name in workspace.trackers()
+def _call(
+    workspace: Workspace, what: str, trackers: Many[str], name: str, form: str, made: Path
+) -> None:
+    """Call the toolkit and see that it has made a file, whatever it says itself."""
+    names = list(trackers) or [
+        one for one in trackers_with_results(workspace) if one in workspace.trackers()
     ]
     workspace.choose(names)
-    sequences, experiments = workspace.sequences(), workspace.stack.experiments
-    for name in names:
-        score_tracker(workspace.results_dir(name), experiments, sequences)
-    return names
-
-
-def _call(workspace: Workspace, words: Sequence[str], made: Path) -> None:
-    """Call the toolkit and see that it has made a file, whatever it says itself."""
+    # It needs every run of every experiment.
+    sequences = workspace.sequences()
+    for one in names:
+        score_tracker(workspace.results_dir(one), workspace.stack.experiments, sequences)
     toolkit = find_toolkit()
-    log = workspace.logs_dir / f"toolkit-{words[0]}.log"
+    log = workspace.logs_dir / f"toolkit-{what}.log"
     before = made.stat().st_mtime_ns if made.exists() else None
-    say(f"the toolkit's {words[0]} takes a minute the first time; its log: {log}")
+    say(f"the toolkit's {what} takes a minute the first time; its log: {log}")
+    words = [what, "--workspace", str(workspace.root), "--format", form, "--name", name, *names]
     code = toolkit.run(words, log)
     if not made.exists() or made.stat().st_mtime_ns == before:
         raise ResultsError(
@@ -204,11 +178,13 @@ def _call(workspace: Workspace, words: Sequence[str], made: Path) -> None:
         )
 
 
-def _reason(lines: Sequence[str]) -> str:
+def _reason(lines: Many[str]) -> str:
     """The line of the toolkit's log that says most."""
     failed = [line for line in lines if line.startswith("Failed task")]
     if any("division by zero" in line for line in failed):
-        return "a tracker without any overlap has no accuracy there; `vot.py score` gives it 0"
+        return (
+            f"a tracker without any overlap has no accuracy there; {advice('vot', 'score')} gives 0"
+        )
     troubles = [line for line in lines if "rror" in line or "xception" in line]
     return (failed or troubles or lines or ["it says nothing"])[-1][:200]
 

@@ -1,4 +1,4 @@
-"""`python tracking/vot.py serve`: the tracker process that the VOT toolkit starts."""
+"""The tracker process that the VOT toolkit starts."""
 
 import argparse
 import contextlib
@@ -8,19 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from lib.commands.vot_entry import Made, find_entry, find_parts
-from lib.utils.errors import EXIT_OK, SeqTrackError
+from lib.masks.base import build_refiner
+from lib.tracker.build import build_tracker
+from lib.utils.device import resolve_device
+from lib.utils.errors import SeqTrackError
+from lib.vot.client import Session, import_trax
+from lib.vot.client import serve as answer
+from lib.vot.entry import Made, find_parts
 from lib.vot.workspace import CODE_ROOT
 
 # The toolkit reads words and protocol from one pipe; only whole lines may go there.
 _FORMAT = "%(asctime)s %(message)s"
 
 
-def serve(args: argparse.Namespace) -> int:
+def serve(args: argparse.Namespace) -> None:
     """Build the tracker, then answer the toolkit until it has had enough.
-
-    Args:
-        args: those of `add_serve_arguments`.
 
     Raises:
         SeqTrackError: the tracker cannot be built or cannot go on; the log says so too.
@@ -31,7 +33,7 @@ def serve(args: argparse.Namespace) -> int:
     with contextlib.redirect_stdout(sys.stderr):
         try:
             log.info(f"{args.name}, a tracker process of the VOT toolkit")
-            return _serve(args, find_parts(args), log)
+            _serve(args, find_parts(args), log)
         except SeqTrackError as error:
             log.error(f"error: {error}")
             raise
@@ -45,19 +47,12 @@ def serve(args: argparse.Namespace) -> int:
             log_file.close()
 
 
-def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> int:
-    from lib.masks.base import build_refiner
-    from lib.tracker.build import build_tracker
-    from lib.utils.device import resolve_device
-    from lib.vot.client import Session, import_trax
-    from lib.vot.client import serve as answer
-
+def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> None:
     import_trax()
     began = time.perf_counter()
     device = resolve_device(args.device)
-    kind = find_entry(args.name).refiner
     tracker = build_tracker(made.spec, device)
-    refiner = build_refiner(kind, made.refiner_weights, device) if kind else None
+    refiner = build_refiner(made.refiner, made.refiner_weights, device) if made.refiner else None
     session = Session(tracker, refiner)
     # Before the toolkit is greeted: neither its patience nor the clock of real time runs yet.
     session.warm_up()
@@ -67,7 +62,6 @@ def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> int:
         f"{time.perf_counter() - began:.1f} seconds"
     )
     answer(session, args.name)
-    return EXIT_OK
 
 
 def open_log(folder: Path) -> logging.Handler:

@@ -1,6 +1,5 @@
-"""`python tracking/vot.py run`: have the VOT toolkit run trackers, and see that it has."""
+"""Has the VOT toolkit run trackers, and sees that it has."""
 
-import argparse
 import shlex
 import subprocess
 import sys
@@ -10,12 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.commands.entry import say
-from lib.commands.vot_entry import Made, made_of
-from lib.commands.vot_init import chosen_workspace
-from lib.commands.vot_scores import chosen_experiments, forget_scores
+from lib.utils.advice import advice, extra
+from lib.utils.console import say
 from lib.utils.errors import (
-    EXIT_OK,
     CheckpointError,
     ConfigError,
     MissingExtraError,
@@ -24,6 +20,8 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
+from lib.vot.entry import Made, made_of
+from lib.vot.evaluate import forget_scores
 from lib.vot.record import check_maker, claim_results
 from lib.vot.results import RunFile, run_files
 from lib.vot.stacks import Experiment
@@ -33,30 +31,33 @@ from lib.vot.workspace import Workspace
 _SPOKEN_EVERY = 60.0
 
 
-def run(args: argparse.Namespace) -> int:
-    """Run trackers one after the other.
+def run(
+    workspace: Workspace,
+    experiments: Sequence[Experiment],
+    trackers: Sequence[str],
+    overwrite: bool,
+) -> None:
+    """Run trackers one after the other, all of the workspace if none is named.
 
     Raises:
         SeqTrackError: something is missing or wrong; nothing was started.
         PartialFailure: a tracker did not come to the end; what it finished is kept.
     """
-    workspace = chosen_workspace(args)
-    experiments = chosen_experiments(workspace, args.experiments)
-    sections = workspace.choose(args.trackers)
+    sections = workspace.choose(trackers)
     toolkit = find_toolkit()
     sequences = workspace.sequences()
     for sequence in sequences:
         sequence.check()
-    ready = _ready(workspace, sections, bool(args.trackers))
+    ready = _ready(workspace, sections, bool(trackers))
     for name, made in ready.items():
         check_interpreter(name, sections[name])
-        if made and not args.overwrite:
+        if made and not overwrite:
             check_maker(workspace.results_dir(name), made.record(workspace.stack))
     failures = []
     for name, made in ready.items():
         results = workspace.results_dir(name)
         if made:
-            claim_results(results, made.record(workspace.stack), args.overwrite)
+            claim_results(results, made.record(workspace.stack), overwrite)
         files = list(run_files(results, experiments, sequences))
         try:
             _run_one(workspace, name, files, experiments, toolkit)
@@ -64,7 +65,6 @@ def run(args: argparse.Namespace) -> int:
             failures.append(f"{name}: {error}")
     if failures:
         raise PartialFailure("\n".join(failures))
-    return EXIT_OK
 
 
 def _ready(
@@ -101,7 +101,7 @@ def check_interpreter(name: str, section: Mapping[str, str]) -> None:
     words = shlex.split(section.get("python", "").replace("%%", "%"))
     if not words:
         return
-    again = f"activate your environment and repeat `vot.py init --trackers {name}`"
+    again = f"activate your environment and repeat {advice('vot', 'init', name)}"
     try:
         asked = subprocess.run(
             [*words, "-c", "import trax; trax.Server"],
@@ -118,8 +118,8 @@ def check_interpreter(name: str, section: Mapping[str, str]) -> None:
     if asked.returncode:
         reason = (asked.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise MissingExtraError(
-            f"{name}: {words[0]} has no vot-trax ({reason}): {words[0]} -m pip install -e "
-            f"'.[vot]' -c constraints.txt. If this is the wrong interpreter: {again}"
+            f"{name}: {words[0]} has no vot-trax ({reason}): {words[0]} -m "
+            f"{extra('vot')} -c constraints.txt. If this is the wrong interpreter: {again}"
         )
 
 
@@ -186,15 +186,7 @@ class Progress:
 
 
 def why(workspace: Workspace, name: str, log: Path, began: float, code: int) -> str:
-    """In words, why the toolkit stopped: what the tracker said last, or else the toolkit.
-
-    Args:
-        workspace: where.
-        name: the tracker.
-        log: of the toolkit.
-        began: when it was started, seconds since 1970.
-        code: its exit code.
-    """
+    """Why the toolkit, begun at `began` (seconds since 1970), stopped: the tracker's last error."""
     lines = said(log)
     for line in lines:
         if "did not reply" in line:

@@ -1,13 +1,13 @@
-"""`python tracking/vot.py init`: a workspace of the VOT toolkit, and its sequences."""
+"""Writes a workspace of the VOT toolkit, and fetches its sequences."""
 
 import argparse
 from pathlib import Path
 
-from lib.commands.entry import say
-from lib.commands.vot_entry import DEFAULT_TRACKERS, find_entry, serve_arguments
 from lib.config.paths import resolve_paths
-from lib.utils.errors import EXIT_OK, ConfigError, MissingExtraError, PartialFailure, counted
+from lib.utils.console import say
+from lib.utils.errors import ConfigError, MissingExtraError, PartialFailure, counted
 from lib.utils.files import atomic_write_text, check_writable, user_path
+from lib.vot.entry import DEFAULT_TRACKERS, find_entry, serve_arguments
 from lib.vot.sequences import LIST_FILE, read_names
 from lib.vot.stacks import Stack, find_stack
 from lib.vot.toolkit import Toolkit, find_toolkit, said
@@ -32,14 +32,14 @@ def chosen_workspace(args: argparse.Namespace) -> Workspace:
     return open_workspace(workspace_root(args, find_stack(args.stack)))
 
 
-def init(args: argparse.Namespace) -> int:
+def init(args: argparse.Namespace) -> None:
     """Write the workspace, then download what is missing.
 
     Raises:
         SeqTrackError: wrong input; nothing was written.
         PartialFailure: the sequences could not be downloaded; the workspace is there.
     """
-    stack = find_stack(args.stack, args.dataset)
+    stack = find_stack(args.stack, args.update_rule)
     root = workspace_root(args, stack)
     entries = [find_entry(name) for name in (args.trackers or DEFAULT_TRACKERS)]
     for option in ("checkpoint", "refiner_checkpoint"):
@@ -60,7 +60,6 @@ def init(args: argparse.Namespace) -> int:
     part = "" if listed == len(sections) else f", {len(sections)} of them written now"
     say(f"{counted(listed, 'tracker')} in {workspace.ini_file.name}{part}")
     _fill(workspace, args.nodownload)
-    return EXIT_OK
 
 
 def _fill(workspace: Workspace, leave: bool) -> None:
@@ -101,13 +100,10 @@ def _download(workspace: Workspace, toolkit: Toolkit) -> None:
     if "Caused by" in reason:
         # Of errors wrapped into each other, the innermost says what happened.
         reason = reason.rpartition("): ")[2].rstrip('")')
+    shortened = reason if len(reason) <= 160 else f"{reason[:159]}…"
     raise PartialFailure(
         f"the sequences of {stack.name} could not be downloaded from {stack.url} "
-        f"({_shortened(reason)}; all of it in {log}). The workspace is ready for them: run init "
+        f"({shortened}; all of it in {log}). The workspace is ready for them: run init "
         f"again with network, or put a folder per sequence below {workspace.sequences_dir} with "
         f"their names in {LIST_FILE}"
     )
-
-
-def _shortened(text: str, limit: int = 160) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"

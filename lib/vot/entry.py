@@ -1,7 +1,7 @@
 """From the name of a tracker in a VOT workspace to what it is made of, and back.
 
 `seqtrack_b256` answers with boxes, `seqtrack_b256_ar` with Alpha-Refine's masks. A section of
-`trackers.ini` calls `vot.py serve` with all that is needed, so that `run` and `check` look at the
+`trackers.ini` calls `vot serve` with all that is needed, so that `run` and `check` look at the
 same weights as the tracker process will.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lib import __version__
-from lib.analysis.zoo.published import MODELS
-from lib.commands.entry import Parser
-from lib.commands.trackers import make_spec, with_checkpoint
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, resolve_paths
-from lib.tracker.spec import TRACKER_NAMES, TrackerSpec
+from lib.config.schema import PUBLISHED_CONFIGS
+from lib.masks.base import REFINERS
+from lib.tracker.registry import make_spec, trackers, with_checkpoint
+from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, did_you_mean
 from lib.utils.files import sha256_of, user_path
 from lib.vot.record import VotRecord
@@ -25,8 +25,7 @@ from lib.vot.stacks import UPDATE_KEYS, Stack
 from lib.vot.workspace import CODE_ROOT, arguments_of
 
 # The eight models, each as box tracker and with Alpha-Refine's masks.
-MODEL_NAMES = tuple(config + got for config in MODELS.values() for got in ("", "_got"))
-DEFAULT_TRACKERS = tuple(name + mask for name in MODEL_NAMES for mask in ("", "_ar"))
+DEFAULT_TRACKERS = tuple(name + mask for name in PUBLISHED_CONFIGS for mask in ("", "_ar"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Entry:
 
     Attributes:
         name: its section and folder of results.
-        tracker: one of TRACKER_NAMES.
+        tracker: a name of the registry.
         config: its configuration.
         refiner: a key of `REFINERS`; None for boxes.
     """
@@ -48,8 +47,6 @@ class Entry:
     @property
     def label(self) -> str:
         """For reports."""
-        from lib.masks.base import REFINERS
-
         base = self.config if self.tracker == "seqtrack" else self.tracker
         label = base.replace("_", "-").upper().replace("SEQTRACK", "SeqTrack")
         return f"{label} + {REFINERS[self.refiner].method}" if self.refiner else label
@@ -90,10 +87,8 @@ def find_entry(name: str) -> Entry:
     Raises:
         ConfigError: there is no such tracker.
     """
-    from lib.masks.base import REFINERS
-
     configs = set(list_configs())
-    plain = {one for one in TRACKER_NAMES if one != "seqtrack"}
+    plain = {row.name for row in trackers().values() if not row.has_config}
     for kind, suffix in [(None, ""), *((key, f"_{one.suffix}") for key, one in REFINERS.items())]:
         base = name.removesuffix(suffix)
         if base == name and suffix:
@@ -103,35 +98,34 @@ def find_entry(name: str) -> Entry:
         if base in plain:
             return Entry(name, base, "default", kind)
     known = [*DEFAULT_TRACKERS, *(one + mask for one in sorted(plain) for mask in ("", "_ar"))]
-    hint = did_you_mean(name, known) or f"; there are {', '.join(MODEL_NAMES)}, each with _ar too"
+    hint = (
+        did_you_mean(name, known)
+        or f"; there are {', '.join(PUBLISHED_CONFIGS)}, each with _ar too"
+    )
     raise ConfigError(f"there is no tracker {name!r}{hint}")
 
 
-def add_serve_arguments(p: argparse.ArgumentParser) -> None:
-    """The arguments of `vot.py serve`, which `init` writes and nobody types."""
+def serve_parser() -> argparse.ArgumentParser:
+    """The arguments of `vot serve`, which `init` writes and nobody types."""
+    p = argparse.ArgumentParser(prog="vot serve", allow_abbrev=False)
     add = p.add_argument
     add("name", help="section of trackers.ini")
     add("--workspace", required=True, help="folder of trackers.ini")
-    add("--dataset", default=UPDATE_KEYS[0], choices=UPDATE_KEYS, help="template update rule")
+    # Workspaces of before have the second spelling.
+    add("--update-rule", "--dataset", default=UPDATE_KEYS[0], choices=UPDATE_KEYS)
     add("--checkpoint", help="weights of the box tracker")
     add("--refiner-checkpoint", help="weights of the mask refiner")
-    add("--device", default="auto", help="auto, cpu, mps, cuda or cuda:N")
-    add("--save_dir", help="root of checkpoints")
+    add("--device", default="auto")
+    add("--save-dir", "--save_dir", help="root of checkpoints")
+    return p
 
 
 def serve_arguments(entry: Entry, root: Path, stack: Stack, args: argparse.Namespace) -> list[str]:
-    """The words after `vot.py` that start a tracker; paths do not depend on the folder.
-
-    Args:
-        entry: the tracker.
-        root: the workspace.
-        stack: its stack.
-        args: of `init`.
-    """
+    """The words after `vot` that start a tracker in the workspace `root`; `args` are `init`'s."""
     place = root.resolve()
     inside = place.is_relative_to(CODE_ROOT)
     where = str(place.relative_to(CODE_ROOT)) if inside else str(place)
-    words = ["serve", entry.name, "--workspace", where, "--dataset", stack.update_key]
+    words = ["serve", entry.name, "--workspace", where, "--update-rule", stack.update_key]
     for option, value in (
         ("--checkpoint", args.checkpoint),
         ("--refiner-checkpoint", args.refiner_checkpoint),
@@ -142,15 +136,12 @@ def serve_arguments(entry: Entry, root: Path, stack: Stack, args: argparse.Names
         words += ["--device", args.device]
     paths = resolve_paths(save_dir=args.save_dir)
     if paths.save_dir != paths.repository:
-        words += ["--save_dir", str(paths.save_dir)]
+        words += ["--save-dir", str(paths.save_dir)]
     return words
 
 
 def find_parts(args: argparse.Namespace) -> Made:
     """What the tracker of a section is made of.
-
-    Args:
-        args: those of `add_serve_arguments`.
 
     Raises:
         ConfigError: unknown tracker, or settings that cannot work.
@@ -159,8 +150,8 @@ def find_parts(args: argparse.Namespace) -> Made:
     entry = find_entry(args.name)
     paths = resolve_paths(save_dir=args.save_dir)
     spec = make_spec(entry.tracker, entry.config, [])
-    spec = with_checkpoint(spec, args.checkpoint, paths, args.dataset)
-    return Made(spec, entry.refiner, _refiner_weights(entry, args, paths))
+    spec = with_checkpoint(spec, args.checkpoint, paths, args.update_rule)
+    return Made(spec, entry.refiner, _refiner_weights(entry, args.refiner_checkpoint, paths))
 
 
 def made_of(section: Mapping[str, str]) -> Made | None:
@@ -170,23 +161,20 @@ def made_of(section: Mapping[str, str]) -> Made | None:
         ConfigError, CheckpointError: as `find_parts`.
     """
     words = arguments_of(section)
-    if words is None:
-        return None
-    p = Parser(prog="vot.py serve", allow_abbrev=False)
-    add_serve_arguments(p)
-    return find_parts(p.parse_args(words))
+    return None if words is None else find_parts(serve_parser().parse_args(words))
 
 
-def _refiner_weights(entry: Entry, args: argparse.Namespace, paths: Paths) -> Path | None:
-    if entry.refiner is None:
-        if args.refiner_checkpoint:
-            raise ConfigError(f"--refiner-checkpoint does nothing for {entry.name}, a box tracker")
-        return None
-    if args.refiner_checkpoint:
-        path = user_path(args.refiner_checkpoint, "--refiner-checkpoint")
+def _refiner_weights(entry: Entry, given: str | None, paths: Paths) -> Path | None:
+    if given and entry.refiner is None:
+        raise ConfigError(f"--refiner-checkpoint does nothing for {entry.name}, a box tracker")
+    if given:
+        path = user_path(given, "--refiner-checkpoint")
         if not path.exists():
             raise ConfigError(f"--refiner-checkpoint {path}: not found")
         return path
+    if entry.refiner is None:
+        return None
+    # They import torch, which nobody needs to whom a typo is told.
     if entry.refiner == "sam2":
         from lib.masks.sam2 import find_model
 

@@ -10,6 +10,7 @@ the mean over its sequences, but for GOT-10k, which pools the frames of all.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -100,19 +101,10 @@ OPE_METRICS: Mapping[str, OpeMetric] = {
 }
 
 
-@dataclass(frozen=True)
-class Plot:
-    """A curve of a score as it is drawn; fractions.
+class Plot(NamedTuple):
+    """A curve of a score as it is drawn: `line` over `thresholds` (T,), fractions.
 
-    Attributes:
-        name: of the curve.
-        title: of the plot.
-        axis: what the thresholds are.
-        thresholds: (T,).
-        line: (T,).
-        headline_name: what the score beside the plot is called.
-        headline: that score.
-        mark: the threshold at which it is read off, or None.
+    Beside it stands the score `headline`, which is read off at the threshold `mark`, or None.
     """
 
     name: str

@@ -116,7 +116,7 @@ def _watch(plan: Plan, workers: list[_Worker], on_frame: Callable[[], object]) -
     unable: list[SeqTrackError] = []
     begun = False
     while workers:
-        for worker in _who_talks(workers):
+        for worker in _poll(workers):
             try:
                 kind, content = worker.connection.recv()
             except (EOFError, ConnectionResetError):
@@ -164,7 +164,7 @@ def _start(
     return workers
 
 
-def _who_talks(workers: list[_Worker]) -> list[_Worker]:
+def _poll(workers: list[_Worker]) -> list[_Worker]:
     """The workers that have said something or died, as soon as there is one."""
     talking = wait([worker.connection for worker in workers])
     return [worker for worker in workers if worker.connection in talking]

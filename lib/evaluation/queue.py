@@ -29,6 +29,8 @@ _BEAT = 3.0
 # Not more often than this does a worker without work look whether there is some.
 _LOOK = 1.0
 _CLAIM = ".claim"
+# Milliseconds that the clock of a folder may stand still; some have whole seconds.
+_TICKS = 3000
 
 
 def new_worker() -> str:
@@ -43,9 +45,11 @@ def folder_time(results: Path) -> float:
     """
     with tempfile.NamedTemporaryFile(dir=results, prefix=".") as probe:
         now = os.stat(probe.name).st_mtime
-        while os.stat(probe.name).st_mtime <= now:
+        for _ in range(_TICKS):
             time.sleep(0.001)
             os.utime(probe.name)
+            if os.stat(probe.name).st_mtime > now:
+                break
     return now
 
 
@@ -210,16 +214,16 @@ class FolderQueue:
         # Who died before it could write its name has none.
         if self._is_alive(owner or path.name):
             return False
-        grave = path.with_name(f"{path.name}.{self._worker}")
+        aside = path.with_name(f"{path.name}.{self._worker}")
         try:
-            os.rename(path, grave)
+            os.rename(path, aside)
         except FileNotFoundError:
             return False
-        if _read(grave) != owner:
+        if _read(aside) != owner:
             # It is that of a living worker, which has taken it over meanwhile.
-            os.rename(grave, path)
+            os.rename(aside, path)
             return False
-        grave.unlink()
+        aside.unlink()
         return self._create(path)
 
     def _is_alive(self, worker: str) -> bool:

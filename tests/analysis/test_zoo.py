@@ -122,6 +122,12 @@ def test_what_is_wrong_with_a_cell_is_said(
     assert "SeqTrack-B256, LaSOT AUC: no ground truth: data set 'lasot': no folder" in gaps
 
 
+def test_claims_of_workers_are_no_results(trees: Trees, capsys: pytest.CaptureFixture[str]) -> None:
+    write_text(trees.results / "seqtrack_b256/tnl2k/.claims/a.failed", "no picture")
+    assert trees.zoo() == 0
+    assert "SeqTrack-B256, TNL2K AUC: no results" in capsys.readouterr().out
+
+
 def test_results_that_a_server_has_not_scored(
     trees: Trees, capsys: pytest.CaptureFixture[str]
 ) -> None:

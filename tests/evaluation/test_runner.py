@@ -289,7 +289,7 @@ def track_with(monkeypatch, tracked):
         started = [workers._Worker(Over(), pipe, str(number)) for number, pipe in enumerate(pipes)]
         monkeypatch.setattr(workers, "_start", lambda *arguments: list(started))
         turns = iter(order)
-        monkeypatch.setattr(workers, "_who_talks", lambda there: [started[next(turns)]])
+        monkeypatch.setattr(workers, "_poll", lambda there: [started[next(turns)]])
         return [name for name, ended in tracked(None, ["cpu"] * 2).items() if not ended.reason]
 
     return track

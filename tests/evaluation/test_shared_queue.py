@@ -194,6 +194,13 @@ def test_claims_end_with_their_worker(plan):
     assert "s00.claim" not in claims(plan)
 
 
+def test_files_written_after_a_time_are_newer(plan):
+    for _ in range(5):
+        now = folder_time(plan.job.folder.root)
+        write(plan, NAMES[0])
+        assert plan.job.folder.boxes_file(NAMES[0]).stat().st_mtime > now
+
+
 def test_what_a_worker_does_alone(plan):
     order = []
 

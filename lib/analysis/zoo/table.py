@@ -180,7 +180,9 @@ def _open(column: Column, paths: Paths) -> Dataset | DataError:
 def _has_results(folder: Path) -> bool:
     if not folder.is_dir():
         return False
-    return any(one.suffix == ".txt" or one.is_dir() for one in folder.iterdir())
+    # Hidden are the claims of workers.
+    seen = (one for one in folder.iterdir() if not one.name.startswith("."))
+    return any(one.suffix == ".txt" or one.is_dir() for one in seen)
 
 
 def _subfolders(folder: Path) -> Sequence[Path]:

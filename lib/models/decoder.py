@@ -1,12 +1,17 @@
-"""The decoder: a small causal transformer that reads the box out loud.
+"""The decoder: a small causal transformer that writes the box as tokens.
 
-It attends to the words said so far and to the encoder's memory. Keys and values of the memory
-are projected once per image; those of earlier words are kept, so each new token costs one
-step. The result is the same as running the growing sentence again (a test holds them equal).
+    cache = decoder.start(memory, positions)
+    hidden, cache = decoder.step(tokens, cache)      all tokens at once, or one after the other
+
+It attends to the tokens so far and to the encoder's memory. Keys and values of the memory are
+projected once per image; those of earlier tokens are kept, so each new token costs one step. The
+result is the same as running the growing sequence again (a test holds them equal).
 Parameter names are those of `nn.MultiheadAttention`, which released weights carry; the module
 itself cannot take ready-made keys and values, hence the attention below.
 Source: SeqTrack (CVPR 2023), section 3.2; sizes and norms from the reference framework.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +21,56 @@ from torch.nn import functional as F
 KeysValues = tuple[Tensor, Tensor]
 
 
+class Constants(NamedTuple):
+    """What of the layers' products depends on weights only: `W (x + p) = W x + W p`.
+
+    Attributes:
+        tokens: `(vocabulary, D)` embedded tokens, or None in training, where they have dropout.
+        own: per layer `(L, 3 D)` to add to queries, keys and values of the tokens.
+        cross: per layer `(L, D)` to add to queries of the memory.
+        weight: `(layers * 2 D, D)` from the memory to keys and values of all layers.
+        bias: `(1, M, layers * 2 D)` to add to these.
+    """
+
+    tokens: Tensor | None
+    own: list[Tensor]
+    cross: list[Tensor]
+    weight: Tensor
+    bias: Tensor
+
+
+class Cache(NamedTuple):
+    """What a step attends to.
+
+    Attributes:
+        constants: of the decoder.
+        memory: keys and values of the encoder's output, one pair per layer.
+        past: keys and values of the tokens so far, likewise; empty before the first.
+    """
+
+    constants: Constants
+    memory: list[KeysValues]
+    past: list[KeysValues]
+
+
+def split_heads(x: Tensor, length: int, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """`(B * L, parts * D)` to that many `(B, heads, L, D / heads)`."""
+    depth = x.shape[-1] // (parts * heads)
+    if length == 1:
+        return tuple(y.view(-1, heads, 1, depth) for y in x.chunk(parts, dim=-1))
+    # One after the other: as one permutation, an exported graph would copy all of them.
+    return tuple(y.view(-1, length, heads, depth).transpose(1, 2) for y in x.chunk(parts, dim=-1))
+
+
+def placed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`W x` of tokens `(B * L, D)` and what positions add, `(L, K)`, or `(K,)` where L is 1."""
+    if bias.dim() == 1:
+        return F.linear(x, weight, bias)
+    return (F.linear(x, weight).unflatten(0, (-1, len(bias))) + bias).flatten(0, 1)
+
+
 class Attention(nn.Module):
-    """Multi-head attention over `(B, N, D)` with separate projection of keys and values."""
+    """Multi-head attention with ready queries, keys and values."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -27,34 +80,23 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
 
-    def _project(self, x: Tensor, part: int) -> Tensor:
-        """Project `(B, N, D)` by the query (0), key (1) or value (2) rows: `(B, h, N, D/h)`."""
-        dim = x.shape[-1]
-        rows = slice(part * dim, (part + 1) * dim)
-        y = F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
-        return y.unflatten(-1, (self.heads, dim // self.heads)).transpose(1, 2)
-
-    def queries(self, query_input: Tensor) -> Tensor:
-        """Queries `(B, h, L, D/h)` of an input `(B, L, D)`."""
-        return self._project(query_input, 0)
-
-    def keys_values(self, key_input: Tensor, value_input: Tensor) -> KeysValues:
-        """Keys and values `(B, h, N, D/h)` of inputs `(B, N, D)`."""
-        return self._project(key_input, 1), self._project(value_input, 2)
-
-    def forward(self, query_input: Tensor, keys_values: KeysValues, causal: bool) -> Tensor:
-        """Attend from `(B, L, D)` to ready keys and values; returns `(B, L, D)`."""
-        attended = F.scaled_dot_product_attention(
-            self.queries(query_input),
-            *keys_values,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-        )
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+    def forward(self, queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+        """Attend from `(B, h, L, D / h)` to `(B, h, N, D / h)`; returns `(B * L, D)`."""
+        if keys.shape[2] == queries.shape[2] == 1:
+            # All of the attention is on the only key.
+            attended = values
+        else:
+            dropout = self.dropout if self.training else 0.0
+            attended = F.scaled_dot_product_attention(
+                queries, keys, values, dropout_p=dropout, is_causal=causal
+            )
+        if queries.shape[2] > 1:
+            attended = attended.transpose(1, 2).flatten(0, 1)
+        return self.out_proj(attended.flatten(1))
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention over the words, cross-attention to the memory, feed-forward.
+    """Self-attention over the tokens, cross-attention to the memory, feed-forward.
 
     Positions are added to queries and keys, never to values.
     """
@@ -72,45 +114,55 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _self_attention(
-        self, x: Tensor, positions: Tensor, past: KeysValues | None
+        self, x: Tensor, bias: Tensor, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
-        placed = x + positions
-        keys, values = self.self_attn.keys_values(placed, x)
+        attention = self.self_attn
+        qkv = placed(x, attention.in_proj_weight, bias)
+        length = 1 if bias.dim() == 1 else len(bias)
+        queries, keys, values = split_heads(qkv, length, 3, attention.heads)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        # With a past, the one new word may see all of it: no mask is needed.
-        return self.self_attn(placed, (keys, values), causal=past is None), (keys, values)
+        # A single token may see all of its past: no mask is needed.
+        return attention(queries, keys, values, causal=length > 1), (keys, values)
+
+    def _cross_attention(self, x: Tensor, bias: Tensor, memory: KeysValues) -> Tensor:
+        attention = self.multihead_attn
+        weight = attention.in_proj_weight[: x.shape[-1]]
+        length = 1 if bias.dim() == 1 else len(bias)
+        (queries,) = split_heads(placed(x, weight, bias), length, 1, attention.heads)
+        return attention(queries, *memory, causal=False)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.relu(self.linear1(x))))
 
     def forward(
-        self, x: Tensor, positions: Tensor, memory: KeysValues, past: KeysValues | None
+        self, x: Tensor, own: Tensor, cross: Tensor, memory: KeysValues, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
-        """One layer over words `(B, L, D)`.
+        """One layer over tokens `(B, L)`.
 
         Args:
-            x: `(B, L, D)` words; with `past`, L is 1.
-            positions: `(L, D)` query positions of these words.
-            memory: projected keys and values of the memory.
-            past: keys and values of the words before, or None.
+            x: `(B * L, D)`; with `past`, L is 1.
+            own: `(L, 3 D)`, or `(3 D,)` where L is 1; see `Constants`.
+            cross: `(L, D)` or `(D,)`, likewise.
+            memory: keys and values of the memory.
+            past: keys and values of the tokens before, or None.
 
         Returns:
-            `(B, L, D)`, and the keys and values of all words so far.
+            `(B * L, D)`, and the keys and values of all tokens so far.
         """
         if self.pre_norm:
-            attended, kept = self._self_attention(self.norm1(x), positions, past)
+            attended, kept = self._self_attention(self.norm1(x), own, past)
             x = x + self.dropout(attended)
-            x = x + self.dropout(self.multihead_attn(self.norm2(x) + positions, memory, False))
+            x = x + self.dropout(self._cross_attention(self.norm2(x), cross, memory))
             return x + self.dropout(self._feed_forward(self.norm3(x))), kept
-        attended, kept = self._self_attention(x, positions, past)
+        attended, kept = self._self_attention(x, own, past)
         x = self.norm1(x + self.dropout(attended))
-        x = self.norm2(x + self.dropout(self.multihead_attn(x + positions, memory, False)))
+        x = self.norm2(x + self.dropout(self._cross_attention(x, cross, memory)))
         return self.norm3(x + self.dropout(self._feed_forward(x))), kept
 
 
 class WordEmbedding(nn.Module):
-    """Word table, and the positions that the layers add to queries and keys."""
+    """Token table, and the positions that the layers add to queries and keys."""
 
     def __init__(self, vocabulary_size: int, length: int, dim: int, dropout: float) -> None:
         super().__init__()
@@ -120,7 +172,7 @@ class WordEmbedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Embed tokens `(B, L)` as `(B, L, D)`, without positions."""
+        """Embed tokens `(...)` as `(..., D)`, without positions."""
         return self.dropout(self.LayerNorm(self.word_embeddings(tokens)))
 
 
@@ -134,7 +186,7 @@ class DecoderBody(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Causal decoder over at most `length` words.
+    """Causal decoder over at most `length` tokens.
 
     Args:
         vocabulary_size: coordinate tokens, END and START.
@@ -160,6 +212,7 @@ class Decoder(nn.Module):
         pre_norm: bool,
     ) -> None:
         super().__init__()
+        self.fixed: Constants | None = None
         self.embedding = WordEmbedding(vocabulary_size, length, dim, dropout)
         self.body = DecoderBody(
             [DecoderLayer(dim, heads, ffn, dropout, pre_norm) for _ in range(layers)], dim
@@ -171,42 +224,75 @@ class Decoder(nn.Module):
             nn.init.zeros_(layer.self_attn.out_proj.bias)
             nn.init.zeros_(layer.multihead_attn.out_proj.bias)
 
-    def project_memory(self, memory: Tensor, positions: Tensor) -> list[KeysValues]:
-        """Keys and values of the memory for every layer, projected once.
+    def constants(self, positions: Tensor) -> Constants:
+        """What depends on weights only; `positions (1, M, D)` are those of the memory."""
+        places = self.embedding.position_embeddings.weight
+        own, cross, weights, biases = [], [], [], []
+        for layer in self.body.layers:
+            weight, bias = layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
+            dim = weight.shape[1]
+            own.append(F.pad(F.linear(places, weight[: 2 * dim]), (0, dim)) + bias)
+            weight, bias = layer.multihead_attn.in_proj_weight, layer.multihead_attn.in_proj_bias
+            cross.append(F.linear(places, weight[:dim], bias[:dim]))
+            weights.append(weight[dim:])
+            keys = F.linear(positions, weight[dim : 2 * dim])
+            biases.append(F.pad(keys, (0, dim)) + bias[dim:])
+        table = self.embedding.word_embeddings.weight
+        tokens = None if self.training else self.embedding.LayerNorm(table)
+        return Constants(tokens, own, cross, torch.cat(weights), torch.cat(biases, dim=-1))
+
+    def freeze(self, positions: Tensor) -> None:
+        """Compute the constants once for all: the weights will not change any more."""
+        self.fixed = Constants(
+            *(
+                [one.detach() for one in x] if isinstance(x, list) else x.detach()
+                for x in self.constants(positions)
+            )
+        )
+
+    def start(self, memory: Tensor, positions: Tensor) -> Cache:
+        """Project a memory, and read nothing yet.
 
         Args:
             memory: `(B, M, D)`.
             positions: `(1, M, D)`, added to the keys only.
         """
-        placed = memory + positions
-        return [layer.multihead_attn.keys_values(placed, memory) for layer in self.body.layers]
+        constants = self.constants(positions) if self.fixed is None else self.fixed
+        projected = (F.linear(memory, constants.weight) + constants.bias).flatten(0, 1)
+        layers = self.body.layers
+        heads = layers[0].multihead_attn.heads
+        parts = split_heads(projected, memory.shape[1], 2 * len(layers), heads)
+        return Cache(constants, list(zip(parts[0::2], parts[1::2], strict=True)), [])
 
-    def forward(
-        self,
-        tokens: Tensor,
-        memory: list[KeysValues],
-        past: list[KeysValues] | None = None,
-        opening: Tensor | None = None,
-    ) -> tuple[Tensor, list[KeysValues]]:
-        """Run words `(B, L)` through all layers.
+    def step(
+        self, tokens: Tensor, cache: Cache, start_bias: Tensor | None = None
+    ) -> tuple[Tensor, Cache]:
+        """Run tokens `(B, L)` through all layers.
 
         Args:
-            tokens: `(B, L)` int64; with `past`, the one word that follows it.
-            memory: what `project_memory` returned.
-            past: what this function returned for the words before, or None.
-            opening: `(B, D)` to add to the first of `tokens`, or None.
+            tokens: `(B, L)` int64; after the first step L is 1.
+            cache: from `start` or the step before.
+            start_bias: `(B, D)` to add to the first of `tokens`, or None.
 
         Returns:
-            `(B, L, D)`, and the keys and values to pass as `past` next time.
+            `(B, L, D)`, and the cache of the next step.
         """
-        # Words already read = keys already kept.
-        offset = 0 if past is None else past[0][0].shape[2]
-        positions = self.embedding.position_embeddings.weight[offset : offset + tokens.shape[1]]
-        x = self.embedding(tokens)
-        if opening is not None:
-            x = torch.cat([x[:, :1] + opening[:, None], x[:, 1:]], dim=1)
-        kept = []
+        constants, table = cache.constants, cache.constants.tokens
+        # As many tokens were read as there are keys of them.
+        offset = cache.past[0][0].shape[2] if cache.past else 0
+        length = tokens.shape[1]
+        rows = offset if length == 1 else slice(offset, offset + length)
+        flat = tokens.flatten()
+        x = self.embedding(flat) if table is None else F.embedding(flat, table)
+        if start_bias is not None:
+            # Nothing is added to the tokens after the first.
+            x = x + F.pad(start_bias[:, None], (0, 0, 0, length - 1)).flatten(0, 1)
+        past = []
         for i, layer in enumerate(self.body.layers):
-            x, keys_values = layer(x, positions, memory[i], None if past is None else past[i])
-            kept.append(keys_values)
-        return self.body.norm(x), kept
+            own, cross = constants.own[i][rows], constants.cross[i][rows]
+            before = cache.past[i] if cache.past else None
+            x, kept = layer(x, own, cross, cache.memory[i], before)
+            past.append(kept)
+        hidden = self.body.norm(x)
+        hidden = hidden.view(-1, length, hidden.shape[-1])
+        return hidden, Cache(constants, cache.memory, past)

@@ -1,45 +1,108 @@
-"""SeqTrack: encode templates and search region, then say x, y, w, h.
+"""SeqTrack: encode templates and search region, then write x, y, w, h as tokens.
 
     features = encoder(templates, search)            (B, L_x + T*L_z, C)
     memory   = bottleneck(select(features))          (B, M, D); no bottleneck where C = D
     logits   = vocab_embed(decoder(tokens, memory))  (B, L, bins + 2)
 
+`forward` is teacher forced, for training. `step` is one frame of tracking: tensors in, tensors
+out, nothing waits for the device; it runs as it is, in a CUDA graph, under torch.compile and
+through torch.onnx.export.
 Source: SeqTrack (CVPR 2023). State-dict keys and shapes are those of the released weights.
 """
 
+import copy
+import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lib.config.schema import Config
-from lib.models.centre_hint import CentreHint
 from lib.models.decoder import Decoder
-from lib.models.positions import ordered_rows, sinusoid_table
-from lib.models.template_box import log_size
+from lib.models.encoder import Encoder, TemplateFeatures, VisionTransformer
+from lib.models.extras import CentreHint, log_size, ordered_rows
+from lib.models.pixels import Normaliser
 from lib.models.tokens import BoxTokenizer
-from lib.models.vit import MLP, Encoder, VisionTransformer
 
-DECODER_LENGTH = 5  # START and four coordinate tokens
+STEPS = 4  # tokens of a box
+DECODER_LENGTH = 1 + STEPS  # START before them
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What the decoder said.
+    """What the decoder wrote.
 
     Attributes:
         tokens: `(B, 4)` int64 coordinate tokens.
         confidence: `(B, 4)` probability of each token after the window penalty, float64 with
             a window, else float32.
         distributions: `(B, 4, bins)` the values the tokens were chosen from (softmax over the
-            whole vocabulary, special tokens dropped without renormalising, window applied),
-            or None when not asked for.
+            whole vocabulary, special tokens dropped without renormalising, window applied).
     """
 
     tokens: Tensor
     confidence: Tensor
-    distributions: Tensor | None = None
+    distributions: Tensor
+
+
+class StepOutput(NamedTuple):
+    """What a step says of B targets: a `Generation`, its confidence float64, and its boxes.
+
+    Attributes:
+        tokens: as there.
+        confidence: as there, float64 (on Apple's MPS float32).
+        boxes: `(B, 4)` float32 cxcywh, normalised to the search crop.
+        distributions: as there.
+    """
+
+    tokens: Tensor
+    confidence: Tensor
+    boxes: Tensor
+    distributions: Tensor
+
+
+class Reading(nn.Module):
+    """How a tracker feeds the network and reads it out: what the configuration says of both.
+
+    Args:
+        cfg: DATA.MEAN, STD and SEQ_FORMAT, MODEL.BINS, TEST.WINDOW and TEST.DECODING count.
+        device: of the network.
+    """
+
+    def __init__(self, cfg: Config, device: torch.device | str) -> None:
+        super().__init__()
+        self.normalise = Normaliser(device, cfg.data.mean, cfg.data.std)
+        self.tokenizer = build_tokenizer(cfg)
+        window = self.tokenizer.window(device) if cfg.test.window else None
+        self.register_buffer("window", window, persistent=False)
+        self.expectation = cfg.test.decoding == "expectation"
+
+    def boxes(self, said: Generation) -> Tensor:
+        """`(B, 4)` float32 cxcywh, normalised to the search crop."""
+        tokens = self.tokenizer.expected(said.distributions) if self.expectation else said.tokens
+        return self.tokenizer.decode(tokens)
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them; the output head over the vocabulary.
+
+    Args:
+        dims: channels before, between and after the layers.
+    """
+
+    def __init__(self, dims: list[int]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(..., dims[0])` to `(..., dims[-1])`."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
 
 
 class SeqTrack(nn.Module):
@@ -55,6 +118,9 @@ class SeqTrack(nn.Module):
         num_templates: T, which fixes the number of memory positions for `xz`.
         ordered_words: start with like words for neighbouring coordinates.
         centre_hint: START says where the encoder thinks the centre is.
+
+    Attributes:
+        reading: for `step`; None until `configured` or `prepare` gave the network one.
     """
 
     def __init__(
@@ -77,6 +143,7 @@ class SeqTrack(nn.Module):
         }
         if feature_type not in rows:
             raise ValueError(f"feature_type {feature_type!r} is not one of {sorted(rows)}")
+        self.reading: Reading | None = None
         self.feature_type = feature_type
         self.hidden_dim = hidden_dim
         self.pos_embed = nn.Parameter(sinusoid_table(rows[feature_type], hidden_dim)[None])
@@ -93,15 +160,15 @@ class SeqTrack(nn.Module):
 
     @torch.no_grad()
     def _order_words(self, bins: int) -> None:
-        """Start the rows of the coordinates, said and heard, as smooth functions of them."""
-        said, heard = self.vocab_embed.layers[-1], self.decoder.embedding.word_embeddings
-        said.weight[:bins] = 0.05 * ordered_rows(bins, self.hidden_dim)
-        heard.weight[:bins] = ordered_rows(bins, self.hidden_dim)
+        """Start the rows of the coordinates, in and out, as smooth functions of them."""
+        output, embedding = self.vocab_embed.layers[-1], self.decoder.embedding.word_embeddings
+        output.weight[:bins] = 0.05 * ordered_rows(bins, self.hidden_dim)
+        embedding.weight[:bins] = ordered_rows(bins, self.hidden_dim)
 
     def encode(
         self, templates: Tensor, search: Tensor, template_boxes: Tensor | None = None
     ) -> Tensor:
-        """Features `(B, N, C)`; see `VisionTransformer.embed` for the arguments."""
+        """Features `(B, N, C)`; see `Encoder.forward` for the arguments."""
         return self.encoder(templates, search, template_boxes)
 
     def memory(self, features: Tensor) -> Tensor:
@@ -121,17 +188,32 @@ class SeqTrack(nn.Module):
         Args:
             memory: `(B, M, D)`.
             tokens: `(B, L)` decoder input, START first.
-            template_boxes: as in `VisionTransformer.embed`.
+            template_boxes: as in `Encoder.forward`.
 
         Returns:
             `(B, L, bins + 2)` logits of the word after each input word.
         """
-        keys_values = self.decoder.project_memory(memory, self.pos_embed)
-        hidden, _ = self.decoder(tokens, keys_values, opening=self._opening(memory, template_boxes))
+        start_bias = self.start_bias(memory, template_boxes)
+        hidden, _ = self.decoder.step(
+            tokens, self.decoder.start(memory, self.pos_embed), start_bias
+        )
         return self.vocab_embed(hidden)
 
-    def _opening(self, memory: Tensor, template_boxes: Tensor | None) -> Tensor | None:
-        return opening(self.start_size, self.centre_hint, memory, template_boxes)
+    def start_bias(self, memory: Tensor, template_boxes: Tensor | None) -> Tensor | None:
+        """What is added to START's embedding, `(B, D)`, or None.
+
+        Args:
+            memory: `(B, M, D)`.
+            template_boxes: `(B, T, 4)` as in `Encoder.forward`; the first counts.
+        """
+        parts = []
+        if self.start_size is not None:
+            if template_boxes is None:
+                raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+            parts.append(self.start_size(log_size(template_boxes[:, 0])))
+        if self.centre_hint is not None:
+            parts.append(self.centre_hint(memory))
+        return sum(parts) if parts else None
 
     def forward(
         self,
@@ -146,7 +228,7 @@ class SeqTrack(nn.Module):
             templates: `(B, T, 3, S_z, S_z)` normalised images.
             search: `(B, 3, S_x, S_x)` normalised images.
             tokens: `(B, L)` decoder input, START first.
-            template_boxes: as in `VisionTransformer.embed`.
+            template_boxes: as in `Encoder.forward`.
 
         Returns:
             `(B, L, bins + 2)` logits of the word after each input word.
@@ -160,7 +242,6 @@ class SeqTrack(nn.Module):
         search: Tensor,
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
-        return_distributions: bool = False,
         template_boxes: Tensor | None = None,
     ) -> Generation:
         """Read the box out: four greedy tokens.
@@ -170,69 +251,136 @@ class SeqTrack(nn.Module):
             search: `(B, 3, S_x, S_x)` normalised images.
             tokenizer: knows START and the number of bins.
             window: factors `(4, bins)` from `tokenizer.window`, or None for no penalty.
-            return_distributions: keep all values, not only those of the chosen tokens.
-            template_boxes: as in `VisionTransformer.embed`.
+            template_boxes: as in `Encoder.forward`.
         """
         memory = self.memory(self.encode(templates, search, template_boxes))
-        return self.generate_from_memory(
-            memory, tokenizer, window, return_distributions, template_boxes
-        )
+        return self.generate_from_memory(memory, tokenizer, window, template_boxes)
 
     def generate_from_memory(
         self,
         memory: Tensor,
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
-        return_distributions: bool = False,
         template_boxes: Tensor | None = None,
     ) -> Generation:
         """As `generate`, for a ready memory `(B, M, D)`."""
-        keys_values = self.decoder.project_memory(memory, self.pos_embed)
-        word = torch.full((len(memory), 1), tokenizer.start, device=memory.device)
-        opening = self._opening(memory, template_boxes)
-        past = None
-        tokens, confidence, distributions = [], [], []
-        for i in range(4):
-            hidden, past = self.decoder(word, keys_values, past, opening if i == 0 else None)
+        steps = list(self.read_tokens(memory, tokenizer, window, template_boxes))
+        tokens, confidence, values = zip(*steps, strict=True)
+        return Generation(
+            torch.cat(tokens, dim=1), torch.cat(confidence, dim=1), torch.stack(values, dim=1)
+        )
+
+    def read_tokens(
+        self,
+        memory: Tensor,
+        tokenizer: BoxTokenizer,
+        window: Tensor | None = None,
+        template_boxes: Tensor | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The four steps of the decoder; arguments as those of `generate_from_memory`.
+
+        Yields:
+            a token `(B, 1)`, its confidence `(B, 1)`, and the values `(B, bins)` it is chosen from.
+        """
+        cache = self.decoder.start(memory, self.pos_embed)
+        start_bias = self.start_bias(memory, template_boxes)
+        token = torch.full((memory.shape[0], 1), tokenizer.start, device=memory.device)
+        for i in range(STEPS):
+            hidden, cache = self.decoder.step(token, cache, start_bias if i == 0 else None)
             logits = self.vocab_embed(hidden[:, -1])
             values = logits.float().softmax(dim=-1)[:, : tokenizer.bins]
             if window is not None:
                 values = values.to(window) * window[i]
-            best, word = values.max(dim=-1, keepdim=True)
-            word = word.to(memory.device)
-            tokens.append(word)
-            confidence.append(best)
-            if return_distributions:
-                distributions.append(values)
-        return Generation(
-            tokens=torch.cat(tokens, dim=1),
-            confidence=torch.cat(confidence, dim=1),
-            distributions=torch.stack(distributions, dim=1) if return_distributions else None,
-        )
+            best, token = values.max(dim=-1, keepdim=True)
+            token = token.to(memory.device)
+            yield token, best, values
+
+    def remember(
+        self,
+        search: Tensor,
+        templates: TemplateFeatures,
+        key_bias: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """What the decoder attends to while tracking, `(B, M, D)`.
+
+        Args:
+            search: `(B, 3, S_x, S_x)` normalised images.
+            templates: features of D different templates of each target.
+            key_bias: `(B, D)` logarithm of how often each of them counts; None: all once.
+            places: `(B, T)` which of the D each of a target's T templates is; of use only where
+                more than the search tokens is read.
+        """
+        body, search_only = self.encoder.body, self.feature_type == "x"
+        x = body.embed_search(search, templates, key_bias)
+        features = body(x, templates.tokens, key_bias, search_only)
+        if places is not None and not search_only:
+            side = body.search_tokens
+            z = features[:, side:].unflatten(1, (-1, body.template_tokens))
+            index = places[:, :, None, None].expand(-1, -1, *z.shape[2:])
+            features = torch.cat([features[:, :side], z.gather(1, index).flatten(1, 2)], dim=1)
+        return self.memory(features)
+
+    def step(
+        self,
+        pixels: Tensor,
+        templates: TemplateFeatures,
+        key_bias: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> StepOutput:
+        """One frame of B targets.
+
+        Args:
+            pixels: `(B, S_x, S_x, 3)` uint8 RGB search crops.
+            templates: as in `remember`.
+            key_bias: as there.
+            places: as there.
+        """
+        reading = self._ready()
+        memory = self.remember(reading.normalise(pixels), templates, key_bias, places)
+        said = self.generate_from_memory(memory, reading.tokenizer, reading.window, templates.boxes)
+        # Apple's MPS has no doubles; there the window has brought the values to the CPU.
+        wide = torch.float32 if memory.device.type == "mps" else torch.float64
+        confidence = said.confidence.to(memory.device, wide)
+        boxes = reading.boxes(said).to(memory.device)
+        return StepOutput(said.tokens, confidence, boxes, said.distributions)
+
+    def template_features(self, pixels: Tensor, boxes: Tensor) -> TemplateFeatures:
+        """What a tracker keeps of N templates.
+
+        Args:
+            pixels: `(N, S_z, S_z, 3)` uint8 RGB.
+            boxes: `(N, 4)` xywh of the targets, normalised to the crops.
+        """
+        return self.encoder.body.embed_templates(self._ready().normalise(pixels), boxes)
+
+    def _ready(self) -> Reading:
+        if self.reading is None:
+            raise ValueError("this network has no way of reading out: `configured` gives it one")
+        return self.reading
 
 
-def opening(
-    start_size: nn.Linear | None,
-    centre_hint: CentreHint | None,
-    memory: Tensor,
-    template_boxes: Tensor | None,
-) -> Tensor | None:
-    """What START says besides its own word, `(B, D)`, or None.
+def configured(network: SeqTrack, cfg: Config) -> SeqTrack:
+    """A copy of a network that is fed and read out as `cfg` says; they share their tensors."""
+    shared = {id(x): x for x in itertools.chain(network.parameters(), network.buffers())}
+    made = copy.deepcopy(network, shared)
+    made.reading = Reading(cfg, network.pos_embed.device)
+    made.eval()
+    made.decoder.freeze(made.pos_embed)
+    for layer in made.decoder.body.layers:
+        layer.dropout = nn.Identity()
+    return made
 
-    Args:
-        start_size: the network's layer of that name, or None.
-        centre_hint: likewise.
-        memory: `(B, M, D)`.
-        template_boxes: `(B, T, 4)` as in `VisionTransformer.embed`; the first counts.
+
+def sinusoid_table(rows: int, dim: int) -> Tensor:
+    """The 1-D sinusoid position table `(rows, dim)`, float32 (computed in double).
+
+    Source: Attention Is All You Need, section 3.5. It only initialises a trained parameter.
     """
-    said = []
-    if start_size is not None:
-        if template_boxes is None:
-            raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
-        said.append(start_size(log_size(template_boxes[:, 0])))
-    if centre_hint is not None:
-        said.append(centre_hint(memory))
-    return sum(said) if said else None
+    column = torch.arange(dim, dtype=torch.float64)
+    wavelength = 10000 ** (2 * torch.div(column, 2, rounding_mode="floor") / dim)
+    angle = torch.arange(rows, dtype=torch.float64)[:, None] / wavelength
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float()
 
 
 def build_tokenizer(cfg: Config) -> BoxTokenizer:

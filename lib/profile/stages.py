@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from lib.models.fast_decoder import STEPS
-from lib.models.seqtrack import opening
+from lib.models.seqtrack import STEPS
 from lib.profile.scene import Workload
 from lib.profile.timing import WARM_UPS, Times, timed
-from lib.tracker.engine.api import Distinct, Readout, build_engine
+from lib.tracker.engine.api import Readout, UniqueTemplates, build_engine
 from lib.tracker.engine.torch import TorchEngine
 from lib.tracker.seqtrack import advance
 from lib.utils.crop import crop_square
@@ -69,7 +68,7 @@ def stage_rows(bench: Workload, folder: Path, rounds: int) -> list[dict[str, Any
 
 
 def _look(
-    clock: StageClock, bench: Workload, engine: Any, path: Path
+    clock: StageClock, bench: Workload, normalise: Any, path: Path
 ) -> tuple[Any, Any, torch.Tensor]:
     """Read, crop and upload; the image, the crop and the normalised search region."""
     settings = bench.settings
@@ -77,17 +76,19 @@ def _look(
     factor, size = settings.search_factor, settings.search_size
     crop = clock("crop", lambda: crop_square(image, bench.scene.boxes[0], factor, size))
     pixels = torch.from_numpy(crop.pixels)[None]
-    return image, crop, clock("upload", lambda: engine.normalise(pixels.to(bench.device)))
+    return image, crop, clock("upload", lambda: normalise(pixels.to(bench.device)))
 
 
-def _finish(clock: StageClock, bench: Workload, engine: Any, seen: tuple, said: tuple) -> None:
+def _finish(
+    clock: StageClock, bench: Workload, engine: Any, reading: Any, seen: tuple, said: tuple
+) -> None:
     """Box in the image and new state, from what was said and seen."""
     image, crop, _ = seen
     tokens, confidence, distributions = said
 
     def post() -> None:
-        means = engine.tokenizer.expected(distributions) if engine.expectation else tokens
-        boxes = engine.tokenizer.decode(means).cpu()
+        means = reading.tokenizer.expected(distributions) if reading.expectation else tokens
+        boxes = reading.tokenizer.decode(means).cpu()
         read = Readout(tokens.cpu(), confidence.cpu().double(), boxes)
         advance(state, image, crop, read, 0, bench.settings)
 
@@ -99,32 +100,26 @@ def _torch_frame(
     clock: StageClock, bench: Workload, engine: TorchEngine, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
-    seen = _look(clock, bench, engine, path)
-    first, *inputs = engine.prepare([Distinct.of(row)])
-    memory = clock("encode", lambda: engine.encode(seen[2], *inputs))
-    begin = opening(engine.start_size, engine.centre_hint, memory, first[:, None])
-    # Keys and values of the memory belong to the first word.
-    sentence = clock("token 1", lambda: _first(engine, memory, begin))
-    for step in range(1, STEPS):
-        clock(f"token {step + 1}", lambda: sentence.step(True))
-    said = (sentence.tokens, sentence.confidence, sentence.distributions)
-    _finish(clock, bench, engine, seen, tuple(torch.stack(part, dim=1) for part in said))
-
-
-def _first(engine: TorchEngine, memory: torch.Tensor, begin: torch.Tensor | None) -> Any:
-    sentence = engine.decoder.begin(memory, begin)
-    sentence.step(True)
-    return sentence
+    network, reading = engine.network, engine.network.reading
+    seen = _look(clock, bench, reading.normalise, path)
+    inputs = engine.inputs([UniqueTemplates.of(row)])
+    memory = clock("encode", lambda: network.remember(seen[2], *inputs))
+    # Keys and values of the memory belong to the first token.
+    steps = network.read_tokens(memory, reading.tokenizer, reading.window, inputs.templates.boxes)
+    said = [clock(f"token {step + 1}", lambda: next(steps)) for step in range(STEPS)]
+    tokens, confidence, values = zip(*said, strict=True)
+    said = (torch.cat(tokens, 1), torch.cat(confidence, 1), torch.stack(values, 1))
+    _finish(clock, bench, engine, reading, seen, said)
 
 
 def _reference_frame(
     clock: StageClock, bench: Workload, engine: Any, situation: str, path: Path
 ) -> None:
     row = bench.scene.templates(bench.settings, engine, situation)
-    seen = _look(clock, bench, engine, path)
-    images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
+    seen = _look(clock, bench, engine.normalise, path)
+    images, boxes = (torch.stack(x)[None] for x in zip(*(t.cached for t in row), strict=True))
     memory = clock("encode", lambda: engine.remember(images, seen[2], boxes))
-    begin = opening(engine.network.start_size, engine.network.centre_hint, memory, boxes)
+    begin = engine.network.start_bias(memory, boxes)
     words = torch.tensor([[engine.tokenizer.start]], device=bench.device)
     said = []
     for step in range(STEPS):
@@ -132,4 +127,4 @@ def _reference_frame(
         said.append(values)
         words = torch.cat([words, values.argmax(-1, keepdim=True).to(words)], dim=1)
     values = torch.stack(said, dim=1)
-    _finish(clock, bench, engine, seen, (words[:, 1:], values.amax(-1), values))
+    _finish(clock, bench, engine, engine, seen, (words[:, 1:], values.amax(-1), values))

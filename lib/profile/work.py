@@ -12,9 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.schema import Config
-from lib.models.fast_decoder import STEPS
-from lib.models.fast_encoder import FastEncoder
-from lib.models.seqtrack import SeqTrack
+from lib.models.seqtrack import STEPS, SeqTrack
 
 
 @dataclass(frozen=True)
@@ -48,13 +46,13 @@ def embedding_macs(network: SeqTrack, cfg: Config, templates: int, cached: bool)
     """
     body, size = network.encoder.body, cfg.test.template_size
     like = {"device": network.pos_embed.device}
-    z = torch.zeros(1, templates, 3, size, size, **like)
+    z = torch.zeros(1, 3, size, size, **like)
     x = torch.zeros(1, 3, cfg.test.search_size, cfg.test.search_size, **like)
-    total = _counted(lambda: body.embed(z, x, torch.zeros(1, templates, 4, **like)))
-    if cached:
-        encoder = FastEncoder(body, search_only=False, dtype=torch.float32)
-        box = torch.zeros(1, 4, **like)
-        total -= templates * _counted(lambda: encoder.embed_templates(z[0, :1], box))
+    with torch.inference_mode():
+        features = body.embed_templates(z, torch.zeros(1, 4, **like))
+    total = _counted(lambda: body.embed_search(x, features.unflatten(1)))
+    if not cached:
+        total += templates * _counted(lambda: body.embed_templates(z, features.boxes))
     return Macs(total)
 
 
@@ -79,7 +77,7 @@ def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
         last = pruned and block is body.blocks[-1]
         rows, width = body.search_tokens if last else tokens, body.width
         hidden = block.mlp.fc1.out_features
-        linear = rows * (2 * width * width + 2 * width * hidden) + tokens * 2 * width * width
+        linear = rows * (width * width + 2 * width * hidden) + tokens * 3 * width * width
         total += Macs(linear, 2 * rows * tokens * width)
     return total
 

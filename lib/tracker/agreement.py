@@ -96,7 +96,7 @@ class SideBySide(Engine):
     ) -> Readout:
         """See `Engine.generate`; the prediction of `lead`."""
         pairs: list[list[tuple[Template, Template]]]
-        pairs = [[one.kept for one in row] for row in templates]
+        pairs = [[one.cached for one in row] for row in templates]
         mine = self.lead.generate([[own for own, _ in row] for row in pairs], search)
         its = self.other.generate([[other for _, other in row] for row in pairs], search)
         self.agreement.add(f"frame {len(self.distances)}", mine, its)

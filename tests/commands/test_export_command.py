@@ -27,6 +27,7 @@ def call(tmp_path, monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_export_and_compare(call):
     code, out, _ = call("--checkpoint", "random", "--dataset", "clips", "--frames", "8")
     assert code == 0
@@ -35,6 +36,7 @@ def test_export_and_compare(call):
     assert "largest 0.000; within 1 pixel in 100.0 % of frames" in out
 
 
+@pytest.mark.slow
 def test_elsewhere_and_in_eight_bits(call):
     words = ("--checkpoint", "random", "--frames", "0", "--precision", "int8", "--out", "here")
     code, out, _ = call(*words)

@@ -21,8 +21,8 @@ from lib.commands.train import build_parser
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
 from lib.models import pretrained
+from lib.models.encoder import VisionTransformer
 from lib.models.seqtrack import build_seqtrack
-from lib.models.vit import VisionTransformer
 from lib.train import build as setup
 from lib.train import loop
 from lib.train.logging.log import QuietLog

@@ -19,10 +19,11 @@ from torch.utils._pytree import tree_leaves
 from lib.config.loader import load_config
 from lib.masks.alpha_refine.network import AlphaRefine
 from lib.masks.alpha_refine.stage import AlphaRefiner
+from lib.models.packed import DTYPES
 from lib.models.pixels import Staging
 from lib.models.seqtrack import build_seqtrack
 from lib.tracker.engine.api import Engine, Readout
-from lib.tracker.engine.torch import DTYPES, TorchEngine
+from lib.tracker.engine.torch import TorchEngine
 from lib.train.data.loader import Batch
 from lib.train.losses.objective import Objective
 
@@ -171,8 +172,7 @@ class Pretended(Engine):
         with pretended_cuda(self.mode):
             made = self.engine.templates(crops, boxes)
         for one in made:
-            parts = [one.kept.box, one.kept.template.tokens, one.kept.template.keys]
-            for part in (part for part in parts if part is not None):
+            for part in (part for part in one.cached if part is not None):
                 if part.device.type != "cuda" or part.dtype != torch.float32:
                     raise MistakeError(f"a template is kept as {part.dtype} on {part.device}")
         return made

@@ -8,10 +8,8 @@ import torch
 
 from lib.config.loader import list_configs, load_config
 from lib.config.schema import Config
-from lib.models.centre_hint import CentreHint
-from lib.models.correlation import whole_kernels
+from lib.models.extras import CentreHint, covered_share, whole_kernels
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
-from lib.models.template_box import covered_share
 from lib.models.tokens import BoxTokenizer
 from lib.models.weights import PUBLISHED_CONFIGS
 from lib.tracker.engine.api import build_engine
@@ -97,7 +95,7 @@ def test_generation_says_what_the_teacher_forced_pass_says(on: tuple[str, ...]) 
     torch.manual_seed(0)
     network, tokenizer, given = build_seqtrack(cfg).eval(), build_tokenizer(cfg), inputs(cfg)
     with torch.inference_mode():
-        said = network.generate(tokenizer=tokenizer, return_distributions=True, **given)
+        said = network.generate(tokenizer=tokenizer, **given)
         words = torch.cat([torch.full((3, 1), tokenizer.start), said.tokens[:, :3]], dim=1)
         logits = network(tokens=words, **given)
     values = logits.softmax(dim=-1)[..., : tokenizer.bins]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.models.encoder import VisionTransformer
 from lib.models.pretrained import (
     default_cache_folder,
     fetch_pretrained,
@@ -13,7 +14,6 @@ from lib.models.pretrained import (
     load_pretrained_encoder,
     resample_positions,
 )
-from lib.models.vit import VisionTransformer
 from lib.models.weights import load_weights
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError, SeqTrackError

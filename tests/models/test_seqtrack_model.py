@@ -28,12 +28,12 @@ def test_cached_steps_equal_the_growing_sentence(pre_norm):
     ).eval()  # fmt: skip
     for parameter in decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    memory = decoder.project_memory(torch.randn(2, 7, 16), torch.randn(1, 7, 16))
+    start = decoder.start(torch.randn(2, 7, 16), torch.randn(1, 7, 16))
     tokens = torch.randint(0, 20, (2, 5))
-    whole, _ = decoder(tokens, memory)
-    past, steps = None, []
+    whole, _ = decoder.step(tokens, start)
+    cache, steps = start, []
     for i in range(5):
-        step, past = decoder(tokens[:, i : i + 1], memory, past)
+        step, cache = decoder.step(tokens[:, i : i + 1], cache)
         steps.append(step)
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-5, rtol=1e-5)
 
@@ -53,7 +53,7 @@ def test_generate_says_what_forward_would(feature_type, count, pre_norm):
         torch.nn.init.normal_(parameter, std=0.3)
     templates, search = inputs(cfg, count=count)
     with torch.inference_mode():
-        said = network.generate(templates, search, tokenizer, return_distributions=True)
+        said = network.generate(templates, search, tokenizer)
         words = torch.full((2, 1), tokenizer.start)
         for _ in range(4):
             logits = network(templates, search, words)[:, -1]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from lib.models.encoder import TemplateFeatures
 from lib.models.tokens import BoxTokenizer
-from lib.tracker.engine.api import Distinct, Template, build_engine
-from lib.tracker.engine.torch import Kept
+from lib.tracker.engine.api import Template, UniqueTemplates, build_engine
 
 from .conftest import config_named, filled_network, kit_files, name_parts, recipe
 
@@ -30,7 +30,7 @@ def test_model(file):
 
     memory = network.memory(features)
     tokens = torch.from_numpy(case["tf_tokens"])
-    hidden, _ = network.decoder(tokens, network.decoder.project_memory(memory, network.pos_embed))
+    hidden, _ = network.decoder.step(tokens, network.decoder.start(memory, network.pos_embed))
     check_logits(network.vocab_embed(hidden), case)
 
     tags = [key.removeprefix("tok_") for key in case if key.startswith("tok_")]
@@ -39,7 +39,7 @@ def test_model(file):
         seq_format, _, window = f"xywh_{tag}".rpartition("_")
         tokenizer = BoxTokenizer(bins, seq_format.removeprefix("xywh_"))
         said = network.generate_from_memory(
-            memory, tokenizer, tokenizer.window() if window == "hann" else None, True
+            memory, tokenizer, tokenizer.window() if window == "hann" else None
         )
         np.testing.assert_array_equal(said.tokens, case[f"tok_{tag}"], err_msg=tag)
         np.testing.assert_allclose(said.confidence, case[f"conf_{tag}"], rtol=1e-3, err_msg=tag)
@@ -70,8 +70,9 @@ def test_engines(file):
         fast = build_engine("torch", network, cfg)
         images = [template_of(fast, image) for image in templates.flatten(0, 1)]
         rows = [images[i * count : (i + 1) * count] for i in range(batch)]
-        _, *inputs = fast.prepare([Distinct.of(row) for row in rows])
-        said = fast.decoder(fast.encode(search, *inputs))
+        inputs = fast.inputs([UniqueTemplates.of(row) for row in rows])
+        reading, memory = fast.network.reading, fast.network.remember(search, *inputs)
+        said = fast.network.generate_from_memory(memory, reading.tokenizer, reading.window)
         slow = build_engine("reference", network, cfg)
         values = words_of(slow, slow.remember(templates, search))
         for tokens, confidence in ((said.tokens, said.confidence), values):
@@ -82,10 +83,9 @@ def test_engines(file):
 
 def template_of(engine, image):
     """A template from an image that is normalised already."""
-    box = torch.zeros(4)
-    (embedded,) = engine.encoder.embed_templates(image[None], box[None])
-    kept = Kept(embedded, box)
-    return Template(np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0), kept)
+    embedded = engine.network.encoder.body.embed_templates(image[None])
+    cached = TemplateFeatures(*(None if part is None else part[0] for part in embedded))
+    return Template(np.zeros((1, 1, 3), np.uint8), (0.0, 0.0, 1.0, 1.0), cached)
 
 
 def words_of(engine, memory):

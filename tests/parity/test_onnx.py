@@ -19,6 +19,7 @@ pytest.importorskip("onnxruntime")
 TINY = Path(__file__).parents[2] / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", kit_cases("tracker_small.json"))
 def test_track(case, tmp_path, monkeypatch):
     monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path / "onnx"))
@@ -31,6 +32,7 @@ def test_track(case, tmp_path, monkeypatch):
     check_track(want, frames, tmp_path, tracker)
 
 
+@pytest.mark.slow
 def test_real_video(tmp_path, monkeypatch):
     """The tiny model on real clips: the published method leads, and the tokens are equal."""
     if not SEQUENCES.is_dir():

@@ -80,6 +80,7 @@ LAZY = {
     "trax",
     "onnx",
     "onnxruntime",
+    "onnxscript",
     "lmdb",
     "transformers",
     "simplejpeg",

@@ -148,12 +148,11 @@ def test_templates_that_stay_are_not_put_together_again():
     rows_of_targets = targets(engine, cfg, ["ab", "bb", "aa"])
     search = crops(3, cfg.test.search_size, 5)
     engine.generate(rows_of_targets, search)
-    (step,) = (step for step in engine._steps if step.recordings)
-    (recording,) = step.recordings.values()
+    (recording,) = engine.step.recordings.values()
     held = [buffer.holds for buffer in recording.buffers[1:] if buffer is not None]
     engine.generate(rows_of_targets, search[::-1])
     again = [buffer.holds for buffer in recording.buffers[1:] if buffer is not None]
-    assert len(held) == 2 and all(a is b for a, b in zip(held, again, strict=True))
+    assert len(held) == 1 and all(a is b for a, b in zip(held, again, strict=True))
 
 
 def test_all_sizes_up_to_128_fit():
@@ -235,10 +234,3 @@ def test_captures_share_a_pool_and_a_stream_and_ignore_other_threads(monkeypatch
     for options in cuda.captures:
         assert options["capture_error_mode"] == "thread_local"
         assert options["pool"] == recorder.pool and options["stream"] is recorder.stream
-
-
-def test_all_recordings_of_an_engine_share_one_pool():
-    cfg = tiny_config()
-    engine = TorchEngine(network_of(cfg), cfg, record=FakeRecorder())
-    one, other = engine._steps
-    assert one.record is other.record

@@ -1,7 +1,11 @@
-"""lib/models/export*.py, engine_onnx.py: the exported network says what the network says."""
+"""lib/tracker/engine/onnx.py: the exported network says what the network says.
+
+An export is a trace and takes many seconds, so the quick tests share one.
+"""
 
 import builtins
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -26,11 +30,28 @@ pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("onnx")
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """Where exported networks are kept."""
-    monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path / "onnx"))
-    return tmp_path / "onnx"
+def cache(folder, monkeypatch):
+    """Where exported networks are kept; the same weights are exported once."""
+    monkeypatch.setenv("SEQTRACK_ONNX", str(folder))
+    return folder
+
+
+@pytest.fixture
+def own_cache(folder, tmp_path, monkeypatch):
+    """A copy that a test may damage."""
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
+    export(network_of(cfg), cfg)
+    monkeypatch.setenv("SEQTRACK_ONNX", str(shutil.copytree(folder, tmp_path / "onnx")))
+
+
+def slow(*values, id):
+    return pytest.param(*values, id=id, marks=pytest.mark.slow)
 
 
 def templates(count, feature_type):
@@ -44,23 +65,23 @@ def templates(count, feature_type):
 @pytest.mark.parametrize(
     ("changes", "patterns"),
     [
-        pytest.param(templates(1, "x"), [(0,)], id="one template"),
-        pytest.param(templates(3, "x"), [(0, 0, 0), (0, 1, 0), (0, 1, 2)], id="three"),
-        pytest.param(templates(3, "xz"), [(0, 0, 0), (0, 1, 0), (0, 1, 2)], id="all tokens"),
-        pytest.param(templates(2, "token"), [(0, 0), (0, 1)], id="mean token"),
+        slow(templates(1, "x"), [(0,)], id="one template"),
+        slow(templates(3, "x"), [(0, 0, 0), (0, 1, 0), (0, 1, 2)], id="three"),
+        slow(templates(3, "xz"), [(0, 0, 0), (0, 1, 0), (0, 1, 2)], id="all tokens"),
+        slow(templates(2, "token"), [(0, 0), (0, 1)], id="mean token"),
         pytest.param({"MODEL": ALL_EXTRAS}, [(0, 0), (0, 1)], id="all departures"),
-        pytest.param(
+        slow(
             {"MODEL": {"CORRELATION": True, "ENCODER": {"STEM": "conv"}}},
             [(0, 0), (0, 1)],
             id="correlation that hears no box",
         ),
-        pytest.param({"MODEL": {"TEMPLATE_BOX": True}}, [(0, 1)], id="box"),
-        pytest.param({"MODEL": {"DECODER": {"PRE_NORM": True}}}, [(0, 1)], id="pre-norm"),
-        pytest.param({"MODEL": {"HIDDEN_DIM": 48}}, [(0, 1)], id="no bottleneck"),
-        pytest.param({"TEST": {"DECODING": "expectation"}}, [(0, 0)], id="expectation"),
-        pytest.param({"TEST": {"WINDOW": False}}, [(0, 0)], id="no window"),
-        pytest.param({"DATA": {"SEQ_FORMAT": "corner"}}, [(0, 0)], id="corner"),
-        pytest.param({"DATA": {"SEQ_FORMAT": "whxy"}}, [(0, 0)], id="whxy"),
+        slow({"MODEL": {"TEMPLATE_BOX": True}}, [(0, 1)], id="box"),
+        slow({"MODEL": {"DECODER": {"PRE_NORM": True}}}, [(0, 1)], id="pre-norm"),
+        slow({"MODEL": {"HIDDEN_DIM": 48}}, [(0, 1)], id="no bottleneck"),
+        slow({"TEST": {"DECODING": "expectation"}}, [(0, 0)], id="expectation"),
+        slow({"TEST": {"WINDOW": False}}, [(0, 0)], id="no window"),
+        slow({"DATA": {"SEQ_FORMAT": "corner"}}, [(0, 0)], id="corner"),
+        slow({"DATA": {"SEQ_FORMAT": "whxy"}}, [(0, 0)], id="whxy"),
     ],
 )
 def test_every_variant_says_what_the_reference_says(changes, patterns):
@@ -72,12 +93,13 @@ def test_every_variant_says_what_the_reference_says(changes, patterns):
             check_same(answer(exported, cfg, pattern, batch), answer(slow, cfg, pattern, batch))
 
 
+@pytest.mark.slow
 def test_targets_of_all_kinds_go_together():
     check_together("onnx")
 
 
 def test_a_network_is_exported_once(cache, monkeypatch):
-    cfg = tiny_config()
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
     network = network_of(cfg)
     place = export(network, cfg)
     assert place.parent == cache
@@ -110,6 +132,7 @@ def test_the_files_need_no_network():
     )
 
 
+@pytest.mark.slow
 def test_eight_bits_give_nearly_the_same_and_less_to_store():
     cfg = tiny_config(MODEL={"ENCODER": {"WIDTH": 128}})
     network = network_of(cfg)
@@ -125,8 +148,9 @@ def test_eight_bits_give_nearly_the_same_and_less_to_store():
     assert sizes[1] < 0.7 * sizes[0]
 
 
+@pytest.mark.usefixtures("own_cache")
 def test_damaged_files_are_named():
-    cfg = tiny_config()
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
     network = network_of(cfg)
     step = export(network, cfg) / "step.onnx"
     step.write_bytes(step.read_bytes()[:1000])
@@ -140,8 +164,9 @@ def test_a_network_elsewhere_is_refused():
         build_onnx_engine(network_of(cfg).to("meta"), cfg)
 
 
-@pytest.mark.parametrize("missing", ["onnx", "onnxruntime"])
-def test_a_missing_package_is_named(missing, monkeypatch):
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_package_is_named(missing, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path))
     real = builtins.__import__
 
     def without(name, *args, **kwargs):
@@ -151,10 +176,11 @@ def test_a_missing_package_is_named(missing, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     cfg = tiny_config()
-    with pytest.raises(MissingExtraError, match="pip install onnx onnxruntime"):
+    with pytest.raises(MissingExtraError, match="pip install onnx onnxscript onnxruntime"):
         build_engine("onnx", network_of(cfg), cfg)
 
 
+@pytest.mark.slow
 def test_trackers_run_on_it():
     cfg = tiny_config(MODEL=ALL_EXTRAS)
     frames, boxes = draw_sequence(4)
@@ -166,8 +192,10 @@ def test_trackers_run_on_it():
     assert found[0] == found[1]
 
 
-def test_what_a_crashed_export_left_is_no_obstacle(cache):
-    cfg = tiny_config()
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
+def test_what_a_crashed_export_left_is_no_obstacle():
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
     network = network_of(cfg)
     place = export(network, cfg)
     os.remove(place / "template.onnx")
@@ -181,7 +209,13 @@ def test_templates_are_what_the_network_makes_of_them():
     network = network_of(cfg)
     crop = crops(1, 32, 9)[0]
     box = (0.3, 0.2, 0.45, 0.5)
-    kept = build_engine("onnx", network, cfg).template(crop, box).kept
-    own = build_engine("torch", network, cfg).template(crop, box).kept.template
-    for name in ("tokens", "keys", "covered"):
-        np.testing.assert_allclose(kept[name], getattr(own, name), rtol=1e-4, atol=1e-5)
+    names = ("onnx", "torch")
+    made, own = (build_engine(name, network, cfg).template(crop, box).cached for name in names)
+    for one, other in zip(made, own, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_files_tell_nothing_of_the_machine_that_wrote_them(cache):
+    cfg = tiny_config(MODEL=ALL_EXTRAS)
+    for file in export(network_of(cfg), cfg).glob("*.onnx"):
+        assert os.fsencode(os.path.dirname(engine_onnx.__file__)) not in file.read_bytes()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
+from torch.nn import functional as F
 
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
@@ -10,7 +11,8 @@ from lib.evaluation.lockstep import Lockstep
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sources import ListSource
 from lib.masks.alpha_refine.network import AlphaRefine
-from lib.models import fast_encoder
+from lib.models import packed
+from lib.models.encoder import VisionTransformer
 from lib.models.tokens import BoxTokenizer
 from lib.tracker.engine import torch as engine_torch
 from lib.tracker.seqtrack import SeqTrackTracker
@@ -35,7 +37,7 @@ def test_rehearsal_of_templates_and_steps(name, precision):
     engine = rehearse_engine(cfg, precision, batches=(1, 9))
     # Equal and different templates; one template is always equal.
     several = [1, 1, 10, 10] if cfg.test.num_templates > 1 else [1, 10]
-    assert engine.recorder.recorded == [*several, 10], "the last one keeps distributions"
+    assert engine.recorder.recorded == several
 
 
 @pytest.mark.parametrize(
@@ -90,20 +92,12 @@ def window_on_the_cpu(self, device, right=BoxTokenizer.window):
     return right(self, "cpu")
 
 
-def bias_in_float32(self, *args, right=fast_encoder.FastEncoder.key_bias):
-    bias = right(self, *args)
-    return None if bias is None else bias.float()
+def mask_in_float32(q, k, v, attn_mask=None, right=F.scaled_dot_product_attention, **options):
+    return right(q, k, v, None if attn_mask is None else attn_mask.float(), **options)
 
 
-def block_forgets_precision(self, x, bias, right=fast_encoder.FastBlock.__call__):
-    self.dtype = torch.float32
-    for name in ("qkv", "proj"):
-        getattr(self, name).dtype = torch.float32
-    return right(self, x, bias)
-
-
-def weights_in_float32(self, weight, bias, *, rows, dtype, gelu, right=fast_encoder.PackedLinear):
-    return right(weight, bias, rows=rows, dtype=torch.float32, gelu=gelu)
+def input_not_cast(self, x):
+    return F.linear(x, self.weight, self.bias)
 
 
 def select(tensor):
@@ -125,36 +119,36 @@ MISTAKES = {
         MistakeError,
     ),
     "item": (
-        before(fast_encoder.FastEncoder, "__call__", lambda x: x.sum().item()),
+        before(VisionTransformer, "forward", lambda x: x.sum().item()),
         DataDependentOutputException,
     ),
     "cpu": (before(BoxTokenizer, "decode", lambda x: x.cpu()), MistakeError),
     "branch": (
-        before(fast_encoder.FastEncoder, "embed_search", branch),
+        before(VisionTransformer, "embed_search", branch),
         DataDependentOutputException,
     ),
     "shape by numbers": (
-        before(fast_encoder.FastEncoder, "embed_search", select),
+        before(VisionTransformer, "embed_search", select),
         DynamicOutputShapeException,
     ),
     "constant from Python": (
-        before(fast_encoder.FastEncoder, "__call__", constants_from_python),
+        before(VisionTransformer, "forward", constants_from_python),
         MistakeError,
     ),
     "index by a list": (
-        before(fast_encoder.FastEncoder, "__call__", index_by_a_list),
+        before(VisionTransformer, "forward", index_by_a_list),
         MistakeError,
     ),
     "mask in another type": (
-        instead(fast_encoder.FastEncoder, "key_bias", bias_in_float32),
+        instead(F, "scaled_dot_product_attention", mask_in_float32),
         MistakeError,
     ),
     "products of two types": (
-        instead(fast_encoder.FastBlock, "__call__", block_forgets_precision),
+        instead(packed.PackedLinear, "forward", input_not_cast),
         MistakeError,
     ),
     "precision not taken": (
-        instead(engine_torch, "DTYPES", dict.fromkeys(PRECISIONS, torch.float32)),
+        instead(packed, "DTYPES", dict.fromkeys(PRECISIONS, torch.float32)),
         MistakeError,
     ),
 }

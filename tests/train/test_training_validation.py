@@ -275,7 +275,11 @@ def test_attention_is_that_of_the_last_layer(tmp_path, feature_type):
         start = torch.full((3, 1), tokenizer.start)
         network.logits(memory, torch.cat([start, found.tokens[:, :3]], dim=1), boxes)
         keys = memory + network.pos_embed
-        _, weights = own(queries[0], keys, memory, average_attn_weights=True)
+        # They are projected already; heads lie one behind the other.
+        own.in_proj_weight[: cfg.model.hidden_dim] = torch.eye(cfg.model.hidden_dim)
+        own.in_proj_bias[: cfg.model.hidden_dim] = 0
+        projected = queries[0].transpose(1, 2).flatten(2)
+        _, weights = own(projected, keys, memory, average_attn_weights=True)
     cells = network.encoder.body.search_tokens
     assert prediction.attention.reshape(3, 4, -1) == pytest.approx(
         weights[..., :cells].numpy(), abs=1e-5

@@ -1,26 +1,30 @@
 """What runs the network for a tracker: the contract, and the engines that there are.
 
 A tracker hands an engine the pixels of its crops and gets four tokens per target back. All that
-lies between (upload, normalising, encoder, four decoder steps, window, box) is the engine's, so
-that one engine may keep it in a CUDA graph and another in an exported model. All engines give
-the same tokens in fp32; they differ in speed only.
+lies between is `SeqTrack.step`, which one engine keeps in a CUDA graph and another in an exported
+model. All engines give the same tokens in fp32; they differ in speed only.
 
     engine = build_engine("torch", network, cfg)
-    template = engine.template(crop, box)                  # once per template, (S_z, S_z, 3) uint8
-    said = engine.generate([(template, template)], [crop])  # a search crop, (S_x, S_x, 3) uint8
+    template = engine.template(crop, box)                    # once each, (S_z, S_z, 3) uint8
+    output = engine.generate([(template, template)], [crop])  # a search crop, (S_x, S_x, 3) uint8
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lib.config.schema import Config
+from lib.models.encoder import TemplateFeatures
+from lib.models.pixels import upload
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.engine.names import check_engine
+
+# Tensors with a row for each target of a group.
+Parts = Sequence[Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,12 @@ class Template:
     Attributes:
         crop: `(S_z, S_z, 3)` uint8 RGB.
         box: the target in it, xywh normalised to the crop (by S_z - 1).
-        kept: whatever the engine wants to remember of it, such as its patch tokens.
+        cached: whatever the engine wants to remember of it, such as its patch tokens.
     """
 
     crop: np.ndarray
     box: tuple[float, float, float, float]
-    kept: Any = None
+    cached: Any = None
 
     def looks_like(self, other: "Template") -> bool:
         """Whether the network cannot tell the two apart."""
@@ -108,65 +112,121 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
-class Distinct:
+class UniqueTemplates:
     """The different templates of a target.
 
     Attributes:
         templates: each of them once, in order of appearance.
-        places: for each of the T templates, which of these it is.
-        copies: for each of these, how often it is there.
+        index: for each of the T templates, which of these it is.
+        counts: for each of these, how often it is there.
     """
 
     templates: tuple[Template, ...]
-    places: tuple[int, ...]
-    copies: tuple[int, ...]
+    index: tuple[int, ...]
+    counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, templates: Sequence[Template]) -> "Distinct":
+    def of(cls, templates: Sequence[Template]) -> "UniqueTemplates":
         """Find the different ones, by identity.
 
         Example:
             >>> a, b = (Template(np.zeros((1, 1, 3), np.uint8), (0, 0, 1, 1)) for _ in "ab")
-            >>> Distinct.of([a, a, b]).copies
+            >>> UniqueTemplates.of([a, a, b]).counts
             (2, 1)
         """
         found = list({id(one): one for one in templates}.values())
         ids = [id(one) for one in found]
-        places = tuple(ids.index(id(one)) for one in templates)
-        return cls(tuple(found), places, tuple(places.count(i) for i in range(len(found))))
+        index = tuple(ids.index(id(one)) for one in templates)
+        return cls(tuple(found), index, tuple(index.count(i) for i in range(len(found))))
 
     @classmethod
-    def apart(cls, templates: Sequence[Template]) -> "Distinct":
+    def apart(cls, templates: Sequence[Template]) -> "UniqueTemplates":
         """All T templates as different ones, whether they are or not; the answer is the same."""
         return cls(tuple(templates), tuple(range(len(templates))), (1,) * len(templates))
 
+    def same_as(self, other: "UniqueTemplates") -> bool:
+        """Whether these are the same templates, at the same places."""
+        same = all(a is b for a, b in zip(self.templates, other.templates, strict=True))
+        return self.index == other.index and same
 
-def in_groups(
-    templates: Sequence[Sequence[Template]],
-    answer: Callable[[list[int], list[Distinct]], Sequence[Tensor]],
-    one_group: bool = False,
-) -> list[Tensor]:
-    """Answer for all targets that have as many different templates at once.
+
+class StepInputs(NamedTuple):
+    """What `SeqTrack.step` takes after the pixels, for B targets; see there."""
+
+    templates: TemplateFeatures
+    key_bias: Tensor | None
+    places: Tensor | None
+
+
+class BatchedEngine(Engine):
+    """What engines share that run `SeqTrack.step`: targets in groups, templates put together.
+
+    Templates keep their `TemplateFeatures` as `cached`.
 
     Args:
-        templates: the T templates of each of the B targets.
-        answer: given the numbers of some targets and their templates; returns tensors `(N, …)`
-            with a row for each of them.
-        one_group: answer for all targets at once. Unless all templates of every target are
-            equal, all T are computed as if they were different.
-
-    Returns:
-        the same tensors for all targets, `(B, …)`, in their order.
+        device: where the step runs.
+        needs_places: whether the step takes `places`.
+        one_group: make one batch of all targets, at the price of computing all T templates of
+            each unless all targets have T equal ones.
     """
-    distinct = [Distinct.of(row) for row in templates]
-    if one_group and any(len(one.templates) > 1 for one in distinct):
-        distinct = [Distinct.apart(row) for row in templates]
-    groups: dict[int, list[int]] = {}
-    for index, one in enumerate(distinct):
-        groups.setdefault(len(one.templates), []).append(index)
-    parts = [answer(indices, [distinct[i] for i in indices]) for indices in groups.values()]
-    order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
-    return [torch.cat(column)[order] for column in zip(*parts, strict=True)]
+
+    def __init__(self, device: torch.device, needs_places: bool, one_group: bool) -> None:
+        self.keep_distributions = False
+        self.device, self.needs_places, self.one_group = device, needs_places, one_group
+        self._last: dict[int, tuple[Sequence[UniqueTemplates], StepInputs]] = {}
+
+    def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
+        """Tokens, confidences, boxes and, where they are kept, distributions of a group.
+
+        Args:
+            crops: the search crops of the group.
+            unique: its templates, equally many different ones of each target.
+        """
+        raise NotImplementedError
+
+    def generate(
+        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+    ) -> Readout:
+        """See `Engine.generate`; targets with as many different templates go together."""
+        unique = [UniqueTemplates.of(row) for row in templates]
+        if self.one_group and any(len(one.templates) > 1 for one in unique):
+            unique = [UniqueTemplates.apart(row) for row in templates]
+        groups: dict[int, list[int]] = {}
+        for index, one in enumerate(unique):
+            groups.setdefault(len(one.templates), []).append(index)
+        parts = []
+        for indices in groups.values():
+            whole = isinstance(search, np.ndarray) and len(indices) == len(search)
+            crops = search if whole else [search[i] for i in indices]
+            parts.append(self.run(crops, [unique[i] for i in indices]))
+        order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
+        return Readout(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
+
+    def inputs(self, unique: Sequence[UniqueTemplates]) -> StepInputs:
+        """Put the templates of B targets with equally many different ones together.
+
+        The same templates get the same tensors, which never change.
+        """
+        count = len(unique[0].templates)
+        known, inputs = self._last.get(count, ((), None))
+        if (
+            inputs is not None
+            and len(known) == len(unique)
+            and all(a.same_as(b) for a, b in zip(known, unique, strict=True))
+        ):
+            return inputs
+        rows = zip(*(one.cached for row in unique for one in row.templates), strict=True)
+        parts = (None if part[0] is None else torch.stack(part) for part in rows)
+        key_bias = places = None
+        if any(one != 1 for row in unique for one in row.counts):
+            counts = np.array([row.counts for row in unique], np.float64)
+            key_bias = upload(np.log(counts).astype(np.float32), self.device)
+        if self.needs_places:
+            places = upload(np.array([row.index for row in unique]), self.device)
+        features = TemplateFeatures(*parts).unflatten(len(unique)).averaged(key_bias)
+        inputs = StepInputs(features, key_bias, places)
+        self._last = {**self._last, count: (tuple(unique), inputs)}
+        return inputs
 
 
 def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp32") -> Engine:

@@ -1,33 +1,45 @@
 """The engine that runs an exported network in ONNX Runtime, on the CPU.
 
-A network is exported once: the files are kept under a name that follows from its weights and
-from what of the configuration is in the graphs, and found again there by everybody.
+    template  pixels (S_z, S_z, 3) uint8, box (4,)  ->  tokens (L_z, C) [keys, covered]
+    step      pixels (B, S_x, S_x, 3) uint8, templates (B, D, L_z, C), log_copies (B, D), ...
+              ->  tokens (B, 4), confidence, boxes and distributions
+
+Both are traced by `torch.onnx.export`, which takes about a minute. So a network is exported once:
+the files are kept under a name that follows from its weights and from what of the configuration
+is in the graphs, and found again there by everybody.
 """
 
 import contextlib
 import hashlib
 import json
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lib import __version__
 from lib.config.schema import Config
-from lib.models.export import VERSION, block_products, step_model, template_model
-from lib.models.onnx_graph import import_onnx
-from lib.models.seqtrack import SeqTrack
-from lib.tracker.engine.api import Distinct, Engine, Readout, Template, in_groups
+from lib.models.encoder import TemplateFeatures
+from lib.models.seqtrack import SeqTrack, configured
+from lib.tracker.engine.api import BatchedEngine, Parts, Template, UniqueTemplates
 from lib.utils.advice import extra
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError
 from lib.utils.files import atomic_path, user_cache, user_path
 
 CACHE_VARIABLE = "SEQTRACK_ONNX"
-_PARTS = ("template", "step")
+# Of the graphs: raise it when they change, so that older files are not used any more.
+VERSION = 2
+_OPSET = 20
+_OUTPUTS = {
+    "template": ("tokens", "keys", "covered"),
+    "step": ("tokens", "confidence", "boxes", "distributions"),
+}
 
 
 def default_cache_folder() -> Path:
@@ -71,15 +83,14 @@ def export(
     """
     root = default_cache_folder() if folder is None else folder
     place = root / f"{cfg.name}-{fingerprint(network, cfg)}-{precision}"
-    if all((place / f"{part}.onnx").is_file() for part in _PARTS):
+    if all((place / f"{part}.onnx").is_file() for part in _OUTPUTS):
         return place
     place.mkdir(parents=True, exist_ok=True)
     with _alone(place):
         # Somebody else may have written them meanwhile.
-        for part in _PARTS:
+        for part in _OUTPUTS:
             if not (place / f"{part}.onnx").is_file():
-                model = (template_model if part == "template" else step_model)(network, cfg)
-                _save(model, place / f"{part}.onnx", precision)
+                _save(_traced(part, network, cfg), place / f"{part}.onnx", precision)
     return place
 
 
@@ -97,13 +108,149 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
+class TemplateGraph(nn.Module):
+    """What is exported as `template.onnx`: `SeqTrack.template_features` of one template."""
+
+    def __init__(self, network: SeqTrack) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor, box: Tensor) -> tuple[Tensor, ...]:
+        """Tokens `(L_z, C)`; keys and covered cells where the network correlates."""
+        features = self.network.template_features(pixels[None], box[None])
+        parts = (features.tokens, features.keys, features.covered)
+        return tuple(part[0] for part in parts if part is not None)
+
+    def example(self, cfg: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Inputs to trace with, and which of their sizes are free."""
+        side = cfg.data.template.size
+        inputs = {"pixels": torch.zeros(side, side, 3, dtype=torch.uint8), "box": torch.ones(4) / 4}
+        return inputs, dict.fromkeys(inputs)
+
+
+class StepGraph(nn.Module):
+    """What is exported as `step.onnx`: `SeqTrack.step`."""
+
+    def __init__(self, network: SeqTrack) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        pixels: Tensor,
+        templates: Tensor,
+        log_copies: Tensor,
+        first: Tensor | None = None,
+        keys: Tensor | None = None,
+        covered: Tensor | None = None,
+        places: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """See `SeqTrack.step`.
+
+        Args:
+            pixels: `(B, S_x, S_x, 3)` uint8.
+            templates: `(B, D, L_z, C)` tokens.
+            log_copies: `(B, D)`.
+            first: `(B, 4)` box in the first template.
+            keys: `(B, F, G * G)` mean over the templates, as often as they count.
+            covered: `(B,)` likewise.
+            places: `(B, T)`.
+        """
+        # The mean of one is itself.
+        rest = (None if x is None else x[:, None] for x in (first, keys, covered))
+        return self.network.step(pixels, TemplateFeatures(templates, *rest), log_copies, places)
+
+    def example(self, cfg: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Inputs to trace with, and which of their sizes are free."""
+        # Other numbers than 0 and 1, which a trace would take for fixed.
+        batch, distinct, count = 2, 3, cfg.test.num_templates
+        small, side = cfg.data.template.size, cfg.data.search.size
+        pixels = torch.zeros(batch * distinct, small, small, 3, dtype=torch.uint8)
+        boxes = torch.full((len(pixels), 4), 0.25)
+        features = self.network.template_features(pixels, boxes).unflatten(batch)
+        inputs = {
+            "pixels": torch.zeros(batch, side, side, 3, dtype=torch.uint8),
+            **step_feeds(features.averaged(None), torch.zeros(batch, distinct)),
+        }
+        if self.network.feature_type != "x":
+            inputs["places"] = torch.zeros(batch, count, dtype=torch.int64)
+        rows = torch.export.Dim("batch")
+        free = {name: {0: rows} for name in inputs}
+        free["templates"] = free["log_copies"] = {0: rows, 1: torch.export.Dim("distinct")}
+        return inputs, free
+
+
+def step_feeds(features: TemplateFeatures, log_copies: Tensor) -> dict[str, Tensor]:
+    """The inputs of `StepGraph` that say something about the templates."""
+    feeds = {"templates": features.tokens, "log_copies": log_copies}
+    if features.boxes is not None:
+        feeds["first"] = features.boxes[:, 0]
+    if features.keys is not None and features.covered is not None:
+        feeds["keys"], feeds["covered"] = features.keys[:, 0], features.covered[:, 0]
+    return feeds
+
+
+@torch.inference_mode()
+def _traced(part: str, network: SeqTrack, cfg: Config) -> Any:
+    """The ONNX model of a part.
+
+    Raises:
+        MissingExtraError: onnx or onnxscript is not installed.
+    """
+    import_onnx()
+    graph = (TemplateGraph if part == "template" else StepGraph)(configured(network, cfg)).eval()
+    inputs, free = graph.example(cfg)
+    with warnings.catch_warnings(), _quiet_logger("torch.onnx"):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            kwargs=inputs,
+            dynamic_shapes=free,
+            input_names=list(inputs),
+            output_names=_OUTPUTS[part][: len(graph(**inputs))],
+            opset_version=_OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    return program.model_proto
+
+
+@contextlib.contextmanager
+def _quiet_logger(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def block_products(model: Any) -> list[str]:
+    """Names of the matrix products with weights in the encoder's blocks."""
+    weights = {one.name for one in model.graph.initializer}
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "MatMul"
+        and node.input[1] in weights
+        and any(".blocks." in one.value for one in node.metadata_props)
+    ]
+
+
 def _save(model: Any, path: Path, precision: str) -> None:
     onnx = import_onnx()
-    model.metadata_props.add(key="precision", value=precision)
-    model.metadata_props.add(key="seqtrack", value=__version__)
+    names = block_products(model)
+    # They tell where on which machine each line of the code was.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    del model.metadata_props[:]
+    about = {"part": path.stem, "precision": precision, "seqtrack": __version__}
+    onnx.helper.set_model_props(model, about)
     with atomic_path(path) as temporary:
         try:
-            if precision == "int8" and (names := block_products(model)):
+            if precision == "int8" and names:
                 _quantise(model, names, temporary)
             else:
                 onnx.save_model(model, os.fspath(temporary))
@@ -133,6 +280,23 @@ def _quantise(model: Any, names: list[str], path: Path) -> None:
     )
 
 
+def import_onnx() -> Any:
+    """The package onnx; onnxscript, which an export needs as well, is there then.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "to export a network the packages onnx and onnxscript are needed: pip install "
+            '"seqtrack[onnx]", or pip install onnx onnxscript onnxruntime'
+        ) from None
+    return onnx
+
+
 def import_runtime() -> Any:
     """The package onnxruntime.
 
@@ -144,7 +308,7 @@ def import_runtime() -> Any:
     except ImportError:
         raise MissingExtraError(
             f"the engine onnx needs onnxruntime: {extra('onnx')}, or "
-            "pip install onnx onnxruntime; or choose --engine torch"
+            "pip install onnx onnxscript onnxruntime; or choose --engine torch"
         ) from None
     return onnxruntime
 
@@ -176,8 +340,7 @@ def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -
     """The engine for a network, which is exported if that was not done yet.
 
     Raises:
-        ConfigError: the network is on another device than the CPU, or has a layer that cannot be
-            exported.
+        ConfigError: the network is on another device than the CPU.
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     device = network.pos_embed.device
@@ -191,7 +354,7 @@ def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -
     return OnnxEngine(export(network, cfg, precision))
 
 
-class OnnxEngine(Engine):
+class OnnxEngine(BatchedEngine):
     """See the module and `lib.tracker.engine.api.Engine`.
 
     Args:
@@ -202,58 +365,41 @@ class OnnxEngine(Engine):
     name = "onnx"
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
-        self.keep_distributions = False
         threads = torch.get_num_threads() if threads is None else threads
         self._template, self._step = (
-            open_session(folder / f"{part}.onnx", threads) for part in _PARTS
+            open_session(folder / f"{part}.onnx", threads) for part in _OUTPUTS
         )
         self._wanted = [one.name for one in self._step.get_inputs()]
+        super().__init__(torch.device("cpu"), "places" in self._wanted, one_group=False)
 
     def templates(
         self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
     ) -> list[Template]:
         """See `Engine.templates`; the graph takes one at a time."""
         names = [one.name for one in self._template.get_outputs()]
+        wanted = [one.name for one in self._template.get_inputs()]
         made = []
         for crop, (x, y, w, h) in zip(crops, boxes, strict=True):
             placed = np.array([x, y, w, h], np.float32)
-            # Of networks that do not hear the box, the graph has no such input.
+            # Of networks that are not told the box, the graph has no such input.
             feeds = {"pixels": np.ascontiguousarray(crop), "box": placed}
-            wanted = {one.name: feeds[one.name] for one in self._template.get_inputs()}
-            kept = dict(zip(names, self._template.run(None, wanted), strict=True))
-            made.append(Template(crop, (float(x), float(y), float(w), float(h)), kept))
+            parts = self._template.run(None, {name: feeds[name] for name in wanted})
+            tensors = (torch.from_numpy(np.asarray(part)) for part in parts)
+            cached = TemplateFeatures(
+                boxes=torch.from_numpy(placed), **dict(zip(names, tensors, strict=True))
+            )
+            made.append(Template(crop, (float(x), float(y), float(w), float(h)), cached))
         return made
 
-    def generate(
-        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
-    ) -> Readout:
-        """See `Engine.generate`; targets with as many different templates go together."""
-
-        def answer(indices: list[int], distinct: list[Distinct]) -> list[Tensor]:
-            feeds = self._feeds(distinct)
-            whole = isinstance(search, np.ndarray) and len(indices) == len(search)
-            feeds["pixels"] = search if whole else np.stack([search[i] for i in indices])
-            said = self._step.run(None, {name: feeds[name] for name in self._wanted})
-            return [torch.from_numpy(part) for part in said]
-
-        tokens, confidence, boxes, distributions = in_groups(templates, answer)
-        kept = distributions if self.keep_distributions else None
-        return Readout(tokens, confidence, boxes, kept)
-
-    def _feeds(self, rows: Sequence[Distinct]) -> dict[str, np.ndarray]:
-        """Inputs of the step for targets with equally many different templates."""
-        kept = [[one.kept for one in row.templates] for row in rows]
-        copies = np.array([row.copies for row in rows], np.float32)
-        feeds = {
-            "templates": np.stack([np.stack([one["tokens"] for one in row]) for row in kept]),
-            "log_copies": np.log(copies),
-            "first": np.array([row.templates[0].box for row in rows], np.float32),
-            "places": np.array([row.places for row in rows], np.int64),
-        }
-        for name in ("keys", "covered"):
-            if name in kept[0][0]:
-                stacked = np.stack([np.stack([one[name] for one in row]) for row in kept])
-                share = (copies / copies.sum(axis=1, keepdims=True)).astype(np.float32)
-                share = share.reshape(*share.shape, *[1] * (stacked.ndim - 2))
-                feeds[name] = (stacked * share).sum(axis=1)
-        return feeds
+    def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
+        """See `BatchedEngine.run`."""
+        features, log_copies, places = self.inputs(unique)
+        if log_copies is None:
+            log_copies = torch.zeros(features.tokens.shape[:2])
+        feeds = {name: one.numpy() for name, one in step_feeds(features, log_copies).items()}
+        feeds["pixels"] = np.asarray(crops)
+        if places is not None:
+            feeds["places"] = places.numpy()
+        said = self._step.run(None, {name: feeds[name] for name in self._wanted})
+        parts = [torch.from_numpy(part) for part in said]
+        return parts if self.keep_distributions else parts[:3]

@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from lib.config.schema import Config
 from lib.models.decoder import Attention, DecoderLayer
 from lib.models.pixels import Normaliser, upload
-from lib.models.seqtrack import SeqTrack, build_tokenizer, opening
-from lib.models.vit import check_block
+from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.tracker.engine.api import Engine, Readout, Template
 
 
@@ -34,9 +33,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = No
 
 def encoder_block(block: nn.Module, x: Tensor) -> Tensor:
     """One pre-norm transformer block over `(B, N, C)`."""
-    q, k, v = block.attn.qkv(block.norm1(x)).chunk(3, dim=-1)
-    x = x + block.attn.proj(attend(q, k, v, block.attn.num_heads))
-    return x + block.mlp.fc2(F.gelu(block.mlp.fc1(block.norm2(x))))
+    attn, mlp, heads = block.attn, block.mlp, block.attn.num_heads
+    q, k, v = (
+        part.unflatten(-1, (heads, -1)) for part in attn.qkv(block.norm1(x)).chunk(3, dim=-1)
+    )
+    # Norms and scales do nothing in the published networks.
+    q, k = attn.q_norm(q).flatten(2), attn.k_norm(k).flatten(2)
+    x = x + block.ls1(attn.proj(attend(q, k, v.flatten(2), heads)))
+    return x + block.ls2(mlp.fc2(mlp.act(mlp.fc1(block.norm2(x)))))
 
 
 def decoder_attention(
@@ -68,17 +72,11 @@ def decoder_layer(layer: DecoderLayer, x: Tensor, where: Tensor, memory: Tensor,
 
 
 class ReferenceEngine(Engine):
-    """See the module and `lib.tracker.engine.api.Engine`.
-
-    Raises:
-        ConfigError: the network has a layer that is not written out here.
-    """
+    """See the module and `lib.tracker.engine.api.Engine`."""
 
     name = "reference"
 
     def __init__(self, network: SeqTrack, cfg: Config) -> None:
-        for block in network.encoder.body.blocks:
-            check_block(block)
         self.network, self.keep_distributions = network, False
         self.device = network.pos_embed.device
         self.normalise = Normaliser(self.device, cfg.data.mean, cfg.data.std)
@@ -112,8 +110,10 @@ class ReferenceEngine(Engine):
 
     def encode(self, templates: Tensor, search: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Features `(B, N, C)` of `(B, T, 3, S_z, S_z)` and `(B, 3, S_x, S_x)`."""
-        body = self.network.encoder.body
-        x = body.embed(templates, search, boxes)
+        body, flat = self.network.encoder.body, None if boxes is None else boxes.flatten(0, 1)
+        embedded = body.embed_templates(templates.flatten(0, 1), flat).unflatten(len(search))
+        x = body.embed_search(search, embedded)
+        x = torch.cat([x, embedded.tokens.flatten(1, 2)], dim=1)
         for block in body.blocks:
             x = encoder_block(block, x)
         return body.norm(x)
@@ -140,10 +140,10 @@ class ReferenceEngine(Engine):
 
     def read_out(self, row: Sequence[Template], search: np.ndarray) -> tuple[Tensor, ...]:
         """Tokens, confidences, box and distributions of one target, `(1, 4)`, … each."""
-        images, boxes = (torch.stack(x)[None] for x in zip(*(t.kept for t in row), strict=True))
+        images, boxes = (torch.stack(x)[None] for x in zip(*(t.cached for t in row), strict=True))
         pixels = self.normalise(upload(search, self.device))
         memory = self.remember(images, pixels[None], boxes)
-        begin = opening(self.network.start_size, self.network.centre_hint, memory, boxes)
+        begin = self.network.start_bias(memory, boxes)
         words = torch.tensor([[self.tokenizer.start]], device=self.device)
         said = []
         for step in range(4):

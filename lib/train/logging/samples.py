@@ -58,7 +58,7 @@ def record_attention(attention: Attention) -> Iterator[list[Tensor]]:
     maps: list[Tensor] = []
 
     def record(module: Attention, inputs: tuple, output: Tensor) -> None:
-        queries, keys = module.queries(inputs[0]), inputs[1][0]
+        queries, keys = inputs[:2]
         scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
         maps.append(scores.softmax(dim=-1).mean(dim=1))
 

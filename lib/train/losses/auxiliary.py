@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
+from lib.models.extras import covered_share
 from lib.models.seqtrack import SeqTrack
-from lib.models.template_box import covered_share
 from lib.models.tokens import cut_to_crop
 from lib.train.losses.tokens import Loss, Outputs
 

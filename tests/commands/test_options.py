@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lib.commands import analyze, export, test, track, vot
+from lib.commands import analyze, export, test, track, train, vot
 from lib.commands._options import parser
 from lib.utils import advice as advices
 from lib.utils.advice import advice, program
@@ -44,6 +44,7 @@ def test_what_a_line_means(module, line, found):
         (test, "--config --dataset d", "expected one argument"),
         (track, "c.mp4 --optional_box 1 2 3", "'1,2,3,c.mp4' is no box"),
         (export, "--script ostrack --config a", "there is only seqtrack here, no 'ostrack'"),
+        (train, "--script stark --config a", "there is only seqtrack here, no 'stark'"),
         (vot, "run --experimens baseline x", "did you mean '--experiments'"),
     ],
 )

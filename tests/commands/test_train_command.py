@@ -490,7 +490,6 @@ def test_published_files_have_checksums():
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        pytest.param(["--script", "stark"], "only seqtrack", id="other-script"),
         pytest.param(["--mode", "single", "--nproc_per_node", "2"], "--mode multiple", id="mode"),
         pytest.param(["--pretrained", "a.pth"], "PRETRAIN_TYPE is scratch", id="pretrained"),
         pytest.param(["--init-from", "a.pth.tar"], "no such checkpoint file", id="init-from"),

@@ -219,7 +219,7 @@ def _track(
 ) -> dict[str, Any]:
     from benchmarks.track import TrackBenchmark, candidates
     from lib.datasets.benchmarks.open import open_dataset
-    from lib.profile.scene import Scene, benchmark_network
+    from lib.profile.scene import ProfileScene, benchmark_network
     from lib.profile.stages import stage_rows
     from lib.synthetic.video.dataset import load_synthetic
 
@@ -231,7 +231,7 @@ def _track(
     else:
         sequence = load_synthetic("synthetic-002")
     network = benchmark_network(cfg, spec.checkpoint, device)
-    bench = TrackBenchmark(network, cfg, Scene.of(sequence), args.rounds or 20, args.seconds)
+    bench = TrackBenchmark(network, cfg, ProfileScene.of(sequence), args.rounds or 20, args.seconds)
     wanted = candidates(engines, args.precision or ["fp32"], args.batch or [1])
     record = {**bench.run(wanted), "weights": str(spec.checkpoint or "seeded, random")}
     if args.stages:

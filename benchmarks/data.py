@@ -25,7 +25,7 @@ from lib.datasets.training.sample import UnusableSampleError
 from lib.datasets.training.set import IndexedSet, TrainingSet
 from lib.synthetic.video.dataset import load_synthetic
 from lib.train.data.sampler import TrackingSampler, VideoSource
-from lib.train.data.transforms import Frame, TrainingSample, TrainingTransform
+from lib.train.data.transforms import DecodedFrame, TrainingSample, TrainingTransform
 from lib.utils.errors import SeqTrackError
 from lib.utils.image_io import JPEG_SHRINKS
 
@@ -177,7 +177,7 @@ def compare_scaled(whole: TrackingSampler, scaled: TrackingSampler) -> dict[str,
     }
 
 
-def _one_sample(sampler: TrackingSampler, number: int) -> tuple[TrainingSample, list[Frame]]:
+def _one_sample(sampler: TrackingSampler, number: int) -> tuple[TrainingSample, list[DecodedFrame]]:
     """A sample of the only source, and the frames that it is cut from."""
     rng = np.random.default_rng(number)
     draw = sampler.sources[0].draw(rng, 0.0)

@@ -14,7 +14,8 @@ from lib.profile.scene import Workload
 from lib.profile.timing import Times
 from lib.profile.work import frame_macs
 from lib.tracker.agreement import Agreement, box_distance
-from lib.tracker.engine.api import Engine, build_engine
+from lib.tracker.engine.api import Engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.names import PRECISIONS
 
 REFERENCE, PRODUCT = "reference", "matrix product"

@@ -20,8 +20,7 @@ from lib.analysis.metrics import (
     score_sequence,
 )
 from lib.datasets.benchmarks.rows import CATALOG
-from lib.datasets.sequence import Dataset
-from lib.datasets.sequence import Sequence as Video
+from lib.datasets.sequence import Dataset, Video
 from lib.results.files import read_results
 from lib.results.find import ResultFiles
 from lib.results.record import run_cautions
@@ -35,7 +34,7 @@ class NothingToScoreError(DataError):
 
 
 @dataclass(frozen=True)
-class Contender:
+class TrackerResults:
     """A tracker in the comparison: what to call it, and where its results are.
 
     Attributes:
@@ -142,7 +141,7 @@ class _Found:
 
 def compare(
     dataset: Dataset,
-    contenders: Sequence[Contender],
+    contenders: Sequence[TrackerResults],
     kind: str | None = None,
     convention: str | None = None,
     skip_missing: bool = False,
@@ -243,7 +242,7 @@ def list_findings(title: str, findings: Sequence[str], hint: str = "") -> str:
     return "\n  ".join(lines) + (f"\n{hint}" if hint else "")
 
 
-def _files_of(one: Contender, dataset: Dataset) -> dict[str, list[Path]]:
+def _files_of(one: TrackerResults, dataset: Dataset) -> dict[str, list[Path]]:
     """The files of every sequence, one for each run; none where one is missing."""
     runs = [ResultFiles(folder, dataset.sequence_names) for folder in one.folders]
     found = {}
@@ -254,7 +253,7 @@ def _files_of(one: Contender, dataset: Dataset) -> dict[str, list[Path]]:
 
 
 def _common_sequences(
-    dataset: Dataset, contenders: Sequence[Contender], files: FoundFiles, skip_missing: bool
+    dataset: Dataset, contenders: Sequence[TrackerResults], files: FoundFiles, skip_missing: bool
 ) -> tuple[list[str], tuple[str, ...]]:
     """Sequences with a result file of every contender, and the others."""
     lacking = {
@@ -282,7 +281,7 @@ def _common_sequences(
     return names, tuple(name for name in dataset.sequence_names if name in lacking)
 
 
-def _missing_files(one: Contender, dataset: Dataset) -> list[str]:
+def _missing_files(one: TrackerResults, dataset: Dataset) -> list[str]:
     """A line for every file that a contender lacks."""
     lines = []
     for folder in one.folders:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Video
 from lib.utils.errors import DataError, ResultsError
 
 
@@ -60,7 +60,7 @@ class TrackedSequence:
 
 
 def join(
-    video: Sequence, predicted: np.ndarray, with_size: bool, results_file: str = ""
+    video: Video, predicted: np.ndarray, with_size: bool, results_file: str = ""
 ) -> TrackedSequence:
     """A sequence with the boxes that a tracker gave for it.
 

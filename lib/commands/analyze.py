@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.analysis.compare import MAX_LINES, Comparison, Contender
+from lib.analysis.compare import MAX_LINES, Comparison, TrackerResults
 from lib.analysis.export import as_tree, to_csv, to_json
 from lib.analysis.findings import Findings, work_out
 from lib.analysis.tables import WRITERS
@@ -132,7 +132,7 @@ def _score(
     return work_out(comparison, attributes, published), lacking
 
 
-def _published(dataset: Dataset, contenders: Sequence[Contender]) -> dict[str, float]:
+def _published(dataset: Dataset, contenders: Sequence[TrackerResults]) -> dict[str, float]:
     """The published number of every contender that has one, by its label."""
     known = published_scores()
     return {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.analysis.compare import Comparison, Contender, compare, list_findings
+from lib.analysis.compare import Comparison, TrackerResults, compare, list_findings
 from lib.analysis.conventions import KINDS, check_kind, convention_named, convention_names
 from lib.commands._options import (
     DEFAULT_TRACKER,
@@ -143,7 +143,7 @@ def open_all(names: Sequence[str], paths: Paths) -> dict[str, Dataset]:
 
 
 def compare_as_asked(
-    dataset: Dataset, contenders: Sequence[Contender], args: argparse.Namespace
+    dataset: Dataset, contenders: Sequence[TrackerResults], args: argparse.Namespace
 ) -> Comparison:
     """Score them by the rules of `add_result_arguments`.
 
@@ -159,7 +159,7 @@ def compare_as_asked(
 
 def contenders_on(
     chosen: Sequence[Chosen], dataset: Dataset, typed: str, args: argparse.Namespace, paths: Paths
-) -> list[Contender]:
+) -> list[TrackerResults]:
     """Where the results of all trackers on a data set lie.
 
     Args:
@@ -206,15 +206,15 @@ def _other_results(text: str) -> OtherResults:
     return OtherResults(label.strip(), user_path(folder, "--results"))
 
 
-def _other_contender(one: OtherResults, dataset: Dataset) -> Contender:
+def _other_contender(one: OtherResults, dataset: Dataset) -> TrackerResults:
     row = find_row(dataset.name)
     names = (row.folder, *row.aliases) if row else ()
-    return Contender(one.label, results_below(one.folder, dataset, names), config=one.label)
+    return TrackerResults(one.label, results_below(one.folder, dataset, names), config=one.label)
 
 
 def _own_contender(
     one: OwnResults, dataset: Dataset, typed: str, args: argparse.Namespace, paths: Paths
-) -> Contender:
+) -> TrackerResults:
     ids: list[int | None] = [*dict.fromkeys(args.runid)] or [None]
     folders = [
         paths.dataset_results_dir(one.tracker, one.config, dataset.results_folder, runid)
@@ -232,7 +232,7 @@ def _own_contender(
             )
     config = one.config if one.tracker == DEFAULT_TRACKER else ""
     numbers = tuple(runid for runid in ids if runid is not None)
-    return Contender(label, folders[0], tuple(folders[1:]), config, numbers)
+    return TrackerResults(label, folders[0], tuple(folders[1:]), config, numbers)
 
 
 def _tracking_command(

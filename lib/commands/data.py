@@ -18,7 +18,7 @@ from lib.datasets.benchmarks.layout import Row, open_tree
 from lib.datasets.benchmarks.open import (
     CATALOG,
     TRAINING_CATALOG,
-    Place,
+    DatasetLocation,
     all_rows,
     find_row,
     looks_like_path,
@@ -138,7 +138,7 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
         report = _check_folder(args, paths)
     else:
         root = user_path(args.root, "--root") if args.root else None
-        place = Place(root.absolute(), "give its folder as --root") if root else None
+        place = DatasetLocation(root.absolute(), "give its folder as --root") if root else None
         report = _check_benchmark(row, place or _place(row, paths), args.all_images)
     if args.strict:
         report = replace(report, findings=report.findings + report.warnings, warnings=())
@@ -146,7 +146,7 @@ def _check(args: argparse.Namespace, paths: Paths) -> int:
     return EXIT_PARTIAL if report.findings else EXIT_OK
 
 
-def _check_benchmark(row: Row, place: Place, every_image: bool) -> Report:
+def _check_benchmark(row: Row, place: DatasetLocation, every_image: bool) -> Report:
     try:
         tree, entries = open_benchmark(row, place)
     except DataError as error:
@@ -230,7 +230,7 @@ def _find(name: str) -> Row | TrainingRow:
     return row
 
 
-def _place(row: Row | TrainingRow, paths: Paths) -> Place:
+def _place(row: Row | TrainingRow, paths: Paths) -> DatasetLocation:
     return place_of(row.name, row.folder, paths)
 
 

@@ -9,7 +9,7 @@ from lib.config.loader import list_configs, load_config
 from lib.config.paths import repository_root
 from lib.config.schema import Config
 from lib.datasets.benchmarks.layout import Row
-from lib.datasets.benchmarks.open import TRAINING_CATALOG, Place, all_rows
+from lib.datasets.benchmarks.open import TRAINING_CATALOG, DatasetLocation, all_rows
 from lib.datasets.sequence_files import packaged_list, packaged_names
 from lib.datasets.training.listing import TrainingRow
 from lib.utils.advice import command
@@ -17,7 +17,7 @@ from lib.utils.advice import command
 _WIDTH = 16
 
 
-def benchmark_facts(row: Row, place: Place | None) -> str:
+def benchmark_facts(row: Row, place: DatasetLocation | None) -> str:
     """Several lines about a benchmark; `place` is where it is looked for."""
     facts = [
         ("paper", row.paper or "-"),
@@ -40,7 +40,7 @@ def benchmark_facts(row: Row, place: Place | None) -> str:
     return _lines(row.name, facts)
 
 
-def training_facts(row: TrainingRow, place: Place | None) -> str:
+def training_facts(row: TrainingRow, place: DatasetLocation | None) -> str:
     """Several lines about a training set; `place` is where it is looked for."""
     names = len(packaged_names(row.split)) if row.split else None
     counted = f"{names} sequences: {row.split}, which ships" if names else "count not known"
@@ -133,7 +133,7 @@ def _layouts(row: Row) -> list[str]:
     ]
 
 
-def _where(place: Place | None) -> str:
+def _where(place: DatasetLocation | None) -> str:
     if place is None:
         return "nowhere: it is made when it is read"
     there = place.root.exists() or Path(f"{place.root}.zip").is_file()

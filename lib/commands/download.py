@@ -18,13 +18,13 @@ from lib.config.paths import ALPHA_REFINE_FOLDER, Paths, resolve_paths
 from lib.config.schema import PUBLISHED_CONFIGS
 from lib.utils.download import (
     DownloadError,
+    DownloadSource,
     DriveFile,
     DriveFolder,
+    FileRecord,
     Ledger,
     MirrorFolder,
-    Record,
     RemoteFile,
-    Source,
     UnreachableError,
     discard,
     fetch,
@@ -64,7 +64,7 @@ class Collection:
     """
 
     name: str
-    drive: Source
+    drive: DownloadSource
     mirror_path: str
     root: Callable[[Paths], Path]
     choose: Callable[[str, Sequence[RemoteFile], Paths], list[Item]]
@@ -117,7 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def download(
-    collection: Collection, configs: Sequence[str], source: Source, paths: Paths, force: bool
+    collection: Collection,
+    configs: Sequence[str],
+    source: DownloadSource,
+    paths: Paths,
+    force: bool,
 ) -> tuple[int, list[str]]:
     """Have files of some configurations: how many are there, and a line for each that is not."""
     root = collection.root(paths)
@@ -171,7 +175,7 @@ def obtain(
     fetch(item.remote.url, incoming, quiet)
     try:
         check(item.config, incoming)
-        record = Record.of(incoming, item.remote.url)
+        record = FileRecord.of(incoming, item.remote.url)
         if known and known.sha256 != record.sha256:
             raise DownloadError(
                 f"{incoming} is another file than the one recorded in {ledger.path} (sha256 "
@@ -187,12 +191,12 @@ def obtain(
 
 
 def _confirm(
-    item: Item, known: Record | None, check: Callable[[str, Path], None], ledger: Ledger
+    item: Item, known: FileRecord | None, check: Callable[[str, Path], None], ledger: Ledger
 ) -> str:
     """A file that is there already: is it the one recorded, or else one to record?"""
     if known is None:
         check(item.config, item.target)
-        ledger.add(item.target, Record.of(item.target, item.remote.url))
+        ledger.add(item.target, FileRecord.of(item.target, item.remote.url))
         return f"{item.target} was there already; it loads and is now recorded"
     if not known.matches(item.target):
         raise DownloadError(
@@ -228,7 +232,7 @@ def _known_configs(names: Sequence[str]) -> list[str]:
     return list(configs)
 
 
-def _source(collection: Collection, mirror: str | None) -> Source:
+def _source(collection: Collection, mirror: str | None) -> DownloadSource:
     if not mirror:
         return collection.drive
     if urlsplit(mirror).scheme not in ("http", "https"):

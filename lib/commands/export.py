@@ -102,7 +102,7 @@ def compare(
         DataError: a frame cannot be read.
     """
     from lib.tracker.agreement import SideBySide
-    from lib.tracker.engine.api import build_engine
+    from lib.tracker.engine.build import build_engine
     from lib.tracker.engine.onnx import OnnxEngine
     from lib.tracker.seqtrack import SeqTrackTracker
 

@@ -10,7 +10,7 @@ from lib.commands._options import Parser, add_config, add_roots, add_run_ids, pa
 from lib.commands.entry import say
 from lib.commands.trackers import named_trackers
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.benchmarks.layout import Entry, Row, find_layout, load_benchmark_sequence
+from lib.datasets.benchmarks.layout import ListedSequence, Row, find_layout, load_benchmark_sequence
 from lib.datasets.benchmarks.open import find_row, open_benchmark, place_of
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.text.boxes import read_boxes
@@ -18,8 +18,8 @@ from lib.datasets.text.ground_truth import read_names
 from lib.results.files import RUN_FILE, ResultsFolder
 from lib.submission.pack import (
     SERVERS,
-    Facts,
     Server,
+    ServerFacts,
     Submission,
     check_submission,
     spelled_like,
@@ -52,7 +52,7 @@ class KnownSet:
     """
 
     names: tuple[str, ...]
-    facts: dict[str, Facts]
+    facts: dict[str, ServerFacts]
     notes: tuple[str, ...] = ()
 
 
@@ -180,7 +180,7 @@ def _test_set(server: Server, row: Row, names_file: str | None, paths: Paths) ->
         DataError: nobody says which sequences there are, or not as many as the server expects.
     """
     place = place_of(row.name, row.folder, paths)
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ListedSequence] = {}
     tree: DataTree | None = None
     notes = []
     try:
@@ -212,7 +212,7 @@ def _test_set(server: Server, row: Row, names_file: str | None, paths: Paths) ->
             f"{server.sequences}; give all of them by --names FILE, one per line"
         )
     facts = _facts(row, tree, entries, names) if tree else {}
-    uncounted = [name for name in names if tree and facts.get(name, Facts()).frames is None]
+    uncounted = [name for name in names if tree and facts.get(name, ServerFacts()).frames is None]
     if uncounted:
         notes.append(
             f"frames were not counted in {counted(len(uncounted), 'sequence')}, of which they "
@@ -222,8 +222,8 @@ def _test_set(server: Server, row: Row, names_file: str | None, paths: Paths) ->
 
 
 def _facts(
-    row: Row, tree: DataTree, entries: dict[str, Entry], names: Sequence[str]
-) -> dict[str, Facts]:
+    row: Row, tree: DataTree, entries: dict[str, ListedSequence], names: Sequence[str]
+) -> dict[str, ServerFacts]:
     """What the data set says about each sequence; frames and annotation may be there or not."""
     facts = {}
     for name in names:
@@ -231,12 +231,12 @@ def _facts(
             continue
         try:
             sequence = load_benchmark_sequence(row, tree, entries, name)
-            facts[name] = Facts(len(sequence), sequence.init_box)
+            facts[name] = ServerFacts(len(sequence), sequence.init_box)
         except DataError:
             annotation = find_layout(entries[name], tree).files.annotation
             if tree.has_file(annotation):
                 x, y, w, h = read_boxes(tree.file(annotation))[0].tolist()
-                facts[name] = Facts(box=(x, y, w, h))
+                facts[name] = ServerFacts(box=(x, y, w, h))
     return facts
 
 

@@ -116,12 +116,12 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
 def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
     import torch
 
-    from lib.profile.scene import Scene, Workload
+    from lib.profile.scene import ProfileScene, Workload
     from lib.profile.stages import stage_rows
     from lib.synthetic.video.dataset import load_synthetic
     from lib.utils.columns import align
 
-    workload = Workload(network, cfg, Scene.of(load_synthetic("synthetic-002")))
+    workload = Workload(network, cfg, ProfileScene.of(load_synthetic("synthetic-002")))
     say(f"time per stage on {workload.device}, {torch.get_num_threads()} CPU threads")
     with tempfile.TemporaryDirectory() as folder:
         rows = stage_rows(workload, Path(folder), rounds)

@@ -195,7 +195,7 @@ def _add_outputs(p: Parser) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrackJob:
     """What is tracked.
 
     Attributes:
@@ -218,7 +218,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outputs:
+class TrackOutputs:
     """The files to write."""
 
     video: Path
@@ -298,7 +298,7 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
     return named[0]
 
 
-def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
+def _open_job(args: argparse.Namespace, paths: Paths) -> TrackJob:
     """The clip with its targets, from a file, a folder or a data set."""
     if (args.clip is None) == (args.dataset is None):
         raise DataError("give one clip: a video file, a folder of images, or --dataset NAME")
@@ -316,10 +316,10 @@ def _open_job(args: argparse.Namespace, paths: Paths) -> Job:
             "no target is given; add --box x,y,w,h: left, top, width and height in pixels of the "
             f"first frame, which is {width} wide and {height} high"
         )
-    return Job(clip, args.boxes, path if path.is_file() else None)
+    return TrackJob(clip, args.boxes, path if path.is_file() else None)
 
 
-def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
+def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> TrackJob:
     sequence = dataset.load(find_sequence(dataset, args.sequence or "0"))
     if odd := first_odd_boxes(dataset, [sequence.name]):
         say(f"warning: {odd}", error=True)
@@ -329,7 +329,7 @@ def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
     if not args.boxes:
         text = ",".join(f"{value:g}" for value in sequence.init_box)
         say(f"box {text} is the first of {sequence.annotation}")
-    return Job(
+    return TrackJob(
         clip=FrameClip(sequence.name, sequence.frames, args.fps or DEFAULT_FPS),
         boxes=args.boxes or [sequence.init_box],
         truth=truth,
@@ -337,7 +337,7 @@ def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> Job:
     )
 
 
-def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Outputs:
+def _choose_outputs(args: argparse.Namespace, job: TrackJob, spec: TrackerSpec) -> TrackOutputs:
     """Names for the files to write, where they can be written.
 
     Raises:
@@ -363,7 +363,7 @@ def _choose_outputs(args: argparse.Namespace, job: Job, spec: TrackerSpec) -> Ou
             raise ResultsError(f"{path} is the clip itself; choose another name with --out")
         elif not args.overwrite:
             raise ResultsError(f"{path} is there already; choose another name, or add --overwrite")
-    return Outputs(video, table)
+    return TrackOutputs(video, table)
 
 
 class _Floor:
@@ -388,8 +388,8 @@ class _Floor:
 
 def _track(
     targets: "Targets",
-    job: Job,
-    outputs: Outputs,
+    job: TrackJob,
+    outputs: TrackOutputs,
     args: argparse.Namespace,
     tally: Tally,
     floor: _Floor,

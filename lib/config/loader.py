@@ -22,10 +22,10 @@ from lib.config.paths import experiments_dir
 from lib.config.schema import Config
 from lib.config.schema.rules import Problem, factor_warnings, training_problems
 from lib.config.yaml_source import (
+    ConfigLayer,
     Finding,
     KeyPath,
-    Layer,
-    Origin,
+    ValueOrigin,
     dotted,
     read_assignment,
     read_yaml,
@@ -56,7 +56,7 @@ def load_config(
         ConfigError: no such file, or everything that is wrong in it, its bases and `overrides`.
     """
     path = _find(str(name_or_path))
-    merged = Layer()
+    merged = ConfigLayer()
     for layer in [*_read_with_bases(path), *map(_read_override, overrides)]:
         _merge(merged, layer)
     cfg, findings = _validate(merged)
@@ -129,9 +129,9 @@ def _shown(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _read_with_bases(path: Path) -> list[Layer]:
+def _read_with_bases(path: Path) -> list[ConfigLayer]:
     """The file and all it inherits from, the most basic first."""
-    layers: list[Layer] = []
+    layers: list[ConfigLayer] = []
     chain: list[Path] = []
     while True:
         layer = read_yaml(path, _shown(path))
@@ -155,11 +155,11 @@ def _read_with_bases(path: Path) -> list[Layer]:
             raise ConfigError(f"{origin}: {_BASE}: the files inherit in a circle: {names}")
 
 
-def _read_override(text: str) -> Layer:
+def _read_override(text: str) -> ConfigLayer:
     """`TRAIN.LR=3e-4` as a layer of one value."""
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
-    origin = Origin(f"{_OPTION} {dotted(path)}".rstrip())
+    origin = ValueOrigin(f"{_OPTION} {dotted(path)}".rstrip())
     if not equals:
         problem = "has no '='; write KEY=VALUE, such as --set TRAIN.LR=3e-4"
     elif not all(path):
@@ -169,14 +169,14 @@ def _read_override(text: str) -> Layer:
     else:
         problem = unknown_override(path, value)
     if problem:
-        return Layer(findings=[Finding(origin, problem)])
+        return ConfigLayer(findings=[Finding(origin, problem)])
     try:
         return read_assignment(path, value, origin.source)
     except ConfigError as error:
-        return Layer(findings=[Finding(origin, str(error).removeprefix(f"{origin}: "))])
+        return ConfigLayer(findings=[Finding(origin, str(error).removeprefix(f"{origin}: "))])
 
 
-def _merge(below: Layer, over: Layer) -> None:
+def _merge(below: ConfigLayer, over: ConfigLayer) -> None:
     """Put `over` on `below`: sections key by key, everything else as a whole."""
     below.origins.update(over.origins)
     below.findings += over.findings
@@ -194,7 +194,7 @@ def _merge(below: Layer, over: Layer) -> None:
     put(below.values, over.values, ())
 
 
-def _validate(layer: Layer) -> tuple[Config | None, set[Finding]]:
+def _validate(layer: ConfigLayer) -> tuple[Config | None, set[Finding]]:
     """The configuration if all is right, else None and what is wrong."""
     cfg, errors = _try(layer.values)
     described = [describe(error) for error in errors if error["type"] != "rules"]
@@ -238,7 +238,7 @@ def _overlap(one: KeyPath, other: KeyPath) -> bool:
     return all(a == b for a, b in zip(one, other, strict=False))
 
 
-def _finding(layer: Layer, path: KeyPath, text: str) -> Finding:
+def _finding(layer: ConfigLayer, path: KeyPath, text: str) -> Finding:
     """`text` about the value at `path`, with its place or that of what is nearest around it."""
     around = (path[:length] for length in range(len(path), -1, -1))
     origin = next(layer.origins[key] for key in around if key in layer.origins)
@@ -246,7 +246,7 @@ def _finding(layer: Layer, path: KeyPath, text: str) -> Finding:
     return Finding(origin, text if named else f"{dotted(path)}: {text}")
 
 
-def _rule_finding(layer: Layer, keys: list[tuple[str, ...]], message: str) -> Finding:
+def _rule_finding(layer: ConfigLayer, keys: list[tuple[str, ...]], message: str) -> Finding:
     """A broken rule, told about the first of `keys`, at the place of the first that is given."""
     value = _at(layer.values, keys[0])
     text = message if value is None else f"{message} (value {show_value(value)})"
@@ -268,7 +268,7 @@ def _unused_keys() -> Iterator[tuple[tuple[str, ...], str]]:
             yield path, str(field.json_schema_extra["unused"])
 
 
-def _warn_of_unused(layer: Layer) -> None:
+def _warn_of_unused(layer: ConfigLayer) -> None:
     for path, reason in _unused_keys():
         if path in layer.origins:
             _log.warning("%s", _finding(layer, path, f"has no effect: {reason}"))

@@ -38,7 +38,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.config.yaml_source import Finding, Layer, dotted, read_yaml, show_value
+from lib.config.yaml_source import ConfigLayer, Finding, dotted, read_yaml, show_value
 from lib.utils.errors import ConfigError, did_you_mean
 from lib.utils.files import user_path
 
@@ -73,7 +73,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Source:
+class PathOrigin:
     """What one source says; `rows` holds the folders of single data sets by lower-case key."""
 
     data: Setting | None = None
@@ -85,7 +85,7 @@ class Source:
 class Paths:
     """All folders of a run, from `sources` in the order of precedence (see the module)."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[PathOrigin, ...]
     repository: Path
 
     @property
@@ -204,10 +204,10 @@ def resolve_paths(
             `paths_file` is missing.
     """
     repository = repository_root()
-    options = Source(
+    options = PathOrigin(
         data=_setting(data_dir, "option --data-dir"), save=_setting(save_dir, "option --save-dir")
     )
-    default = Source(
+    default = PathOrigin(
         data=Setting(repository / "data", "default data folder"),
         save=Setting(repository, "default save folder"),
     )
@@ -236,7 +236,7 @@ def _setting(text: str | Path | None, origin: str, base: Path | None = None) -> 
     return Setting(Path(os.path.abspath((base or Path.cwd()) / path)), origin)
 
 
-def _from_environment(env: Mapping[str, str]) -> Source:
+def _from_environment(env: Mapping[str, str]) -> PathOrigin:
     def variable(name: str) -> Setting | None:
         return _setting(env.get(name), f"environment variable {name}")
 
@@ -245,17 +245,17 @@ def _from_environment(env: Mapping[str, str]) -> Source:
         for name in sorted(env)
         if name.startswith(_ROW_VARIABLE) and name != _ROW_VARIABLE and (setting := variable(name))
     }
-    return Source(variable("SEQTRACK_DATA"), variable("SEQTRACK_SAVE"), rows)
+    return PathOrigin(variable("SEQTRACK_DATA"), variable("SEQTRACK_SAVE"), rows)
 
 
-def _from_file(paths_file: str | Path | None, repository: Path) -> Source:
+def _from_file(paths_file: str | Path | None, repository: Path) -> PathOrigin:
     if paths_file is not None:
         path = Path(paths_file)
     else:
         candidates = (Path.cwd() / _FILE_NAME, repository / _FILE_NAME)
         found = next((candidate for candidate in candidates if candidate.is_file()), None)
         if found is None:
-            return Source()
+            return PathOrigin()
         path = found
     layer = read_yaml(path, str(path))
     findings = layer.findings + _file_findings(layer)
@@ -272,10 +272,10 @@ def _from_file(paths_file: str | Path | None, repository: Path) -> Source:
         for row, text in (values.get("datasets") or {}).items()
         if (folder := setting(text, "datasets", row))
     }
-    return Source(given.get("data_dir"), given.get("save_dir"), rows)
+    return PathOrigin(given.get("data_dir"), given.get("save_dir"), rows)
 
 
-def _file_findings(layer: Layer) -> list[Finding]:
+def _file_findings(layer: ConfigLayer) -> list[Finding]:
     findings = []
 
     def report(text: str, *keys: str) -> None:

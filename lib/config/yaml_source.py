@@ -47,7 +47,7 @@ _CONSTRUCTORS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class Origin(NamedTuple):
+class ValueOrigin(NamedTuple):
     """Where a value was written: a file and its line, or an option such as `--set TRAIN.LR`."""
 
     source: str
@@ -58,7 +58,7 @@ class Origin(NamedTuple):
 
 
 class Finding(NamedTuple):
-    origin: Origin
+    origin: ValueOrigin
     text: str
 
     def __str__(self) -> str:
@@ -66,11 +66,11 @@ class Finding(NamedTuple):
 
 
 @dataclass
-class Layer:
+class ConfigLayer:
     """Values of one source (nested mappings with text keys), and where each was written."""
 
     values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[KeyPath, Origin] = field(default_factory=dict)
+    origins: dict[KeyPath, ValueOrigin] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -88,7 +88,7 @@ def show_value(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class _Reader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """A SafeLoader that knows the scalars above and no others."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own name)
@@ -107,12 +107,12 @@ class _Writer(yaml.SafeDumper):
 
 
 for _tag, _pattern, _first in _SCALARS:
-    for _class in (_Reader, _Writer):
+    for _class in (_YamlLoader, _Writer):
         # PyYAML looks an empty scalar up under the empty text.
         _class.add_implicit_resolver(_tag, re.compile(_pattern), [*_first, ""])
 
 
-def read_yaml(path: Path, shown: str) -> Layer:
+def read_yaml(path: Path, shown: str) -> ConfigLayer:
     """Read a YAML file whose root is a mapping; `shown` is how messages call it.
 
     Duplicate keys and unusable values are in the layer's findings, so that the caller can
@@ -127,7 +127,7 @@ def read_yaml(path: Path, shown: str) -> Layer:
         raise ConfigError(f"{shown}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{shown}: cannot be read: it is not UTF-8 text") from error
-    converter = _Converter(shown, numbered=True)
+    converter = _TreeConverter(shown, numbered=True)
     root = converter.compose(text)
     if root is None or root.tag == "tag:yaml.org,2002:null":
         raise ConfigError(f"{shown}: the file is empty; it must hold a mapping of KEY: value")
@@ -139,15 +139,15 @@ def read_yaml(path: Path, shown: str) -> Layer:
     return converter.layer
 
 
-def read_assignment(path: tuple[str, ...], text: str, source: str) -> Layer:
+def read_assignment(path: tuple[str, ...], text: str, source: str) -> ConfigLayer:
     """One value of the command line, given as YAML (`3e-4`, `[LASOT, COCO17]`), put at `path`.
 
     Raises:
         ConfigError: it is not YAML; the message begins with `source`.
     """
-    converter = _Converter(source, numbered=False)
+    converter = _TreeConverter(source, numbered=False)
     layer = converter.layer
-    layer.origins = {path[: i + 1]: Origin(source) for i in range(len(path))}
+    layer.origins = {path[: i + 1]: ValueOrigin(source) for i in range(len(path))}
     root = converter.compose(text)
     value: Any = None if root is None else converter.value(root, path)
     if value is _UNREADABLE:
@@ -163,24 +163,24 @@ def write_yaml(values: Mapping[str, Any]) -> str:
     return yaml.dump(dict(values), Dumper=_Writer, sort_keys=False, allow_unicode=True, width=100)
 
 
-class _Converter:
+class _TreeConverter:
     """Turns YAML nodes into plain values and notes the line of each."""
 
     def __init__(self, source: str, numbered: bool) -> None:
         self.source = source
         self.numbered = numbered
-        self.layer = Layer()
+        self.layer = ConfigLayer()
 
-    def origin(self, node: yaml.Node) -> Origin:
-        return Origin(self.source, node.start_mark.line + 1 if self.numbered else 0)
+    def origin(self, node: yaml.Node) -> ValueOrigin:
+        return ValueOrigin(self.source, node.start_mark.line + 1 if self.numbered else 0)
 
     def compose(self, text: str) -> yaml.Node | None:
         try:
-            reader = _Reader(text)
+            reader = _YamlLoader(text)
             return reader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            origin = Origin(self.source, mark.line + 1 if mark and self.numbered else 0)
+            origin = ValueOrigin(self.source, mark.line + 1 if mark and self.numbered else 0)
             parts = [" ".join(part.split()) for part in (error.context, error.problem) if part]
             hint = "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
             raise ConfigError(f"{origin}: not valid YAML: {', '.join(parts)}{hint}") from error
@@ -214,7 +214,7 @@ class _Converter:
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        lines: dict[str, Origin] = {}
+        lines: dict[str, ValueOrigin] = {}
         for key_node, value_node in node.value:
             key = key_node.value
             if not (isinstance(key_node, yaml.ScalarNode) and isinstance(key, str) and key):

@@ -206,7 +206,7 @@ class PatchedFrames:
 
 
 @dataclass(frozen=True, eq=False)
-class Sequence:
+class Video:
     """One video with its ground truth. Boxes are x, y, w, h in pixels, float64.
 
     Attributes:
@@ -260,12 +260,12 @@ class Dataset:
     protocol: str
     source: str
     sequence_names: tuple[str, ...]
-    loader: Callable[[str], Sequence]
+    loader: Callable[[str], Video]
 
     def __len__(self) -> int:
         return len(self.sequence_names)
 
-    def load(self, name: str) -> Sequence:
+    def load(self, name: str) -> Video:
         """Read the annotation of sequence `name`; frames are read later, one by one.
 
         Raises:

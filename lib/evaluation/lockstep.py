@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.prefetch import FrameStream, Readers, reader_threads
-from lib.datasets.sequence import Dataset, announce_range
-from lib.datasets.sequence import Sequence as Video
+from lib.datasets.sequence import Dataset, Video, announce_range
 from lib.evaluation.one_by_one import after_frame, failure
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, Trace, first_box_of, frames_to_run
-from lib.evaluation.sources import Source
+from lib.evaluation.sources import SequenceSource
 from lib.tracker.base import Info, Tracker
 
 # Sequences that are opened before there is room for them.
@@ -58,15 +57,15 @@ class Lockstep:
     processes: int = 1
 
     def __call__(
-        self, tracker: Tracker, source: Source, on_frame: Callable[[], object]
+        self, tracker: Tracker, source: SequenceSource, on_frame: Callable[[], object]
     ) -> Iterator[Outcome]:
         """Track all that `source` gives, calling `on_frame` after each frame."""
         threads = reader_threads(self.options.readers, self.processes)
         with Readers(threads, self.options.batch_size) as readers:
-            yield from _Batch(self, tracker, readers, on_frame).run(source)
+            yield from _LockstepBatch(self, tracker, readers, on_frame).run(source)
 
 
-class _Batch:
+class _LockstepBatch:
     """The sequences that are being tracked at the moment, and those that wait to join."""
 
     def __init__(
@@ -83,7 +82,7 @@ class _Batch:
         self.slots: list[_Slot] = []
         self.openings: deque[tuple[str, Future[_Opened]]] = deque()
 
-    def run(self, source: Source) -> Iterator[Outcome]:
+    def run(self, source: SequenceSource) -> Iterator[Outcome]:
         """Track all that the source gives."""
         while True:
             self._order(source)
@@ -93,7 +92,7 @@ class _Batch:
             elif not self.openings:
                 return
 
-    def _order(self, source: Source) -> None:
+    def _order(self, source: SequenceSource) -> None:
         """Have the next sequences opened, while those here are tracked."""
         while len(self.slots) + len(self.openings) < self.options.batch_size + SPARE:
             name = source.take(wait=not self.slots and not self.openings)

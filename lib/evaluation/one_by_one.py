@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.prefetch import Readers, reader_threads
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, Video
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, frame_writer, run_sequence
-from lib.evaluation.sources import Source
+from lib.evaluation.sources import SequenceSource
 from lib.tracker.base import Tracker
 from lib.utils.errors import SeqTrackError
 from lib.utils.files import is_disk_full
@@ -31,9 +31,7 @@ def failure(name: str, error: Exception) -> Outcome:
     return Outcome(name, reason=f"{type(error).__name__}: {error}")
 
 
-def after_frame(
-    sequence: Sequence, debug_dir: Path | None, on_frame: Callable[[], object]
-) -> OnFrame:
+def after_frame(sequence: Video, debug_dir: Path | None, on_frame: Callable[[], object]) -> OnFrame:
     """What happens after each frame of a sequence: the picture, if wanted, and the count."""
     write = None if debug_dir is None else frame_writer(sequence, debug_dir)
 
@@ -57,7 +55,7 @@ class OneByOne:
     processes: int = 1
 
     def __call__(
-        self, tracker: Tracker, source: Source, on_frame: Callable[[], object]
+        self, tracker: Tracker, source: SequenceSource, on_frame: Callable[[], object]
     ) -> Iterator[Outcome]:
         """Track all that `source` gives, calling `on_frame` after each frame."""
         with Readers(reader_threads(self.options.readers, self.processes)) as readers:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.prefetch import Readers
-from lib.datasets.sequence import Sequence, announce_range
+from lib.datasets.sequence import Video, announce_range
 from lib.results.files import SequenceResult
 from lib.tracker.base import Info, Tracker, checked_box
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box
@@ -20,7 +20,7 @@ from lib.utils.image_io import write_rgb
 OnFrame = Callable[[int, np.ndarray, list[float]], None]
 
 
-def frames_to_run(sequence: Sequence, max_frames: int | None) -> int:
+def frames_to_run(sequence: Video, max_frames: int | None) -> int:
     """How many frames of the sequence are tracked under a limit."""
     return len(sequence) if max_frames is None else min(len(sequence), max_frames)
 
@@ -45,7 +45,7 @@ class Outcome:
 class Trace:
     """Collects what a tracker says of one sequence, frame by frame."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: Video) -> None:
         self.sequence = sequence
         self.boxes: list[list[float]] = []
         self.times: list[float] = []
@@ -80,7 +80,7 @@ class Trace:
 
 def run_sequence(
     tracker: Tracker,
-    sequence: Sequence,
+    sequence: Video,
     max_frames: int | None = None,
     on_frame: OnFrame | None = None,
     readers: Readers | None = None,
@@ -121,13 +121,13 @@ def run_sequence(
     return trace.result()
 
 
-def _start(tracker: Tracker, image: np.ndarray, sequence: Sequence) -> Info:
+def _start(tracker: Tracker, image: np.ndarray, sequence: Video) -> Info:
     with first_box_of(sequence):
         return tracker.initialize(image, {"init_bbox": list(sequence.init_box)}) or {}
 
 
 @contextlib.contextmanager
-def first_box_of(sequence: Sequence) -> Iterator[None]:
+def first_box_of(sequence: Video) -> Iterator[None]:
     """Name the annotation in a DataError of the block, which starts on the first box."""
     try:
         yield
@@ -143,7 +143,7 @@ def _as_column(confidences: list[float | None]) -> np.ndarray | None:
     return np.array([math.nan if value is None else value for value in known], dtype=np.float64)
 
 
-def frame_writer(sequence: Sequence, folder: Path) -> OnFrame:
+def frame_writer(sequence: Video, folder: Path) -> OnFrame:
     """A callback that writes each frame with its boxes drawn, `<folder>/<sequence>/%06d.jpg`.
 
     Red is the prediction, green the ground truth where it is known for that frame.

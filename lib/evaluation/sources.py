@@ -8,7 +8,7 @@ from lib.evaluation.sequence import Outcome
 from lib.tracker.base import Tracker
 
 
-class Source(Protocol):
+class SequenceSource(Protocol):
     """Gives names of sequences, each to one taker."""
 
     def take(self, wait: bool) -> str | None:
@@ -40,4 +40,4 @@ class ListSource:
 
 # Tracks what a source gives; the callback is called after each frame. Raises SeqTrackError only
 # where nothing can be tracked at all.
-Follow = Callable[[Tracker, Source, Callable[[], object]], Iterator[Outcome]]
+Follow = Callable[[Tracker, SequenceSource, Callable[[], object]], Iterator[Outcome]]

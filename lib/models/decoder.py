@@ -69,7 +69,7 @@ def placed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return (F.linear(x, weight).unflatten(0, (-1, len(bias))) + bias).flatten(0, 1)
 
 
-class Attention(nn.Module):
+class DecoderAttention(nn.Module):
     """Multi-head attention with ready queries, keys and values."""
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
@@ -104,8 +104,8 @@ class DecoderLayer(nn.Module):
     def __init__(self, dim: int, heads: int, ffn: int, dropout: float, pre_norm: bool) -> None:
         super().__init__()
         self.pre_norm = pre_norm
-        self.self_attn = Attention(dim, heads, dropout)
-        self.multihead_attn = Attention(dim, heads, dropout)
+        self.self_attn = DecoderAttention(dim, heads, dropout)
+        self.multihead_attn = DecoderAttention(dim, heads, dropout)
         self.linear1 = nn.Linear(dim, ffn)
         self.linear2 = nn.Linear(ffn, dim)
         self.norm1 = nn.LayerNorm(dim)

@@ -1,6 +1,6 @@
 """What is measured on: a network with weights, and frames with a target in them."""
 
-from collections.abc import Sequence as Several
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lib.config.schema import Config
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Video
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.build import load_network
 from lib.tracker.engine.api import Engine, Template
@@ -38,7 +38,7 @@ def benchmark_network(cfg: Config, checkpoint: Path | None, device: torch.device
 
 
 @dataclass(frozen=True)
-class Scene:
+class ProfileScene:
     """Frames of a clip, and where the target is in them.
 
     Attributes:
@@ -52,7 +52,7 @@ class Scene:
     name: str
 
     @classmethod
-    def of(cls, sequence: Sequence) -> "Scene":
+    def of(cls, sequence: Video) -> "ProfileScene":
         """The first frames of a sequence; without ground truth the box stays put.
 
         Raises:
@@ -66,7 +66,7 @@ class Scene:
         boxes = tuple((float(x), float(y), float(w), float(h)) for x, y, w, h in usable)
         return cls(images, boxes, sequence.name)
 
-    def search(self, settings: TrackerSettings, numbers: Several[int]) -> np.ndarray:
+    def search(self, settings: TrackerSettings, numbers: Sequence[int]) -> np.ndarray:
         """Search crops `(B, S_x, S_x, 3)` around the boxes of the frames before `numbers`."""
         pairs = [((n - 1) % len(self.images), n % len(self.images)) for n in numbers]
         factor, size = settings.search_factor, settings.search_size
@@ -100,7 +100,7 @@ class Workload:
 
     network: SeqTrack
     cfg: Config
-    scene: Scene
+    scene: ProfileScene
 
     def __post_init__(self) -> None:
         self.settings = TrackerSettings.from_config(self.cfg)

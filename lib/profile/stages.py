@@ -12,7 +12,8 @@ import torch
 from lib.models.seqtrack import STEPS
 from lib.profile.scene import Workload
 from lib.profile.timing import WARM_UPS, Times, timed
-from lib.tracker.engine.api import Readout, UniqueTemplates, build_engine
+from lib.tracker.engine.api import EngineOutput, UniqueTemplates
+from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.torch import TorchEngine
 from lib.tracker.seqtrack import advance
 from lib.utils.crop import crop_square
@@ -89,7 +90,7 @@ def _finish(
     def post() -> None:
         means = reading.tokenizer.expected(distributions) if reading.expectation else tokens
         boxes = reading.tokenizer.decode(means).cpu()
-        read = Readout(tokens.cpu(), confidence.cpu().double(), boxes)
+        read = EngineOutput(tokens.cpu(), confidence.cpu().double(), boxes)
         advance(state, image, crop, read, 0, bench.settings)
 
     state = bench.scene.state(bench.settings, engine)

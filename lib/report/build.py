@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from lib import __version__
-from lib.analysis.compare import Comparison, Contender, load_scorable
+from lib.analysis.compare import Comparison, TrackerResults, load_scorable
 from lib.analysis.conventions import convention_named
 from lib.analysis.findings import Findings
-from lib.datasets.sequence import Dataset
-from lib.datasets.sequence import Sequence as Video
+from lib.datasets.sequence import Dataset, Video
 from lib.report.page import build_page
 from lib.report.pictures import Sample, embedded_sample, linked_frames
 from lib.report.segments import Segment, lowest_segment, picture_order, widest_segment
@@ -55,7 +54,7 @@ class Part:
     """
 
     dataset: Dataset
-    contenders: Sequence[Contender]
+    contenders: Sequence[TrackerResults]
     findings: Findings
 
     @property
@@ -83,7 +82,7 @@ class Built:
 
 
 @dataclass(frozen=True, eq=False)
-class _Clip:
+class _ReportClip:
     """A sequence of the page: its name there, the video, what is known of its frames."""
 
     block: str
@@ -118,7 +117,7 @@ def build_report(
     """
     tell = tell or (lambda text: None)
     problems: list[str] = []
-    clips: list[_Clip] = []
+    clips: list[_ReportClip] = []
     trees = []
     for number, part in enumerate(parts):
         tell(f"{part.dataset.name}: reading the frames' figures")
@@ -153,7 +152,7 @@ def default_megabytes(sequences: int) -> float:
     return min(MOST_MEGABYTES, DEFAULT_MEGABYTES * max(1.0, sequences / DEFAULT_SEQUENCES))
 
 
-def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_Clip]]:
+def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_ReportClip]]:
     """The figures of a data set, and those of the frames of its sequences."""
     tree = dataset_tree(part.findings)
     names = part.dataset.sequence_names
@@ -164,7 +163,7 @@ def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_Clip]]:
     return tree, clips
 
 
-def _clip(part: Part, files: Sequence[ResultFiles], block: str, row: dict[str, Any]) -> _Clip:
+def _clip(part: Part, files: Sequence[ResultFiles], block: str, row: dict[str, Any]) -> _ReportClip:
     """Read one sequence from the `files` of each tracker; its place and length go into `row`."""
     name = row["name"]
     convention = convention_named(part.comparison.convention)
@@ -184,7 +183,7 @@ def _clip(part: Part, files: Sequence[ResultFiles], block: str, row: dict[str, A
         "widest": _segment(widest),
     }
     segments = tuple(one for one in (*lowest, widest) if one is not None)
-    return _Clip(block, video, content, segments, tuple(map(_top, tracks)))
+    return _ReportClip(block, video, content, segments, tuple(map(_top, tracks)))
 
 
 def _top(track: Track) -> float:
@@ -194,7 +193,7 @@ def _top(track: Track) -> float:
     return float(known.max()) if len(known) else 0.0
 
 
-def _confidence_tops(clips: Sequence[_Clip], trackers: int) -> list[float]:
+def _confidence_tops(clips: Sequence[_ReportClip], trackers: int) -> list[float]:
     """The upper end of each tracker's scale of confidence: 1, or the highest that it gave."""
     tops = [max((clip.tops[i] for clip in clips), default=0.0) for i in range(trackers)]
     return [round(max(1.0, top), 3) for top in tops]
@@ -204,7 +203,7 @@ def _segment(segment: Segment | None) -> list[float] | None:
     return None if segment is None else [segment.start, segment.end, round(segment.mean, 3)]
 
 
-def _source(contender: Contender) -> dict[str, str]:
+def _source(contender: TrackerResults) -> dict[str, str]:
     """What is known of a run: its weights and the version of the project that made it."""
     try:
         record = read_run_record(contender.folder / RUN_FILE)
@@ -216,7 +215,7 @@ def _source(contender: Contender) -> dict[str, str]:
 
 
 def _samples(
-    clips: Sequence[_Clip], budget: int, link_to: Path | None, tell: Callable[[str], None]
+    clips: Sequence[_ReportClip], budget: int, link_to: Path | None, tell: Callable[[str], None]
 ) -> dict[str, Sample]:
     """Pictures of every sequence; what a short one leaves over goes to the longer ones.
 

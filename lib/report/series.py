@@ -10,7 +10,7 @@ import numpy as np
 from lib.analysis.compare import read_tracked
 from lib.analysis.conventions import Convention, OpeConvention
 from lib.analysis.frames import TrackedSequence, fit_length
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Video
 from lib.results.files import ResultsFolder
 from lib.results.find import ResultFiles
 from lib.utils.errors import ResultsError
@@ -39,7 +39,7 @@ class Track:
     confidence: np.ndarray | None = None
 
 
-def read_track(video: Sequence, files: ResultFiles, kind: str, convention: Convention) -> Track:
+def read_track(video: Video, files: ResultFiles, kind: str, convention: Convention) -> Track:
     """Read what a tracker left about `video` among its result files.
 
     Raises:

@@ -34,7 +34,7 @@ SERVERS = tuple(row.server for row in CATALOG if row.server)
 
 
 @dataclass(frozen=True)
-class Facts:
+class ServerFacts:
     """What the data set says about a sequence; None where it is not at hand.
 
     Attributes:
@@ -77,7 +77,7 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class _Run:
+class _RunResults:
     """Boxes (N, 4) and seconds (N,) of a sequence in one run."""
 
     boxes: np.ndarray
@@ -88,7 +88,7 @@ def check_submission(
     server: Server,
     folders: Sequence[ResultsFolder],
     names: Sequence[str],
-    facts: Mapping[str, Facts],
+    facts: Mapping[str, ServerFacts],
 ) -> Submission:
     """Read all raw results and say everything that a server would not take.
 
@@ -173,8 +173,8 @@ def _careful_seconds(text: str, path: Path) -> np.ndarray:
 
 
 def _read_run(
-    server: Server, folder: ResultsFolder, name: str, facts: Facts | None, found: Submission
-) -> _Run | None:
+    server: Server, folder: ResultsFolder, name: str, facts: ServerFacts | None, found: Submission
+) -> _RunResults | None:
     """One sequence in one run; None and entries in `found` where it cannot be packed."""
     boxes_file, time_file = folder.boxes_file(name), folder.time_file(name)
     absent = [
@@ -189,7 +189,7 @@ def _read_run(
     try:
         if boxes_file.is_file():
             boxes = read_results(boxes_file)
-            problems += _box_problems(boxes, boxes_file, facts or Facts())
+            problems += _box_problems(boxes, boxes_file, facts or ServerFacts())
     except ResultsError as error:
         problems.append(str(error))
     try:
@@ -205,13 +205,13 @@ def _read_run(
     if boxes is None:
         return None
     if not absent and not problems:
-        return _Run(boxes, times)
+        return _RunResults(boxes, times)
     if facts is None or facts.frames in (None, len(boxes)):
         found.finished.append(boxes_file)
     return None
 
 
-def _box_problems(boxes: np.ndarray, file: Path, facts: Facts) -> list[str]:
+def _box_problems(boxes: np.ndarray, file: Path, facts: ServerFacts) -> list[str]:
     problems = []
     if facts.frames is not None and len(boxes) != facts.frames:
         problems.append(f"{file}: {len(boxes)} boxes, but the video has {facts.frames} frames")
@@ -275,7 +275,7 @@ def _extras(folder: ResultsFolder, names: Iterable[str]) -> list[Path]:
     return [folder.root / name for name in sorted(os.listdir(folder.root)) if name not in known]
 
 
-def _members(server: Server, name: str, runs: Sequence[_Run]) -> dict[str, str]:
+def _members(server: Server, name: str, runs: Sequence[_RunResults]) -> dict[str, str]:
     """The files of a sequence in the zip."""
     if not server.folders:
         return {f"{name}.txt": _boxes_text(runs[0].boxes)}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.tracker.engine.api import Engine, Readout, Template
+from lib.tracker.engine.api import Engine, EngineOutput, Template
 
 # Two candidates this close (relative) are a tie: rounding may decide between them.
 TIE = 1e-4
@@ -35,7 +35,7 @@ class Agreement:
     ties: list[dict[str, Any]] = field(default_factory=list)
     wrong: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, what: str, reference: Readout, other: Readout) -> None:
+    def add(self, what: str, reference: EngineOutput, other: EngineOutput) -> None:
         """Compare one call of both; `reference` needs its distributions.
 
         Tokens after a different one have another input and are left out.
@@ -93,7 +93,7 @@ class SideBySide(Engine):
 
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
-    ) -> Readout:
+    ) -> EngineOutput:
         """See `Engine.generate`; the prediction of `lead`."""
         pairs: list[list[tuple[Template, Template]]]
         pairs = [[one.cached for one in row] for row in templates]

@@ -16,7 +16,7 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.tracker.base import Tracker
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.registry import find_tracker
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec

@@ -14,7 +14,8 @@ import numpy as np
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.base import Info, Tracker
-from lib.tracker.engine.api import Engine, Readout, Template, build_engine
+from lib.tracker.engine.api import Engine, EngineOutput, Template
+from lib.tracker.engine.build import build_engine
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import CLIP_MARGIN, Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
@@ -115,7 +116,7 @@ class TargetState:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class TrackerOutput:
     """What one step says of one target.
 
     Attributes:
@@ -180,7 +181,7 @@ def track_step(
     settings: TrackerSettings,
     states: Sequence[TargetState],
     images: Sequence[np.ndarray],
-) -> list[Prediction]:
+) -> list[TrackerOutput]:
     """Track B targets by one frame each, in one call of the engine.
 
     Args:
@@ -214,7 +215,7 @@ def track_step(
     return predictions
 
 
-def _check_finite(said: Readout) -> None:
+def _check_finite(said: EngineOutput) -> None:
     if not said.confidence.isfinite().all():
         raise CheckpointError(
             "the network gives probabilities that are not finite; its weights are damaged"
@@ -225,10 +226,10 @@ def advance(
     state: TargetState,
     image: np.ndarray,
     crop: Crop,
-    said: Readout,
+    said: EngineOutput,
     index: int,
     settings: TrackerSettings,
-) -> Prediction:
+) -> TrackerOutput:
     """One target's new state from what was read out for it, number `index` of `said`.
 
     Where `Prediction.updated` is set, the state still lacks the new template. The box goes from
@@ -256,7 +257,7 @@ def advance(
         settings.update_interval,
         settings.update_threshold,
     )
-    return Prediction(
+    return TrackerOutput(
         state=replace(state, box=box, frame=frame, usual_score=usual),
         tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence.tolist()),
@@ -340,7 +341,7 @@ class SeqTrackTracker(Tracker):
         return [(one.state, _answer(one)) for one in predictions]
 
 
-def _answer(prediction: Prediction) -> Info:
+def _answer(prediction: TrackerOutput) -> Info:
     return {
         "target_bbox": list(prediction.state.box),
         "confidence": prediction.score,

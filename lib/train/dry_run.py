@@ -11,7 +11,7 @@ import torch
 from lib.config.paths import Paths
 from lib.config.schema import Config
 from lib.datasets.training.open import training_set_names
-from lib.datasets.training.sample import Draw, Sighting
+from lib.datasets.training.sample import BoxedFrame, FrameSample
 from lib.models.pretrained import find_pretrained
 from lib.train.build import Options, assemble, check_options
 from lib.train.data.loader import Batch, collate
@@ -40,11 +40,13 @@ class RandomImages:
     templates: int
     side: int = 512
 
-    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+    def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
         shape, quarter = (self.side, self.side, 3), self.side / 4
         image = rng.integers(0, 256, shape, dtype=np.uint8)
         box = np.array([1.5 * quarter, 1.5 * quarter, quarter, quarter])
-        return Draw((Sighting(image, box),) * (self.templates + 1), f"random image for {self.name}")
+        return FrameSample(
+            (BoxedFrame(image, box),) * (self.templates + 1), f"random image for {self.name}"
+        )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class RemoteFile:
     url: str
 
 
-class Source(Protocol):
+class DownloadSource(Protocol):
     """A folder of files somewhere else."""
 
     @property
@@ -150,7 +150,7 @@ def discard(target: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Record:
+class FileRecord:
     """What a file was like when it was first used."""
 
     size: int
@@ -158,7 +158,7 @@ class Record:
     url: str
 
     @classmethod
-    def of(cls, path: Path, url: str) -> "Record":
+    def of(cls, path: Path, url: str) -> "FileRecord":
         return cls(path.stat().st_size, sha256_of(path), url)
 
     def matches(self, path: Path) -> bool:
@@ -175,21 +175,21 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "downloads.json"
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, FileRecord] = {}
         if self.path.is_file():
             try:
                 content = json.loads(self.path.read_text(encoding="utf-8"))
-                self._records = {key: Record(**value) for key, value in content.items()}
+                self._records = {key: FileRecord(**value) for key, value in content.items()}
             except (ValueError, TypeError, AttributeError) as error:
                 raise DownloadError(
                     f"{self.path} is damaged ({error}): remove it, and what is there is "
                     "recorded anew"
                 ) from None
 
-    def find(self, file: Path) -> Record | None:
+    def find(self, file: Path) -> FileRecord | None:
         return self._records.get(self._key(file))
 
-    def add(self, file: Path, record: Record) -> None:
+    def add(self, file: Path, record: FileRecord) -> None:
         self._records[self._key(file)] = record
 
     def save(self) -> None:

@@ -70,7 +70,9 @@ class VideoFile:
     def frames(self) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
         with _opened(self.path) as container:
-            reader = _Reader(self.path, container, _best_stream(self.path, container), self.fps)
+            reader = _FrameReader(
+                self.path, container, _best_stream(self.path, container), self.fps
+            )
             yield from reader.frames()
             reader.check_end()
 
@@ -183,7 +185,7 @@ def _length(container: Any, stream: Any, rate: float) -> int | None:
     return round(seconds * rate) or None
 
 
-class _Reader:
+class _FrameReader:
     """Decodes one stream and remembers what did not come.
 
     A file is judged by what it says of itself, in seconds from the start of its clock, and by its
@@ -205,7 +207,7 @@ class _Reader:
 
     def frames(self) -> Generator[Frame, None, None]:
         """All frames, as `VideoFile.frames`, without a word on missing ones."""
-        to_rgb = _Converter(self.path)
+        to_rgb = _PixelConverter(self.path)
         size, first, time = None, None, 0.0
         for index, picture in enumerate(self._pictures()):
             image = upright(to_rgb(picture), _display_matrix(picture))
@@ -334,7 +336,7 @@ def is_hd(width: int, height: int) -> bool:
     return width >= _HD_WIDTH or height > _HD_HEIGHT
 
 
-class _Converter:
+class _PixelConverter:
     """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
 
     Grey of more than 8 bits, as thermal cameras write, has one range for the file, that of its

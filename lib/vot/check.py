@@ -8,10 +8,10 @@ from typing import TypeVar
 from lib.utils.advice import advice
 from lib.utils.console import say
 from lib.utils.errors import CheckpointError, ResultsError, SeqTrackError, counted
-from lib.vot.entry import Made, made_of
+from lib.vot.entry import TrackerParts, made_of
 from lib.vot.record import other_maker
 from lib.vot.run import check_interpreter, why
-from lib.vot.sequences import Sequence
+from lib.vot.sequences import VotSequence
 from lib.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
 from lib.vot.workspace import Workspace
 
@@ -21,7 +21,7 @@ _Found = TypeVar("_Found")
 
 
 @dataclass
-class Findings:
+class CheckReport:
     """Says what is looked at, and counts what is wrong."""
 
     wrong: int = 0
@@ -50,7 +50,7 @@ def check(workspace: Workspace, trackers: Iterable[str], quick: bool) -> int:
     """
     named = list(trackers)
     sections = workspace.choose(named)
-    findings = Findings()
+    findings = CheckReport()
     say(f"workspace {workspace.root}, stack {workspace.stack.name}")
     toolkit = findings.ask(f"VOT toolkit {TOOLKIT_VERSION}", find_toolkit)
     sequences = findings.ask("sequences", workspace.sequences)
@@ -80,7 +80,9 @@ def check(workspace: Workspace, trackers: Iterable[str], quick: bool) -> int:
     return findings.wrong
 
 
-def _check_sequences(workspace: Workspace, sequences: list[Sequence], findings: Findings) -> None:
+def _check_sequences(
+    workspace: Workspace, sequences: list[VotSequence], findings: CheckReport
+) -> None:
     """Truth, anchors and the first frame of each."""
     starts = 0
     for sequence in sequences:
@@ -104,9 +106,9 @@ def _check_tracker(
     workspace: Workspace,
     name: str,
     section: Mapping[str, str],
-    made: Made | None,
+    made: TrackerParts | None,
     toolkit: Toolkit | None,
-    findings: Findings,
+    findings: CheckReport,
 ) -> None:
     """Interpreter, results and self-test of one tracker, whose weights are there."""
 

@@ -53,7 +53,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Made:
+class TrackerParts:
     """What a tracker is made of, with its weights found.
 
     Attributes:
@@ -140,7 +140,7 @@ def serve_arguments(entry: Entry, root: Path, stack: Stack, args: argparse.Names
     return words
 
 
-def find_parts(args: argparse.Namespace) -> Made:
+def find_parts(args: argparse.Namespace) -> TrackerParts:
     """What the tracker of a section is made of.
 
     Raises:
@@ -151,10 +151,12 @@ def find_parts(args: argparse.Namespace) -> Made:
     paths = resolve_paths(save_dir=args.save_dir)
     spec = make_spec(entry.tracker, entry.config, [])
     spec = with_checkpoint(spec, args.checkpoint, paths, args.update_rule)
-    return Made(spec, entry.refiner, _refiner_weights(entry, args.refiner_checkpoint, paths))
+    return TrackerParts(
+        spec, entry.refiner, _refiner_weights(entry, args.refiner_checkpoint, paths)
+    )
 
 
-def made_of(section: Mapping[str, str]) -> Made | None:
+def made_of(section: Mapping[str, str]) -> TrackerParts | None:
     """What the tracker of a section of `trackers.ini` is made of; None if it is not ours.
 
     Raises:

@@ -1,8 +1,7 @@
 """Numbers from raw results: our own scores, and what the toolkit makes of them."""
 
 import json
-from collections.abc import Mapping
-from collections.abc import Sequence as Many
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from lib.utils.errors import PartialFailure, ResultsError, SeqTrackError, counte
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
 from lib.vot.score import Scores, score_tracker
-from lib.vot.sequences import Sequence
+from lib.vot.sequences import VotSequence
 from lib.vot.stacks import Experiment
 from lib.vot.toolkit import find_toolkit, said
 from lib.vot.workspace import Workspace
@@ -21,7 +20,7 @@ from lib.vot.workspace import Workspace
 _REPORT_FILES = {"html": "report.html", "latex": "report.tex", "plots": ""}
 
 
-def score(workspace: Workspace, experiments: Many[Experiment], trackers: Many[str]) -> None:
+def score(workspace: Workspace, experiments: Sequence[Experiment], trackers: Sequence[str]) -> None:
     """Score raw results with numpy alone, print a table, write `scores.json`.
 
     Raises:
@@ -45,7 +44,7 @@ def score(workspace: Workspace, experiments: Many[Experiment], trackers: Many[st
         raise (PartialFailure if found else ResultsError)("\n".join(failures))
 
 
-def _caution(workspace: Workspace, sequences: Many[Sequence]) -> None:
+def _caution(workspace: Workspace, sequences: Sequence[VotSequence]) -> None:
     needed = workspace.stack.sequences
     if needed not in (None, len(sequences)):
         say(
@@ -60,7 +59,7 @@ def _caution(workspace: Workspace, sequences: Many[Sequence]) -> None:
             )
 
 
-def analyze(workspace: Workspace, trackers: Many[str], name: str) -> None:
+def analyze(workspace: Workspace, trackers: Sequence[str], name: str) -> None:
     """Have the toolkit analyse results; print EAO, A and R of every experiment.
 
     Raises:
@@ -72,7 +71,7 @@ def analyze(workspace: Workspace, trackers: Many[str], name: str) -> None:
     say(f"analysis: {path}")
 
 
-def report(workspace: Workspace, trackers: Many[str], name: str, form: str) -> None:
+def report(workspace: Workspace, trackers: Sequence[str], name: str, form: str) -> None:
     """Have the toolkit write a report, `form` being a key of `_REPORT_FILES`.
 
     Raises:
@@ -141,7 +140,7 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     return rows
 
 
-def _numbers(values: Many[Any]) -> dict[str, float]:
+def _numbers(values: Sequence[Any]) -> dict[str, float]:
     """EAO, A and R from the analyses of one experiment, told apart by how many they give."""
     row: dict[str, float] = {}
     for value in values:
@@ -154,7 +153,7 @@ def _numbers(values: Many[Any]) -> dict[str, float]:
 
 
 def _call(
-    workspace: Workspace, what: str, trackers: Many[str], name: str, form: str, made: Path
+    workspace: Workspace, what: str, trackers: Sequence[str], name: str, form: str, made: Path
 ) -> None:
     """Call the toolkit and see that it has made a file, whatever it says itself."""
     names = list(trackers) or [
@@ -178,7 +177,7 @@ def _call(
         )
 
 
-def _reason(lines: Many[str]) -> str:
+def _reason(lines: Sequence[str]) -> str:
     """The line of the toolkit's log that says most."""
     failed = [line for line in lines if line.startswith("Failed task")]
     if any("division by zero" in line for line in failed):

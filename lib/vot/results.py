@@ -12,8 +12,7 @@ from pathlib import Path
 
 from lib.utils.errors import DataError, ResultsError
 from lib.vot.regions import Region, read_regions
-from lib.vot.sequences import Run
-from lib.vot.sequences import Sequence as VotSequence
+from lib.vot.sequences import VotRun, VotSequence
 from lib.vot.stacks import Experiment
 
 # The toolkit reads text where both are there.
@@ -32,7 +31,7 @@ class RunFile:
 
     folder: Path
     experiment: Experiment
-    run: Run
+    run: VotRun
 
     def find(self) -> Path | None:
         """The file that is there."""

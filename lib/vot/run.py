@@ -20,7 +20,7 @@ from lib.utils.errors import (
     SeqTrackError,
     counted,
 )
-from lib.vot.entry import Made, made_of
+from lib.vot.entry import TrackerParts, made_of
 from lib.vot.evaluate import forget_scores
 from lib.vot.record import check_maker, claim_results
 from lib.vot.results import RunFile, run_files
@@ -69,9 +69,9 @@ def run(
 
 def _ready(
     workspace: Workspace, sections: Mapping[str, Mapping[str, str]], named: bool
-) -> dict[str, Made | None]:
+) -> dict[str, TrackerParts | None]:
     """What the trackers are made of; those without weights are left out unless named."""
-    ready: dict[str, Made | None] = {}
+    ready: dict[str, TrackerParts | None] = {}
     without: dict[str, CheckpointError] = {}
     for name, section in sections.items():
         try:

@@ -4,7 +4,7 @@ Source: VOT2020 challenge report (ECCV workshops 2020), section 3, in the form t
 0.7.4 computes, to the last digits.
 """
 
-from collections.abc import Sequence as Many
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from lib.utils.errors import ResultsError
 from lib.vot.regions import FAILURE, INITIALISATION, UNKNOWN, Region, overlap
 from lib.vot.results import RunFile, run_files
-from lib.vot.sequences import Sequence
+from lib.vot.sequences import VotSequence
 from lib.vot.stacks import Experiment
 
 # A run has failed where ten frames in a row overlap by no more than this.
@@ -60,7 +60,7 @@ class Start:
 
 
 def score_tracker(
-    results: Path, experiments: Many[Experiment], sequences: Many[Sequence]
+    results: Path, experiments: Sequence[Experiment], sequences: Sequence[VotSequence]
 ) -> list[Scores]:
     """Score all experiments of a tracker, whose results lie in the folder `results`.
 
@@ -82,7 +82,7 @@ def score_tracker(
     ]
 
 
-def measure(regions: Many[Region], truth: Many[Region], width: int, height: int) -> Start:
+def measure(regions: Sequence[Region], truth: Sequence[Region], width: int, height: int) -> Start:
     """Overlaps of a run with the truth, both (N,), and how far it came."""
     overlaps = np.array(
         [overlap(one, other, width, height) for one, other in zip(regions, truth, strict=True)]
@@ -98,7 +98,7 @@ def measure(regions: Many[Region], truth: Many[Region], width: int, height: int)
     return Start(overlaps, len(overlaps))
 
 
-def eao_curve(starts: Many[Start], high: int) -> tuple[np.ndarray, np.ndarray]:
+def eao_curve(starts: Sequence[Start], high: int) -> tuple[np.ndarray, np.ndarray]:
     """The curve of one sequence: sums of mean overlaps, and how many runs they are over.
 
     Entry j is about runs of j frames after the start: longer runs count with their first j
@@ -122,7 +122,7 @@ def eao_curve(starts: Many[Start], high: int) -> tuple[np.ndarray, np.ndarray]:
     return sums, counts
 
 
-def _multistart(results: Path, experiment: Experiment, sequences: Many[Sequence]) -> Scores:
+def _multistart(results: Path, experiment: Experiment, sequences: Sequence[VotSequence]) -> Scores:
     high = experiment.limits[1] if experiment.limits else 1
     sums, counts = np.zeros(high), np.zeros(high)
     kept_overlap, kept, robustness, frames = 0.0, 0, 0.0, 0
@@ -145,12 +145,12 @@ def _multistart(results: Path, experiment: Experiment, sequences: Many[Sequence]
     return Scores(*scores, float(curve[low : high + 1].mean()), curve)
 
 
-def _start(file: RunFile, sequence: Sequence) -> Start:
+def _start(file: RunFile, sequence: VotSequence) -> Start:
     truth = [sequence.truth[i] for i in file.run.frames]
     return measure(file.read(), truth, *sequence.size)
 
 
-def _single(results: Path, experiment: Experiment, sequences: Many[Sequence]) -> Scores:
+def _single(results: Path, experiment: Experiment, sequences: Sequence[VotSequence]) -> Scores:
     """Mean overlap by sequence, weighted by length; frames without truth or answer are left out."""
     total, frames = 0.0, 0
     for sequence in sequences:

@@ -22,7 +22,7 @@ LIST_FILE = "list.txt"
 
 
 @dataclass(frozen=True)
-class Run:
+class VotRun:
     """One start of a tracker: its file, and which frames it goes through.
 
     Attributes:
@@ -35,7 +35,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Sequence:
+class VotSequence:
     """A sequence in VOT's format; what is read is kept."""
 
     root: Path
@@ -166,13 +166,13 @@ class Sequence:
             raise DataError(f"{path}: has no anchor (a line that is not 0)")
         return found
 
-    def runs(self, experiment: Experiment) -> list[Run]:
+    def runs(self, experiment: Experiment) -> list[VotRun]:
         """The runs of an experiment in this sequence, in the order of the toolkit."""
         length = len(self)
         if not experiment.multistart:
-            return [Run(f"{self.name}_001", range(length))]
+            return [VotRun(f"{self.name}_001", range(length))]
         return [
-            Run(f"{self.name}_{i:08d}", range(i, -1, -1) if backward else range(i, length))
+            VotRun(f"{self.name}_{i:08d}", range(i, -1, -1) if backward else range(i, length))
             for i, backward in self.anchors
         ]
 

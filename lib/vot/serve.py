@@ -14,7 +14,7 @@ from lib.utils.device import resolve_device
 from lib.utils.errors import SeqTrackError
 from lib.vot.client import Session, import_trax
 from lib.vot.client import serve as answer
-from lib.vot.entry import Made, find_parts
+from lib.vot.entry import TrackerParts, find_parts
 from lib.vot.workspace import CODE_ROOT
 
 # The toolkit reads words and protocol from one pipe; only whole lines may go there.
@@ -47,7 +47,7 @@ def serve(args: argparse.Namespace) -> None:
             log_file.close()
 
 
-def _serve(args: argparse.Namespace, made: Made, log: logging.Logger) -> None:
+def _serve(args: argparse.Namespace, made: TrackerParts, log: logging.Logger) -> None:
     import_trax()
     began = time.perf_counter()
     device = resolve_device(args.device)

@@ -26,7 +26,7 @@ from lib.utils.advice import advice
 from lib.utils.errors import ConfigError, DataError, did_you_mean
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
-from lib.vot.sequences import LIST_FILE, Sequence, found_names, read_names
+from lib.vot.sequences import LIST_FILE, VotSequence, found_names, read_names
 from lib.vot.stacks import STACKS, Stack, find_stack
 
 CODE_ROOT = Path(lib.__file__).resolve().parents[1]
@@ -113,7 +113,7 @@ class Workspace:
                 )
         return {name: known[name] for name in (names or known)}
 
-    def sequences(self) -> list[Sequence]:
+    def sequences(self) -> list[VotSequence]:
         """The data; a missing `list.txt` is written if all of the stack's sequences are there.
 
         Raises:
@@ -139,7 +139,7 @@ class Workspace:
                     f"{folder / name}: not found, but {folder / LIST_FILE} names it; "
                     f"{self.how_to_fill()}"
                 )
-        return [Sequence(folder / name) for name in names]
+        return [VotSequence(folder / name) for name in names]
 
     def how_to_fill(self) -> str:
         """In words, how sequences come into the workspace."""

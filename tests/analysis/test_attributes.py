@@ -9,13 +9,13 @@ from lib.analysis.attributes import MEANINGS, read_attributes, score_attributes
 from lib.analysis.frames import TrackedSequence
 from lib.analysis.metrics import score_dataset
 from lib.datasets.benchmarks.folder import open_folder
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, Video
 from lib.datasets.sequence_files import packaged_names
 from lib.utils.errors import DataError
 from tests.helpers.dataset_files import write_otb, write_text
 
 
-def never(name: str) -> Sequence:
+def never(name: str) -> Video:
     raise AssertionError(f"{name} was loaded for its attributes")
 
 

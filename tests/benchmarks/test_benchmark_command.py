@@ -18,7 +18,8 @@ from lib.models.seqtrack import build_seqtrack
 from lib.profile.timing import Times
 from lib.profile.work import decoder_macs, encoder_macs, frame_macs
 from lib.tracker.agreement import Agreement, margins
-from lib.tracker.engine.api import Readout, build_engine
+from lib.tracker.engine.api import EngineOutput
+from lib.tracker.engine.build import build_engine
 from lib.utils.errors import SeqTrackError
 from tests.helpers.tiny import TINY_YAML, tiny_config
 
@@ -85,7 +86,7 @@ def said(*rows, bins=5, second=0.5):
     values.scatter_(2, (tokens[..., None] + 1) % bins, 0.8 * second)
     values.scatter_(2, tokens[..., None], 0.8)
     shape = tokens.shape
-    return Readout(tokens, torch.zeros(shape).double(), torch.zeros(shape), values)
+    return EngineOutput(tokens, torch.zeros(shape).double(), torch.zeros(shape), values)
 
 
 def test_margins_are_relative():

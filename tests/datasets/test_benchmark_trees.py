@@ -11,21 +11,21 @@ from lib.analysis.conventions import KINDS
 from lib.commands.entry import run
 from lib.datasets.benchmarks.layout import Row
 from lib.datasets.benchmarks.open import CATALOG, find_row, open_dataset
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, Video
 from lib.utils.errors import DataError
 from tests.helpers.benchmark_files import NFS_FRAMES, WRITERS, rows, vatic_rows
 from tests.helpers.dataset_files import paths_of, write_text
 from tests.helpers.tiny import TINY_YAML
 
 
-def read(data: Path, name: str) -> tuple[Dataset, dict[str, Sequence]]:
+def read(data: Path, name: str) -> tuple[Dataset, dict[str, Video]]:
     """Write a benchmark, open it, and load what was written."""
     tree = WRITERS[name](data)
     dataset = open_dataset(name, paths_of(data))
     return dataset, {one: dataset.load(one) for one in tree.sequences}
 
 
-def levels(sequence: Sequence) -> list[int]:
+def levels(sequence: Video) -> list[int]:
     """Grey level of every frame divided by 10: the position in the folder that it came from."""
     return [round(float(sequence.frames.read(i).mean()) / 10) for i in range(len(sequence.frames))]
 

@@ -10,9 +10,9 @@ from lib.commands.entry import run
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
 from lib.datasets.storage.pack import open_pack
-from lib.datasets.storage.pack_crop import CropRule, Region, cut, reach_of, region_of
+from lib.datasets.storage.pack_crop import CropRule, KeptRegion, cut, reach_of, region_of
 from lib.datasets.training.open import open_training_set
-from lib.datasets.training.sample import Draw, Sighting
+from lib.datasets.training.sample import BoxedFrame, FrameSample
 from lib.train.data.transforms import TrainingTransform, Variation
 from tests.helpers.training_files import FRAMES, LASOT_NAMES, box_of, write_lasot_train
 
@@ -37,8 +37,8 @@ def variation(rng: np.random.Generator, sigmas: float) -> Variation:
 
 
 def sample(image, box, chance):
-    sighting = Sighting(image, np.asarray(box, np.float64))
-    return TrainingTransform(DATA).apply(Draw((sighting, sighting), "test"), chance)
+    sighting = BoxedFrame(image, np.asarray(box, np.float64))
+    return TrainingTransform(DATA).apply(FrameSample((sighting, sighting), "test"), chance)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -88,7 +88,7 @@ def test_targets_outside_leave_a_part(box):
     region = region_of(np.array(box, np.float64), 100, 80, rule_of())
     assert min(region.width, region.height) >= 1
     assert cut(np.zeros((80, 100, 3), np.uint8), region).size
-    assert Region.parse(region.text) == region
+    assert KeptRegion.parse(region.text) == region
 
 
 def test_a_cropped_pack(tmp_path, capsys, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 
 from lib.commands.entry import run
 from lib.datasets.benchmarks.open import open_dataset
-from lib.datasets.sequence import Dataset, FrameSource, Sequence
+from lib.datasets.sequence import Dataset, FrameSource, Video
 from lib.datasets.storage.zip import ENTRY, Wanted, ZipFolder, list_archive, read_archive
 from lib.utils.errors import DataError
 from tests.helpers.benchmark_files import WRITERS, Tree, fill, rows
@@ -30,12 +30,12 @@ def pack(archive: Path, folder: Path, prefix: str = "", method: int = zipfile.ZI
     return archive
 
 
-def load_all(data: Path, name: str, sequences: Iterable[str]) -> tuple[Dataset, list[Sequence]]:
+def load_all(data: Path, name: str, sequences: Iterable[str]) -> tuple[Dataset, list[Video]]:
     dataset = open_dataset(name, paths_of(data))
     return dataset, [dataset.load(one) for one in sequences]
 
 
-def same(one: Sequence, other: Sequence) -> bool:
+def same(one: Video, other: Video) -> bool:
     """Whether boxes, flags and the pixels of first and last frame are equal."""
     return (
         one.name == other.name
@@ -49,7 +49,7 @@ def same(one: Sequence, other: Sequence) -> bool:
     )
 
 
-def two_copies(tmp_path: Path, name: str) -> tuple[Tree, list[Sequence], Path]:
+def two_copies(tmp_path: Path, name: str) -> tuple[Tree, list[Video], Path]:
     """A benchmark in folders, loaded, and the root of a second copy to pack."""
     tree = WRITERS[name](tmp_path / "plain")
     _, plain = load_all(tmp_path / "plain", name, tree.sequences)

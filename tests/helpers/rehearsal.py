@@ -22,7 +22,7 @@ from lib.masks.alpha_refine.stage import AlphaRefiner
 from lib.models.packed import DTYPES
 from lib.models.pixels import Staging
 from lib.models.seqtrack import build_seqtrack
-from lib.tracker.engine.api import Engine, Readout
+from lib.tracker.engine.api import Engine, EngineOutput
 from lib.tracker.engine.torch import TorchEngine
 from lib.train.data.loader import Batch
 from lib.train.losses.objective import Objective
@@ -184,7 +184,7 @@ class Pretended(Engine):
         self._check(said, len(templates))
         count = len(templates)
         bins = self.cfg.model.bins
-        return Readout(
+        return EngineOutput(
             torch.full((count, 4), bins // 2),
             torch.full((count, 4), self.score, dtype=torch.float64),
             torch.tensor([[0.5, 0.5, 0.25, 0.25]]).repeat(count, 1),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, Video
 from lib.utils.image_io import write_rgb
 
 # A folder may be called so, and none of it may become markup, script or style.
@@ -102,9 +102,9 @@ class DrawnFrames:
 def drawn_dataset(count: int, frames: int, size: tuple[int, int]) -> Dataset:
     """A data set of `count` sequences of noise, the worst that a JPEG can meet."""
 
-    def load(name: str) -> Sequence:
+    def load(name: str) -> Video:
         truth = truth_of(int(name[3:]), frames)
-        return Sequence(name, DrawnFrames(frames, size), truth, annotation=name)
+        return Video(name, DrawnFrames(frames, size), truth, annotation=name)
 
     names = tuple(f"seq{i}" for i in range(count))
     return Dataset("drawn", "drawn", "DEFAULT", "otb", "built-in", names, load)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from lib.config.schema import Config
-from lib.datasets.training.sample import Draw, Sighting
+from lib.datasets.training.sample import BoxedFrame, FrameSample
 from lib.train import checkpoint as state
 from lib.train.build import wrapped
 from lib.train.checkpoint import CheckpointFolder, Checkpoints, TrainState
@@ -53,7 +53,7 @@ class Square:
     def __init__(self, templates: int, deadly: bool = False) -> None:
         self.templates, self.deadly = templates, deadly
 
-    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+    def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
         if self.deadly and rng.random() < 0.2:
             os.kill(os.getpid(), signal.SIGKILL)
         sightings = []
@@ -61,8 +61,8 @@ class Square:
             image = rng.integers(0, 90, (72, 80, 3), dtype=np.uint8)
             x, y, w, h = (int(v) for v in rng.integers((5, 5, 10, 10), (50, 40, 24, 20)))
             image[y : y + h, x : x + w] = (230, 120, 40)
-            sightings.append(Sighting(image, np.array([x, y, w, h], float)))
-        return Draw(tuple(sightings), "square")
+            sightings.append(BoxedFrame(image, np.array([x, y, w, h], float)))
+        return FrameSample(tuple(sightings), "square")
 
 
 class Notes:

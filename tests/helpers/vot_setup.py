@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from lib.vot.sequences import Sequence, read_names
+from lib.vot.sequences import VotSequence, read_names
 from lib.vot.stacks import Experiment, Stack, read_stack
 from tests.helpers.kit_scripts import import_script
 
@@ -20,10 +20,10 @@ def kit_script(name: str) -> ModuleType:
     return import_script(KIT / f"{name}.py")
 
 
-def make_sequences(folder: Path, kind: str = "mask") -> list[Sequence]:
+def make_sequences(folder: Path, kind: str = "mask") -> list[VotSequence]:
     """The kit's three sequences with masks (or boxes) as truth."""
     kit_script("make_dataset").main(str(folder), kind)
-    return [Sequence(folder / name) for name in read_names(folder)]
+    return [VotSequence(folder / name) for name in read_names(folder)]
 
 
 def mini_stack() -> Stack:
@@ -50,14 +50,14 @@ def write_regions(path: Path, regions: list) -> None:
     path.write_bytes(b"".join(parts))
 
 
-def tight_box(sequence: Sequence, frame: int) -> tuple[float, float, float, float]:
+def tight_box(sequence: VotSequence, frame: int) -> tuple[float, float, float, float]:
     """The box around the truth of a frame."""
     left, top, right, bottom = sequence.truth[frame].bounds
     return float(left), float(top), float(right - left + 1), float(bottom - top + 1)
 
 
 def write_static_results(
-    results: Path, experiments: tuple[Experiment, ...], sequences: list[Sequence]
+    results: Path, experiments: tuple[Experiment, ...], sequences: list[VotSequence]
 ) -> None:
     """Raw results of a tracker that repeats the box it was given."""
     for experiment in experiments:

@@ -16,7 +16,7 @@ from lib.config.paths import repository_root, resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.tracker.agreement import Agreement
 from lib.tracker.build import load_network
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.seqtrack import TrackerSettings, start_target, track_step
 from lib.utils.crop import square_at
 

@@ -6,7 +6,8 @@ import torch
 
 from lib.models.encoder import TemplateFeatures
 from lib.models.tokens import BoxTokenizer
-from lib.tracker.engine.api import Template, UniqueTemplates, build_engine
+from lib.tracker.engine.api import Template, UniqueTemplates
+from lib.tracker.engine.build import build_engine
 
 from .conftest import config_named, filled_network, kit_files, name_parts, recipe
 

@@ -9,7 +9,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.tracker.agreement import SideBySide
 from lib.tracker.build import load_network
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.seqtrack import SeqTrackTracker
 
 from .conftest import filled_network, kit_cases, recipe

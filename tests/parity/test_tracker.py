@@ -9,7 +9,7 @@ import pytest
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.results.files import read_results, write_results
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.seqtrack import SeqTrackTracker
 
 from .conftest import config_named, filled_network, kit_cases, recipe

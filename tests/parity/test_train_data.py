@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lib.config.schema import Config
-from lib.datasets.training.sample import Draw, Sighting, UnusableSampleError
+from lib.datasets.training.sample import BoxedFrame, FrameSample, UnusableSampleError
 from lib.models.pixels import normalise
 from lib.train.data.transforms import TrainingTransform, Variation, box_in_crop, jitter_box
 from lib.utils.crop import crop_square
@@ -45,7 +45,7 @@ def recorded(content, want):
     """The recorded frames, and the random numbers that the reference was forced to use."""
     images = [recipe.image(*content["image"], seed) for seed in want["image_seeds"]]
     boxes = np.array(want["boxes"], np.float64)
-    draw = Draw(tuple(map(Sighting, images, boxes)), "recorded")
+    draw = FrameSample(tuple(map(BoxedFrame, images, boxes)), "recorded")
     variation = Variation(
         grey=want["gray"],
         mirrored=want["joint_flip"],
@@ -86,7 +86,7 @@ def test_whole_pipeline(case):
         with pytest.raises(UnusableSampleError, match="cannot crop around the box"):
             transform.apply(draw, variation)
         # The templates are as good as any: look at them with another search frame.
-        draw = Draw((*draw.sightings[:-1], draw.sightings[0]), draw.source)
+        draw = FrameSample((*draw.sightings[:-1], draw.sightings[0]), draw.source)
         variation = dataclasses.replace(variation, uniform=np.full((count, 2), 0.5))
         count -= 1
     sample = transform.apply(draw, variation)

@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.analysis.compare import Contender, compare, read_tracked
+from lib.analysis.compare import TrackerResults, compare, read_tracked
 from lib.analysis.conventions import convention_named
 from lib.analysis.findings import work_out
 from lib.analysis.frames import TrackedSequence
 from lib.analysis.metrics import OVERLAP_THRESHOLDS, score_sequence
-from lib.datasets.sequence import ImageFiles, Sequence
+from lib.datasets.sequence import ImageFiles, Video
 from lib.report.build import Part, build_report
 from lib.report.page import build_page
 from lib.report.pictures import embedded_sample, linked_frames
@@ -65,7 +65,7 @@ def test_the_player_shows_the_file_that_was_scored(tmp_path: Path) -> None:
     """`ball_001` is another sequence, not a repetition of `ball`, whose file has a capital."""
     atomic_write_text(tmp_path / "Ball.txt", "1,2,3,4\n" * 2)
     atomic_write_text(tmp_path / "ball_001.txt", "5,6,7,8\n" * 2)
-    video = Sequence("ball", ImageFiles(tmp_path, ("1.jpg", "2.jpg")), np.full((2, 4), 5.0))
+    video = Video("ball", ImageFiles(tmp_path, ("1.jpg", "2.jpg")), np.full((2, 4), 5.0))
     convention = convention_named("seqtrack_lib_test")
     track = read_track(video, ResultFiles(tmp_path, ("ball", "ball_001")), "otb", convention)
     assert track.boxes.tolist() == [[1, 2, 3, 4]] * 2
@@ -269,7 +269,7 @@ def test_the_page_names_no_address_on_the_network() -> None:
     assert addresses == {"http://www.w3.org/2000/svg"}, "the name of SVG, which is never fetched"
 
 
-def write_drawn_results(folder: Path, count: int, frames: int, shift: int) -> Contender:
+def write_drawn_results(folder: Path, count: int, frames: int, shift: int) -> TrackerResults:
     for i in range(count):
         rng = np.random.default_rng(i + shift)
         boxes = truth_of(i, frames) + rng.integers(-shift, shift + 1, (frames, 4)) * (1, 1, 0, 0)
@@ -277,7 +277,7 @@ def write_drawn_results(folder: Path, count: int, frames: int, shift: int) -> Co
         atomic_write_text(folder / f"seq{i}.txt", "".join(rows))
         confidences = "".join(f"{value:.6f}\n" for value in rng.uniform(0, 1, frames))
         atomic_write_text(folder / f"seq{i}_confidence.txt", confidences)
-    return Contender(folder.name, folder)
+    return TrackerResults(folder.name, folder)
 
 
 @pytest.mark.slow

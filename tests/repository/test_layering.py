@@ -192,6 +192,44 @@ def test_the_library_does_without_the_benchmarks() -> None:
         assert not [n for _, n in imports(tree, name_of(path), False) if within(n, "benchmarks")]
 
 
+def circles(graph: dict[str, set[str]]) -> list[str]:
+    """The modules from which a way of imports leads back to them."""
+
+    def reach(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = list(graph[start])
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += graph.get(name, ())
+        return seen
+
+    return sorted(name for name in graph if name in reach(name))
+
+
+def test_no_module_imports_itself_round_a_circle() -> None:
+    """Imports within functions count."""
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["b", "c"]
+    graph = {}
+    for path in FILES:
+        module = name_of(path)
+        found = imports(ast.parse(path.read_text("utf-8")), module, path.name == "__init__.py")
+        graph[module] = {name for _, name in found if name in MODULES and name != "lib"}
+    assert circles(graph) == []
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """A leading underscore makes no other name: a search finds both."""
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name.lstrip("_"), []).append(name_of(path))
+    assert len(places) > 100
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_no_layer_is_unknown() -> None:
     packages = {f"lib.{p.name}" for p in (ROOT / "lib").iterdir() if (p / "__init__.py").exists()}
     assert packages <= set(MAY_IMPORT), "a new package of lib needs its row in MAY_IMPORT"

@@ -81,7 +81,7 @@ def test_unpacked_wheel_has_every_engine(wheel: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.path[0] = sys.argv[1]\n"
         "from lib.config.loader import load_config\n"
-        "from lib.tracker.engine.api import build_engine\n"
+        "from lib.tracker.engine.build import build_engine\n"
         "from lib.models.seqtrack import build_seqtrack\n"
         "cfg = load_config('seqtrack_tiny')\n"
         "for name in ('torch', 'reference'):\n"

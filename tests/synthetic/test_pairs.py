@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets.training.sample import Draw, UnusableSampleError
+from lib.datasets.training.sample import FrameSample, UnusableSampleError
 from lib.synthetic.pairs import source as pairs
 from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs, pyramid
@@ -79,7 +79,7 @@ def rng_of(*seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def equal(one: Draw, other: Draw) -> bool:
+def equal(one: FrameSample, other: FrameSample) -> bool:
     return one.source == other.source and all(
         np.array_equal(a.image, b.image) and np.array_equal(a.box, b.box)
         for a, b in zip(one.sightings, other.sightings, strict=True)

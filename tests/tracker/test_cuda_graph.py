@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.tracker.engine import graph as cuda_graph
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.graph import MOST_RECORDINGS, GraphRecorder, Recorded, rounded_batch
 from lib.tracker.engine.torch import TorchEngine
 from tests.helpers.tiny import tiny_config

@@ -14,7 +14,8 @@ from lib.models.pixels import normalise
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.tracker.agreement import Agreement, box_distance
 from lib.tracker.build import build_tracker, load_network
-from lib.tracker.engine.api import Template, UniqueTemplates, build_engine
+from lib.tracker.engine.api import Template, UniqueTemplates
+from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.graph import Recorded
 from lib.tracker.engine.names import ENGINE_NAMES, PRECISIONS, check_engine
 from lib.tracker.spec import TrackerSpec

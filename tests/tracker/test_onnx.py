@@ -12,7 +12,7 @@ import pytest
 
 from lib.tracker.build import build_tracker
 from lib.tracker.engine import onnx as engine_onnx
-from lib.tracker.engine.api import build_engine
+from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.onnx import OnnxEngine, build_onnx_engine, export, fingerprint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.datasets.training.sample import Draw, Sighting
+from lib.datasets.training.sample import BoxedFrame, FrameSample
 from lib.train.data.frames import UnusableSampleError
 from lib.train.data.transforms import TrainingTransform, Variation, box_in_crop, jitter_box
 from lib.utils.crop import crop_square
@@ -14,7 +14,9 @@ BOX = np.array([40.0, 30.0, 24.0, 18.0])
 
 
 def draw_of(box=BOX, image=IMAGE, count=3):
-    return Draw(tuple(Sighting(image, box) for _ in range(count)), "SET video-1, frames 1, 2, 3")
+    return FrameSample(
+        tuple(BoxedFrame(image, box) for _ in range(count)), "SET video-1, frames 1, 2, 3"
+    )
 
 
 def variation(count=3, **changes):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.config.schema import Config
-from lib.datasets.training.sample import Draw, EncodedImage, Sighting
+from lib.datasets.training.sample import BoxedFrame, EncodedImage, FrameSample
 from lib.train.data.sampler import build_sampler
 from lib.train.data.transforms import TrainingTransform, largest_shrink
 from lib.utils import image_io
@@ -122,9 +122,9 @@ def test_boxes_lie_on_the_target_as_in_whole_frames():
         image, box = bright_square(rng)
         variation = transform.vary(rng, 2)
         file = EncodedImage(encoded(image), "a.jpg")
-        small = Draw((Sighting(file, box),) * 2, "a")
+        small = FrameSample((BoxedFrame(file, box),) * 2, "a")
         assert [frame.shrink for frame in transform.frames(small, variation)] == [4, 4]
-        whole = Draw((Sighting(decode_rgb(file.data, "a"), box),) * 2, "a")
+        whole = FrameSample((BoxedFrame(decode_rgb(file.data, "a"), box),) * 2, "a")
         a, b = (transform.apply(draw, variation) for draw in (whole, small))
         gaps.append((off_the_box(a), off_the_box(b)))
         assert np.abs(a.box - b.box).max() < 0.02
@@ -144,7 +144,7 @@ def test_a_file_is_decoded_once_for_the_crop_that_needs_most(monkeypatch):
     monkeypatch.setattr(EncodedImage, "decode", decode)
     transform = TrainingTransform(memory_config(SEARCH={"SIZE": SIDE, "SCALE_JITTER": 0.5}).data)
     file = EncodedImage(encoded(smooth()), "a.jpg")
-    draw = Draw((Sighting(file, np.array([80.0, 60.0, 40.0, 40.0])),) * 3, "a")
+    draw = FrameSample((BoxedFrame(file, np.array([80.0, 60.0, 40.0, 40.0])),) * 3, "a")
     variation = transform.vary(np.random.default_rng(0), 3)
     variation.normal[2] = -1.0  # the search crop is smaller than the templates' crops
     frames = transform.frames(draw, variation)

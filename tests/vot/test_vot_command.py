@@ -20,7 +20,7 @@ from lib.config.paths import ALPHA_REFINE_FOLDER, repository_root
 from lib.config.schema import PUBLISHED_CONFIGS
 from lib.utils.errors import ConfigError
 from lib.vot.entry import DEFAULT_TRACKERS, find_entry, made_of
-from lib.vot.sequences import Sequence
+from lib.vot.sequences import VotSequence
 from lib.vot.stacks import STACKS, find_stack
 from lib.vot.toolkit import TOOLKIT_VERSION, is_plain
 from lib.vot.workspace import arguments_of, open_workspace
@@ -158,7 +158,7 @@ def test_init_keeps_other_sections_and_results(place: Place) -> None:
 
 def test_results_of_two_stacks_never_mix(place: Place, capsys) -> None:
     place.prepare("static_box")
-    sequences = [Sequence(place.root / "sequences/slowdisc")]
+    sequences = [VotSequence(place.root / "sequences/slowdisc")]
     write_static_results(place.root / "results/x", mini_stack().experiments, sequences)
     capsys.readouterr()
     assert place.vot("init", "--stack", "vot2020/shortterm", "--nodownload") == 2

@@ -17,7 +17,7 @@ from lib.vot.regions import (
     special,
 )
 from lib.vot.score import measure, score_tracker
-from lib.vot.sequences import Sequence
+from lib.vot.sequences import VotSequence
 from tests.helpers.vot_setup import (
     kit_script,
     make_sequences,
@@ -181,7 +181,7 @@ def test_sequences_that_cannot_be_scored(tmp_path: Path, spoil, says: str) -> No
     make_sequences(tmp_path)
     spoil(tmp_path / "slowdisc")
     with pytest.raises(DataError, match=says):
-        Sequence(tmp_path / "slowdisc").runs(mini_stack().experiments[0])
+        VotSequence(tmp_path / "slowdisc").runs(mini_stack().experiments[0])
 
 
 def test_order_and_direction_of_runs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.config.paths import Paths
-from lib.config.yaml_source import Finding, Layer, dotted, read_yaml, show_value
+from lib.config.yaml_source import ConfigLayer, Finding, dotted, read_yaml, show_value
 from lib.datasets.benchmarks.open import find_row
 from lib.utils.errors import ConfigError, did_you_mean
 
@@ -95,7 +95,7 @@ def read_scores(path: Path) -> Scores:
     }
 
 
-def _findings(layer: Layer) -> list[Finding]:
+def _findings(layer: ConfigLayer) -> list[Finding]:
     known = [config + suffix for config in MODELS.values() for suffix in ("", "_got")]
     findings = []
     for config, row in layer.values.items():
@@ -131,5 +131,5 @@ def _unknown(what: str, word: str, known: list[str]) -> str:
     return f"unknown {what}{did_you_mean(word, known) or '; known: ' + ', '.join(known)}"
 
 
-def _finding(layer: Layer, keys: tuple[str, ...], text: str) -> Finding:
+def _finding(layer: ConfigLayer, keys: tuple[str, ...], text: str) -> Finding:
     return Finding(layer.origins[keys], f"{dotted(keys)}: {text}")

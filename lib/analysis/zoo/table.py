@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.analysis.certainty import metric_names
-from lib.analysis.compare import Contender, compare
+from lib.analysis.compare import TrackerResults, compare
 from lib.analysis.zoo.published import (
     COLUMNS,
     MODELS,
@@ -110,7 +110,7 @@ def _scored_cell(config: str, folders: list[Path], dataset: Dataset | DataError 
         return Cell(note="no results")
     if not isinstance(dataset, Dataset):
         return Cell(note=f"no ground truth: {dataset}")
-    results = Contender(config, folders[0], tuple(folders[1:]))
+    results = TrackerResults(config, folders[0], tuple(folders[1:]))
     try:
         comparison = compare(dataset, [results])
     except SeqTrackError as error:

@@ -65,7 +65,7 @@ DEFAULT_UPDATE_THRESHOLD = FrozenMapping(
 )
 
 
-class Encoder(Section):
+class EncoderConfig(Section):
     """MODEL.ENCODER: the ViT that reads templates and search region together."""
 
     type: Literal["vit_base_patch16", "vit_large_patch16", "vit_huge_patch14", "custom"] = (
@@ -114,7 +114,7 @@ class Encoder(Section):
         return Geometry(*sizes)
 
 
-class Decoder(Section):
+class DecoderConfig(Section):
     """MODEL.DECODER: the causal transformer that writes the box as tokens."""
 
     nheads: Count = 8
@@ -150,9 +150,9 @@ class Model(Section):
     centre_hint: bool = False
     """Tell the decoder with START where the encoder thinks the centre is (soft arg-max, Sun et
     al., 2018). Off in SeqTrack; see docs/tiny.md."""
-    encoder: Encoder = Encoder()
+    encoder: EncoderConfig = EncoderConfig()
     """The image encoder."""
-    decoder: Decoder = Decoder()
+    decoder: DecoderConfig = DecoderConfig()
     """The token decoder."""
 
 

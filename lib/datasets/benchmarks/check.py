@@ -7,21 +7,20 @@ that is warned of.
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Sequence as List
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lib.datasets.benchmarks.layout import (
-    Entry,
+    ListedSequence,
     Row,
     find_layout,
     is_there,
     load_benchmark_sequence,
 )
 from lib.datasets.benchmarks.recognise import recognised
-from lib.datasets.sequence import Dataset, ImageFiles, Sequence
+from lib.datasets.sequence import Dataset, ImageFiles, Video
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.text.box_reading import likely_reading
 from lib.datasets.text.ground_truth import first_gap, is_image
@@ -67,12 +66,16 @@ class Report:
 
 
 def check_benchmark(
-    row: Row, tree: DataTree, entries: Mapping[str, Entry], every_image: bool, progress: Progress
+    row: Row,
+    tree: DataTree,
+    entries: Mapping[str, ListedSequence],
+    every_image: bool,
+    progress: Progress,
 ) -> Report:
     """Look at all sequences of a benchmark."""
     findings, warnings = list[str](), list[str]()
     remarks = _known_to_be_broken(row, entries)
-    missing: list[Entry] = []
+    missing: list[ListedSequence] = []
     there = frames = spare = 0
     for entry in entries.values():
         try:
@@ -144,7 +147,7 @@ def check_folder(dataset: Dataset, every_image: bool, progress: Progress) -> Rep
     )
 
 
-def first_odd_boxes(dataset: Dataset, names: List[str], most: int = 5) -> str | None:
+def first_odd_boxes(dataset: Dataset, names: Sequence[str], most: int = 5) -> str | None:
     """What the boxes of the first few sequences look like if they are not xywh in pixels, or None.
 
     Before tracking: a sequence that cannot be read is passed over, for it will be named then.
@@ -160,19 +163,19 @@ def first_odd_boxes(dataset: Dataset, names: List[str], most: int = 5) -> str | 
     return None
 
 
-def expected_sequences(row: Row, entries: Mapping[str, Entry]) -> int | None:
+def expected_sequences(row: Row, entries: Mapping[str, ListedSequence]) -> int | None:
     """How many sequences a benchmark has; None where neither a list nor its paper says."""
     return len(entries) if row.split else row.sequences
 
 
-def expected_frames(row: Row, entries: Mapping[str, Entry]) -> int | None:
+def expected_frames(row: Row, entries: Mapping[str, ListedSequence]) -> int | None:
     """How many frames a benchmark has; None where neither a list nor its paper says."""
     ranges = [(entry.first_frame, entry.last_frame) for entry in entries.values()]
     known = [last - first + 1 for first, last in ranges if last is not None]
     return sum(known) if row.split and len(known) == len(ranges) else row.frames
 
 
-def _check_images(sequence: Sequence, every_image: bool) -> dict[int, tuple[int, int]]:
+def _check_images(sequence: Video, every_image: bool) -> dict[int, tuple[int, int]]:
     """Width and height of the images that were read, by frame; the first box lies in the first.
 
     Raises:
@@ -193,13 +196,13 @@ def _check_images(sequence: Sequence, every_image: bool) -> dict[int, tuple[int,
     return sizes
 
 
-def _odd_boxes(sequence: Sequence, size: tuple[int, int]) -> list[str]:
+def _odd_boxes(sequence: Video, size: tuple[int, int]) -> list[str]:
     """A line where the boxes are probably not xywh in pixels."""
     reading = likely_reading(sequence.ground_truth, size)
     return [f"{sequence.annotation}: {reading}"] if reading else []
 
 
-def _boxes_outside(sequence: Sequence, size: tuple[int, int]) -> list[str]:
+def _boxes_outside(sequence: Video, size: tuple[int, int]) -> list[str]:
     """A line about boxes of which nothing lies in the picture."""
     boxes = sequence.ground_truth
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
@@ -214,7 +217,7 @@ def _boxes_outside(sequence: Sequence, size: tuple[int, int]) -> list[str]:
     ]
 
 
-def _other_sizes(sequence: Sequence, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
+def _other_sizes(sequence: Video, sizes: Mapping[int, tuple[int, int]]) -> list[str]:
     """A line about the first picture that is not as large as the first of the sequence."""
     for index, (width, height) in sizes.items():
         if (width, height) != sizes[0]:
@@ -225,7 +228,7 @@ def _other_sizes(sequence: Sequence, sizes: Mapping[int, tuple[int, int]]) -> li
     return []
 
 
-def _rows_without_area(sequence: Sequence) -> list[str]:
+def _rows_without_area(sequence: Video) -> list[str]:
     boxes = sequence.ground_truth
     empty = ~has_area(boxes) & (boxes != 0).any(axis=1)
     if not empty.any():
@@ -237,7 +240,7 @@ def _rows_without_area(sequence: Sequence) -> list[str]:
     ]
 
 
-def _repeated_frames(sequence: Sequence) -> list[str]:
+def _repeated_frames(sequence: Video) -> list[str]:
     """A line about image files that are the same, byte for byte, as the one before."""
     frames = sequence.frames
     if not isinstance(frames, ImageFiles):
@@ -264,7 +267,7 @@ def _repeated_frames(sequence: Sequence) -> list[str]:
     ]
 
 
-def _visible_frames(sequence: Sequence) -> int:
+def _visible_frames(sequence: Video) -> int:
     """In how many frames a training would see the target."""
     visible = has_area(sequence.ground_truth)
     if sequence.visible is not None:
@@ -286,7 +289,7 @@ def _numbers(box: np.ndarray) -> str:
     return ", ".join(f"{value:g}" for value in box)
 
 
-def _check_numbers(sequence: Sequence) -> None:
+def _check_numbers(sequence: Video) -> None:
     """Refuse frames that are not numbered through, where no ground truth tells how many there are.
 
     Raises:
@@ -301,7 +304,7 @@ def _check_numbers(sequence: Sequence) -> None:
         raise DataError(f"{folder}: frames are missing{gap}")
 
 
-def _not_listed(row: Row, tree: DataTree, entries: Mapping[str, Entry]) -> list[str]:
+def _not_listed(row: Row, tree: DataTree, entries: Mapping[str, ListedSequence]) -> list[str]:
     """Where annotation files are the list: frames that have none."""
     if not row.listing.endswith(".txt"):
         return []
@@ -322,7 +325,7 @@ def _not_listed(row: Row, tree: DataTree, entries: Mapping[str, Entry]) -> list[
     return findings
 
 
-def _known_to_be_broken(row: Row, entries: Mapping[str, Entry]) -> list[str]:
+def _known_to_be_broken(row: Row, entries: Mapping[str, ListedSequence]) -> list[str]:
     return [
         f"{name}: frame {number} is published broken, as far as known; where it cannot be read, "
         "the frame before it stands in"
@@ -331,7 +334,7 @@ def _known_to_be_broken(row: Row, entries: Mapping[str, Entry]) -> list[str]:
     ]
 
 
-def _frames_without_row(entry: Entry, tree: DataTree, frames: int) -> int:
+def _frames_without_row(entry: ListedSequence, tree: DataTree, frames: int) -> int:
     """1 where NFS's own annotation ends one frame before the video, as that of some videos does."""
     if entry.last_frame is None or not find_layout(entry, tree).vatic:
         return 0
@@ -347,7 +350,7 @@ def _left_out(spare: int) -> list[str]:
     ]
 
 
-def _surplus_images(tree: DataTree, entry: Entry, frames: int) -> list[str]:
+def _surplus_images(tree: DataTree, entry: ListedSequence, frames: int) -> list[str]:
     """A line about images behind the last row of ground truth, if there are any."""
     layout = find_layout(entry, tree)
     if not layout.frame_pattern or entry.last_frame is not None or layout.files.frame_range:
@@ -366,7 +369,10 @@ def _without_row(folder: str, names: Iterable[str], frames: int) -> list[str]:
 
 
 def _missing(
-    row: Row, tree: DataTree, entries: Mapping[str, Entry], missing: List[Entry]
+    row: Row,
+    tree: DataTree,
+    entries: Mapping[str, ListedSequence],
+    missing: Sequence[ListedSequence],
 ) -> list[str]:
     """What is wrong with the number of sequences, and the first that is not there."""
     source = "download or unpack the rest"

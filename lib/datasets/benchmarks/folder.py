@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lib.datasets.benchmarks.folder_trees import LOOKED_FOR, find_tree, open_archive
-from lib.datasets.sequence import Dataset, Sequence, folder_frames
+from lib.datasets.sequence import Dataset, Video, folder_frames
 from lib.datasets.sequence_files import SequenceFiles
 from lib.datasets.text.boxes import read_regions
 from lib.datasets.text.ground_truth import (
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """What the folder of one sequence looks like.
 
     Attributes:
@@ -64,18 +64,18 @@ class FolderSequence(NamedTuple):
     """Where one sequence of a folder is; its layout is None without ground truth."""
 
     folder: Path
-    layout: Layout | None
+    layout: FolderLayout | None
 
 
-_LASOT = Layout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt"))
+_LASOT = FolderLayout("LaSOT", "img", "groundtruth.txt", ("full_occlusion.txt", "out_of_view.txt"))
 _LASOT_FRAME = "%08d.jpg"
 LAYOUTS = (
     _LASOT,
-    Layout("OTB", "img", "groundtruth_rect.txt"),
-    Layout("VOT", "color", "groundtruth.txt", regions=True),
-    Layout("TNL2K", "imgs", "groundtruth.txt"),
-    Layout("VastTrack", "imgs", "Groundtruth.txt"),
-    Layout("GOT-10k", "", "groundtruth.txt", ("absence.label",), "cover.label"),
+    FolderLayout("OTB", "img", "groundtruth_rect.txt"),
+    FolderLayout("VOT", "color", "groundtruth.txt", regions=True),
+    FolderLayout("TNL2K", "imgs", "groundtruth.txt"),
+    FolderLayout("VastTrack", "imgs", "Groundtruth.txt"),
+    FolderLayout("GOT-10k", "", "groundtruth.txt", ("absence.label",), "cover.label"),
 )
 _LOOKED_FOR = "; ".join(
     f"{layout.name}: {layout.images + '/ and ' if layout.images else 'images beside '}"
@@ -154,7 +154,7 @@ def find_sequences(path: Path | str) -> tuple[Path, dict[str, FolderSequence]]:
     return folder, found
 
 
-def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> Sequence:
+def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> Video:
     """Read the annotation of one sequence and name its frames; no image is opened.
 
     Raises:
@@ -179,7 +179,7 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
         absence, covered = layout.flag_files(folder)
         visible = read_absence(absence, len(boxes)) if absence else visible
         cover = None if covered is None else read_cover(covered, len(boxes))
-    return Sequence(
+    return Video(
         name=name,
         frames=frames,
         ground_truth=boxes,
@@ -189,7 +189,7 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
     )
 
 
-def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_boxes(annotation: Path, layout: FolderLayout) -> tuple[np.ndarray, np.ndarray | None]:
     """Boxes (N, 4) without NaN, and visibility (N,) where NaN told it."""
     if not layout.regions:
         return read_ground_truth(annotation), None
@@ -199,7 +199,7 @@ def _read_boxes(annotation: Path, layout: Layout) -> tuple[np.ndarray, np.ndarra
     return boxes, ~absent if absent.any() else None
 
 
-def _with_rows(names: tuple[str, ...], rows: int, layout: Layout) -> tuple[str, ...]:
+def _with_rows(names: tuple[str, ...], rows: int, layout: FolderLayout) -> tuple[str, ...]:
     """The images that have a row: LaSOT's are numbered from 1, and some videos have one more."""
     if layout is not _LASOT or not 1 < rows < len(names):
         return names
@@ -225,11 +225,11 @@ def _texts_in(folder: Path) -> str:
 
 def _annotated_apart(folder: Path, files: SequenceFiles) -> FolderSequence:
     return FolderSequence(
-        folder, Layout("annotation apart", files.images, files.annotation, files.absence)
+        folder, FolderLayout("annotation apart", files.images, files.annotation, files.absence)
     )
 
 
-def layout_of(folder: Path) -> Layout | None:
+def layout_of(folder: Path) -> FolderLayout | None:
     """The layout of a sequence folder; None where there is no ground truth."""
     annotated = [layout for layout in LAYOUTS if os.path.isfile(folder / layout.annotation)]
     for layout in annotated:

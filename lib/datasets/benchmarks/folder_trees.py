@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from lib.datasets.benchmarks.layout import Entry, Layout, Row, load_benchmark_sequence
+from lib.datasets.benchmarks.layout import Layout, ListedSequence, Row, load_benchmark_sequence
 from lib.datasets.sequence import Dataset
 from lib.datasets.sequence_files import SequenceFiles
 from lib.datasets.storage.tree import DataTree
@@ -67,7 +67,7 @@ def open_archive(path: Path) -> Dataset:
         raise DataError(f"{path}: no archive with {LOOKED_FOR}; unpack it, and give the folder")
     name = path.stem
     row = Row(name, results_folder=name, protocol="otb", first_box_only=True)
-    entries = {one: Entry(one, (Layout(places),)) for one, places in files.items()}
+    entries = {one: ListedSequence(one, (Layout(places),)) for one, places in files.items()}
     return Dataset(
         name=name,
         results_folder=name,

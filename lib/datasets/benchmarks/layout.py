@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.benchmarks.nfs import read_vatic_boxes
-from lib.datasets.sequence import FrameSource, PatchedFrames, Sequence
+from lib.datasets.sequence import FrameSource, PatchedFrames, Video
 from lib.datasets.sequence_files import NO_FILES, SequenceFiles, packaged_list, packaged_names
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.storage.zip import Wanted
@@ -128,7 +128,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedSequence:
     """Where one sequence of a benchmark is.
 
     Attributes:
@@ -155,7 +155,7 @@ def open_tree(row: Row, root: Path) -> DataTree:
     return DataTree(root, part, replace(_wanted(row), part="" if row.any_root else named))
 
 
-def list_entries(row: Row, tree: DataTree) -> dict[str, Entry]:
+def list_entries(row: Row, tree: DataTree) -> dict[str, ListedSequence]:
     """All sequences of a benchmark in evaluation order, by name.
 
     Raises:
@@ -167,7 +167,7 @@ def list_entries(row: Row, tree: DataTree) -> dict[str, Entry]:
     if row.list_file:
         names = read_names(tree.file(row.list_file))
         return {name: _entry(row, name, {"place": name}) for name in names}
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ListedSequence] = {}
     places: dict[str, str] = {}
     for place in _listed_places(row.listing, tree):
         name = place.rpartition("/")[2]
@@ -186,8 +186,8 @@ def list_entries(row: Row, tree: DataTree) -> dict[str, Entry]:
 
 
 def load_benchmark_sequence(
-    row: Row, tree: DataTree, entries: Mapping[str, Entry], name: str
-) -> Sequence:
+    row: Row, tree: DataTree, entries: Mapping[str, ListedSequence], name: str
+) -> Video:
     """Read the annotation of one sequence and name its frames; no image is opened.
 
     Raises:
@@ -202,7 +202,7 @@ def load_benchmark_sequence(
         raise DataError(f"{error}; {known}") from None
 
 
-def find_layout(entry: Entry, tree: DataTree) -> Layout:
+def find_layout(entry: ListedSequence, tree: DataTree) -> Layout:
     """The layout in which a sequence is there: the first in full, else the first in part."""
     if len(entry.layouts) == 1:
         return entry.layouts[0]
@@ -217,14 +217,14 @@ def find_layout(entry: Entry, tree: DataTree) -> Layout:
     return [*partly, *entry.layouts][0]
 
 
-def is_there(entry: Entry, tree: DataTree) -> bool:
+def is_there(entry: ListedSequence, tree: DataTree) -> bool:
     return any(
         tree.has_folder(layout.files.images) or tree.has_file(layout.files.annotation)
         for layout in entry.layouts
     )
 
 
-def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
+def _load(row: Row, tree: DataTree, entry: ListedSequence) -> Video:
     layout = find_layout(entry, tree)
     files = layout.files
     annotation = tree.file(files.annotation)
@@ -256,7 +256,7 @@ def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
             f"{error}; {annotation} has {len(boxes)} rows and {tree.describe(files.images)} "
             f"{images} images"
         ) from None
-    return Sequence(
+    return Video(
         name=entry.name,
         frames=_frames(row, entry, tree.images(files.images, names), names),
         ground_truth=boxes,
@@ -266,13 +266,17 @@ def _load(row: Row, tree: DataTree, entry: Entry) -> Sequence:
     )
 
 
-def _read_boxes(row: Row, entry: Entry, layout: Layout, annotation: TextFile) -> np.ndarray:
+def _read_boxes(
+    row: Row, entry: ListedSequence, layout: Layout, annotation: TextFile
+) -> np.ndarray:
     if layout.vatic and entry.last_frame is not None:
         return read_vatic_boxes(annotation, entry.last_frame - entry.first_frame + 1)
     return read_ground_truth(annotation, nan_means_absent=row.nan_means_absent, skip=entry.omit)
 
 
-def _frame_names(entry: Entry, layout: Layout, tree: DataTree, rows: int) -> tuple[str, ...]:
+def _frame_names(
+    entry: ListedSequence, layout: Layout, tree: DataTree, rows: int
+) -> tuple[str, ...]:
     folder = layout.files.images
     present = tree.names(folder)
     if not layout.frame_pattern:
@@ -290,7 +294,9 @@ def _frame_names(entry: Entry, layout: Layout, tree: DataTree, rows: int) -> tup
     return names
 
 
-def _frames(row: Row, entry: Entry, frames: FrameSource, names: tuple[str, ...]) -> FrameSource:
+def _frames(
+    row: Row, entry: ListedSequence, frames: FrameSource, names: tuple[str, ...]
+) -> FrameSource:
     broken = {number for name, number in row.broken_frames if name == entry.name}
     if not broken:
         return frames
@@ -299,14 +305,14 @@ def _frames(row: Row, entry: Entry, frames: FrameSource, names: tuple[str, ...])
     return PatchedFrames(frames, frozenset(indices))
 
 
-def _packaged_entries(row: Row) -> dict[str, Entry]:
+def _packaged_entries(row: Row) -> dict[str, ListedSequence]:
     if not row.split.endswith(".csv"):
         return {name: _entry(row, name, {"place": name}) for name in packaged_names(row.split)}
     lines = csv.DictReader(packaged_list(row.split).splitlines())
     return {line["name"]: _entry(row, line["name"], line) for line in lines}
 
 
-def _entry(row: Row, name: str, columns: Mapping[str, str]) -> Entry:
+def _entry(row: Row, name: str, columns: Mapping[str, str]) -> ListedSequence:
     first, last, omit, pattern = 1, None, 0, ""
     words = dict(columns)
     if "image_folder" in columns:
@@ -322,7 +328,7 @@ def _entry(row: Row, name: str, columns: Mapping[str, str]) -> Entry:
         )
         for layout in row.layouts
     )
-    return Entry(name, tuple(layouts), first + omit, last, omit)
+    return ListedSequence(name, tuple(layouts), first + omit, last, omit)
 
 
 def _is_part(row: Row, root: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from lib.config.paths import Paths
 from lib.datasets.benchmarks.folder import open_folder
 from lib.datasets.benchmarks.layout import (
-    Entry,
+    ListedSequence,
     Row,
     is_there,
     list_entries,
@@ -19,7 +19,7 @@ from lib.datasets.benchmarks.layout import (
 )
 from lib.datasets.benchmarks.recognise import recognised
 from lib.datasets.benchmarks.rows import CATALOG, GOT10K_FILES, LASOT_FILES
-from lib.datasets.sequence import Dataset, Sequence
+from lib.datasets.sequence import Dataset, Video
 from lib.datasets.sequence_files import SequenceFiles
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.training.listing import TrainingRow
@@ -81,7 +81,7 @@ TRAINING_CATALOG = (
 
 
 @dataclass(frozen=True)
-class Place:
+class DatasetLocation:
     """Where a data set is looked for, and what a message says to someone who has it elsewhere."""
 
     root: Path
@@ -127,7 +127,7 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
     return _dataset(row, str(tree.base), tuple(entries), loader)
 
 
-def open_benchmark(row: Row, place: Place) -> tuple[DataTree, dict[str, Entry]]:
+def open_benchmark(row: Row, place: DatasetLocation) -> tuple[DataTree, dict[str, ListedSequence]]:
     """The files and the sequences of a benchmark, all of which may be missing.
 
     Raises:
@@ -174,7 +174,7 @@ def _open_path(path: str) -> Dataset:
     return replace(dataset, name=name, results_folder=name)
 
 
-def _load_own(load: Callable[[str], Sequence], root: Path, name: str) -> Sequence:
+def _load_own(load: Callable[[str], Video], root: Path, name: str) -> Video:
     """A sequence of a folder; where it does not fit, as the benchmark reads it that it is of.
 
     OTB's David has more images than rows, for example: its list says where tracking starts.
@@ -191,7 +191,7 @@ def _load_own(load: Callable[[str], Sequence], root: Path, name: str) -> Sequenc
         raise
 
 
-def _load_published(row: Row, root: Path, name: str) -> Sequence | None:
+def _load_published(row: Row, root: Path, name: str) -> Video | None:
     """A sequence as a benchmark reads it; None where it is not of that benchmark."""
     tree = open_tree(row, root)
     try:
@@ -201,7 +201,7 @@ def _load_published(row: Row, root: Path, name: str) -> Sequence | None:
         return None
 
 
-def place_of(name: str, folder: str, paths: Paths) -> Place:
+def place_of(name: str, folder: str, paths: Paths) -> DatasetLocation:
     """Where the settings say that a data set of the catalog is.
 
     Raises:
@@ -215,7 +215,7 @@ def place_of(name: str, folder: str, paths: Paths) -> Place:
         f"--data-dir (the folder that holds {folder}), the environment variable "
         f"SEQTRACK_DATA_{name.upper()}, or `datasets: {{{name.lower()}: FOLDER}}` in paths.yaml"
     )
-    return Place(paths.dataset_root(name, folder), remedy)
+    return DatasetLocation(paths.dataset_root(name, folder), remedy)
 
 
 def all_rows() -> list[Row | TrainingRow]:
@@ -238,7 +238,7 @@ def looks_like_path(text: str) -> bool:
 
 
 def _dataset(
-    row: Row, source: str, names: tuple[str, ...], loader: Callable[[str], Sequence]
+    row: Row, source: str, names: tuple[str, ...], loader: Callable[[str], Video]
 ) -> Dataset:
     return Dataset(
         name=row.name,

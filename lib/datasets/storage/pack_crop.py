@@ -46,7 +46,7 @@ def reach_of(factor: float, centre_jitter: float, scale_jitter: float, sigmas: f
 
 
 @dataclass(frozen=True)
-class Region:
+class KeptRegion:
     """A part of a frame, and the size in which it is stored, in pixels."""
 
     x: int
@@ -68,7 +68,7 @@ class Region:
         return ",".join(map(str, parts))
 
     @classmethod
-    def parse(cls, text: str) -> "Region":
+    def parse(cls, text: str) -> "KeptRegion":
         """The region that `text` says.
 
         Raises:
@@ -82,7 +82,7 @@ class Region:
         return (box - (self.x, self.y, 0, 0)) * (x, y, x, y)
 
 
-def region_of(box: np.ndarray, width: int, height: int, rule: CropRule) -> Region:
+def region_of(box: np.ndarray, width: int, height: int, rule: CropRule) -> KeptRegion:
     """The part of a frame that is kept.
 
     All four sides move by even numbers of pixels, so that rounding to even, which the crop of a
@@ -96,7 +96,7 @@ def region_of(box: np.ndarray, width: int, height: int, rule: CropRule) -> Regio
     top, bottom = _span(centre_y - away, centre_y + away, height)
     scale = min(1.0, rule.shrink / side) if rule.shrink else 1.0
     stored = (max(1, round((right - left) * scale)), max(1, round((bottom - top) * scale)))
-    return Region(left, top, right - left, bottom - top, *stored)
+    return KeptRegion(left, top, right - left, bottom - top, *stored)
 
 
 def _span(low: float, high: float, size: int) -> tuple[int, int]:
@@ -106,7 +106,7 @@ def _span(low: float, high: float, size: int) -> tuple[int, int]:
     return start, max(end, start + 1)
 
 
-def cut(image: np.ndarray, region: Region) -> np.ndarray:
+def cut(image: np.ndarray, region: KeptRegion) -> np.ndarray:
     part = image[region.y : region.y + region.height, region.x : region.x + region.width]
     size = (region.stored_width, region.stored_height)
     if size == (region.width, region.height):

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.storage.pack import ABOUT, FORMAT, INDEX, PLACE, PLAN, is_pack, shard_name
-from lib.datasets.storage.pack_crop import CropRule, Region, cut, region_of
+from lib.datasets.storage.pack_crop import CropRule, KeptRegion, cut, region_of
 from lib.datasets.storage.zip import ENTRY, list_archive
 from lib.datasets.training.index import save_arrays
 from lib.datasets.training.set import IndexedSet
@@ -197,7 +197,7 @@ class Packing:
         height, width = image.shape[:2]
         box = self.source.load(member.sequence).boxes[member.frame]
         region = region_of(box, width, height, self.crop)
-        whole = Region(0, 0, width, height, width, height)
+        whole = KeptRegion(0, 0, width, height, width, height)
         if scaled or region != whole:
             pixels = cv2.cvtColor(cut(image, region), cv2.COLOR_RGB2BGR)
             settings = [cv2.IMWRITE_JPEG_QUALITY, self.crop.quality]
@@ -255,16 +255,16 @@ def _entries(path: Path) -> list[tuple[str, Any]]:
     return sorted(found, key=lambda one: int(one[1]["offset"]))
 
 
-def _places_of(path: Path, number: int, cropped: bool) -> dict[str, tuple[Any, Region | None]]:
+def _places_of(path: Path, number: int, cropped: bool) -> dict[str, tuple[Any, KeptRegion | None]]:
     """Where each file of a shard lies, by name without region, and the region.
 
     Without a crop an `@` belongs to the name of a frame or a folder.
     """
-    found: dict[str, tuple[Any, Region | None]] = {}
+    found: dict[str, tuple[Any, KeptRegion | None]] = {}
     for name, entry in _entries(path):
         match = _REGION.search(name) if cropped else None
         offset = int(entry["offset"]) + _HEADER + len(name.encode())
         place = (number, int(entry["size"]), offset, int(entry["crc"]))
-        region = Region.parse(match[1]) if match else None
+        region = KeptRegion.parse(match[1]) if match else None
         found[name[: match.start()] if match else name] = (np.array(place, PLACE), region)
     return found

@@ -14,7 +14,13 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.text.boxes import read_text
-from lib.datasets.training.listing import Listing, Record, TrainingRow, fingerprint, has_area
+from lib.datasets.training.listing import (
+    Listing,
+    TrainingRecord,
+    TrainingRow,
+    fingerprint,
+    has_area,
+)
 from lib.utils.errors import DataError
 
 _KEPT = frozenset({"images", "annotations", "id", "file_name", "image_id", "iscrowd", "bbox"})
@@ -38,7 +44,7 @@ def list_coco(row: TrainingRow, root: Path, remedy: str) -> Listing:
     return Listing(images, key, [partial(read_coco, annotation)])
 
 
-def read_coco(path: Path) -> Iterator[Record]:
+def read_coco(path: Path) -> Iterator[TrainingRecord]:
     """One record per object that is not a crowd and whose box has an area, in the file's order.
 
     Raises:
@@ -63,7 +69,7 @@ def _slim(item: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in item.items() if key in _KEPT}
 
 
-def _record(annotation: dict[str, Any], files: dict[int, str], path: Path) -> Record | None:
+def _record(annotation: dict[str, Any], files: dict[int, str], path: Path) -> TrainingRecord | None:
     try:
         if annotation.get("iscrowd", 0):
             return None
@@ -74,4 +80,4 @@ def _record(annotation: dict[str, Any], files: dict[int, str], path: Path) -> Re
         raise DataError(f"{path}: annotation {shown} is malformed ({error!r})") from None
     if not np.isfinite(box).all() or not has_area(box).all():
         return None
-    return Record(name, "", file, 0, box, np.ones(1, dtype=bool))
+    return TrainingRecord(name, "", file, 0, box, np.ones(1, dtype=bool))

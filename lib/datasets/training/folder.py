@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.benchmarks.folder import FolderSequence, Layout, find_sequences
+from lib.datasets.benchmarks.folder import FolderLayout, FolderSequence, find_sequences
 from lib.datasets.sequence import ImageFiles, StackPages, announce_range, folder_frames
 from lib.datasets.text.boxes import read_boxes, read_regions
 from lib.datasets.text.ground_truth import (
@@ -19,7 +19,7 @@ from lib.datasets.text.ground_truth import (
     first_gap,
     list_images,
 )
-from lib.datasets.training.listing import Listing, Record, fingerprint
+from lib.datasets.training.listing import Listing, TrainingRecord, fingerprint
 from lib.datasets.training.text import visibility
 from lib.utils.errors import DataError
 
@@ -80,7 +80,9 @@ def numbered_pattern(names: Sequence[str]) -> tuple[str, int]:
     return (pattern, first) if fits else ("", 0)
 
 
-def _read_video(base: Path, name: str, folder: Path, layout: Layout) -> Iterator[Record]:
+def _read_video(
+    base: Path, name: str, folder: Path, layout: FolderLayout
+) -> Iterator[TrainingRecord]:
     annotation, images = folder / layout.annotation, folder / layout.images
     if layout.regions:
         boxes, _ = empty_where_nan(read_regions(annotation))
@@ -98,4 +100,4 @@ def _read_video(base: Path, name: str, folder: Path, layout: Layout) -> Iterator
     boxes = boxes.astype(np.float32)
     visible = visibility(boxes, *layout.flag_files(folder))
     pattern, first = numbered_pattern(names)
-    yield Record(name, os.path.relpath(images, base), pattern, first, boxes, visible)
+    yield TrainingRecord(name, os.path.relpath(images, base), pattern, first, boxes, visible)

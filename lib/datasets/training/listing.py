@@ -1,7 +1,8 @@
 """What a row of the catalog says about a training set, and what its readers hand to the index.
 
 A reader looks at what is there (`Listing`, quick) and reads the boxes only when the index asks
-for them (`Record`, slow for a big set). The key of a listing tells whether anything changed.
+for them (`TrainingRecord`, slow for a big set). The key of a listing tells whether anything has
+changed.
 """
 
 import hashlib
@@ -52,7 +53,7 @@ class TrainingRow:
     first_frame: int = 1
 
 
-class Record(NamedTuple):
+class TrainingRecord(NamedTuple):
     """One sequence of a training set.
 
     Attributes:
@@ -85,7 +86,7 @@ class Listing:
 
     base: Path
     key: str
-    tasks: Sequence[Callable[[], Iterable[Record]]]
+    tasks: Sequence[Callable[[], Iterable[TrainingRecord]]]
 
 
 @dataclass(frozen=True)

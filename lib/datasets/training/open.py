@@ -4,7 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lib.config.paths import Paths
-from lib.datasets.benchmarks.open import TRAINING_CATALOG, Place, looks_like_path, place_of
+from lib.datasets.benchmarks.open import (
+    TRAINING_CATALOG,
+    DatasetLocation,
+    looks_like_path,
+    place_of,
+)
 from lib.datasets.storage.lmdb import SUFFIX, LmdbSet, copy_texts, find_lmdb
 from lib.datasets.storage.pack import PackedSet, is_pack, open_pack, read_about
 from lib.datasets.training.coco import list_coco
@@ -79,7 +84,7 @@ def _open_packed(root: Path, name: str) -> PackedSet:
     return packed
 
 
-def _open_files(row: TrainingRow, place: Place, cache: Path) -> IndexedSet:
+def _open_files(row: TrainingRow, place: DatasetLocation, cache: Path) -> IndexedSet:
     root, parts = place.root, find_lmdb(place.root)
     if not parts and not root.is_dir():
         parts = find_lmdb(root.with_name(root.name + SUFFIX))

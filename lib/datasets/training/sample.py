@@ -24,7 +24,7 @@ class EncodedImage:
         return decode_shrunk(self.data, self.name, shrink, self.grey_range)
 
 
-class Sighting(NamedTuple):
+class BoxedFrame(NamedTuple):
     """One look at the target.
 
     Attributes:
@@ -37,7 +37,7 @@ class Sighting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Draw:
+class FrameSample:
     """The frames of one sample, before cropping.
 
     Attributes:
@@ -45,7 +45,7 @@ class Draw:
         source: where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`.
     """
 
-    sightings: tuple[Sighting, ...]
+    sightings: tuple[BoxedFrame, ...]
     source: str
 
 
@@ -54,7 +54,7 @@ class SampleSource(Protocol):
 
     name: str
 
-    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+    def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
         """Draw the frames of one sample; everything random comes from `rng`.
 
         `progress`: how much of the training is done, 0..1.

@@ -15,7 +15,7 @@ from lib.datasets.text.ground_truth import read_absence, read_cover, read_names
 from lib.datasets.training.listing import (
     FolderNames,
     Listing,
-    Record,
+    TrainingRecord,
     TrainingRow,
     fingerprint,
     has_area,
@@ -29,7 +29,7 @@ _GOT10K_NAME = re.compile(r"GOT-10k_Train_(\d{6})", re.ASCII)
 _GOT10K_HELD_OUT = re.compile(r"GOT-10k_(Val|Test)_\d{6}", re.ASCII)
 
 
-class Video(NamedTuple):
+class ListedVideo(NamedTuple):
     name: str
     files: SequenceFiles
 
@@ -82,15 +82,17 @@ def visibility(
     return visible
 
 
-def _read_video(row: TrainingRow, base: Path, video: Video) -> Iterator[Record]:
+def _read_video(row: TrainingRow, base: Path, video: ListedVideo) -> Iterator[TrainingRecord]:
     files = video.files
     boxes = read_boxes(base / files.annotation).astype(np.float32)
     cover = base / files.cover if files.cover else None
     visible = visibility(boxes, [base / file for file in files.absence], cover)
-    yield Record(video.name, files.images, row.frame_pattern, row.first_frame, boxes, visible)
+    yield TrainingRecord(
+        video.name, files.images, row.frame_pattern, row.first_frame, boxes, visible
+    )
 
 
-def _videos(row: TrainingRow, base: Path) -> list[Video]:
+def _videos(row: TrainingRow, base: Path) -> list[ListedVideo]:
     if row.list_file:
         return [_video(row, name) for name in _listed_names(row, base)]
     if row.split:
@@ -113,11 +115,11 @@ def _videos(row: TrainingRow, base: Path) -> list[Video]:
     return found
 
 
-def _video(row: TrainingRow, name: str, part: str = "") -> Video:
-    return Video(name, row.files.of(name, {"part": part}))
+def _video(row: TrainingRow, name: str, part: str = "") -> ListedVideo:
+    return ListedVideo(name, row.files.of(name, {"part": part}))
 
 
-def _looked_for(row: TrainingRow, videos: list[Video]) -> str:
+def _looked_for(row: TrainingRow, videos: list[ListedVideo]) -> str:
     if row.list_file and not videos:
         return f"{row.list_file} has no name of its split"
     first = videos[0].files.images if videos else " or ".join(_annotation_folders(row)[:2])

@@ -21,7 +21,7 @@ from lib.datasets.text.boxes import read_text
 from lib.datasets.training.listing import (
     FolderNames,
     Listing,
-    Record,
+    TrainingRecord,
     TrainingRow,
     fingerprint,
     has_area,
@@ -78,7 +78,7 @@ def _videos_below(folder: Path) -> list[str]:
     ]
 
 
-def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Record]:
+def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[TrainingRecord]:
     """One record per track of a video, in the order of their first frames.
 
     Raises:
@@ -104,7 +104,7 @@ def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Record]
         yield _record(row, name, video, seen[0][0], boxes, flags)
 
 
-def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[Record]:
+def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[TrainingRecord]:
     """The records of a `cache.json` whose frames are there; the others are warned of.
 
     Raises:
@@ -133,7 +133,7 @@ def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[Record]:
         )
 
 
-def _cached(row: TrainingRow, path: Path, number: int, track: Any) -> Record:
+def _cached(row: TrainingRow, path: Path, number: int, track: Any) -> TrainingRecord:
     try:
         video = f"{_SET % track['set_id']}/{_VIDEO % track['vid_id']}"
         name = f"{_VIDEO % track['vid_id']}-{number}"
@@ -153,13 +153,13 @@ def _record(
     first: int,
     boxes: list[list[float]],
     visible: list[bool],
-) -> Record:
+) -> TrainingRecord:
     array = np.array(boxes, dtype=np.float32).reshape(-1, 4)
     flags = np.array(visible, dtype=bool)
     if len(flags) != len(array) or not len(array) or not np.isfinite(array).all():
         raise ValueError(f"{len(array)} boxes, {len(flags)} flags")
     folder = f"{row.files.images}/{video}"
-    return Record(name, folder, row.frame_pattern, first, array, flags & has_area(array))
+    return TrainingRecord(name, folder, row.frame_pattern, first, array, flags & has_area(array))
 
 
 def _objects(path: Path) -> Iterator[tuple[str, list[float], bool]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.training.sample import Draw, Sighting, UnusableSampleError
+from lib.datasets.training.sample import BoxedFrame, FrameSample, UnusableSampleError
 from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs
 from lib.synthetic.pairs.photometric import (
@@ -99,7 +99,7 @@ class PairSource:
         scene, name = body_views(rng, PhotoPool(self._photographs), layout, strength)
         return scene, f"a cut-out before {name}"
 
-    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+    def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
         """Draw the frames of one sample; see `SampleSource`.
 
         Raises:
@@ -117,16 +117,16 @@ class PairSource:
         else:
             raise UnusableSampleError(f"SYNTHETIC {name}: no view shows enough of the target")
         conditions = VIDEO if kind == "generated" else PHOTO
-        return Draw(self._sightings(rng, scene, conditions, strength), f"SYNTHETIC {name}")
+        return FrameSample(self._sightings(rng, scene, conditions, strength), f"SYNTHETIC {name}")
 
     def _sightings(
         self, rng: np.random.Generator, scene: SceneViews, conditions: Conditions, strength: float
-    ) -> tuple[Sighting, ...]:
+    ) -> tuple[BoxedFrame, ...]:
         changes = PhotometricAugment(rng, conditions, strength)
         frames = []
         for view, box in enumerate(scene.boxes):
             # Whoever starts a tracker chooses a fairly good frame.
             worse = strength if view == self._templates else 0.7 * strength
             blur = sample_motion_blur(rng, conditions.motion_blur, scene.layout.spans[view], worse)
-            frames.append(Sighting(draw_view(scene, view, blur, changes, worse), box))
+            frames.append(BoxedFrame(draw_view(scene, view, blur, changes, worse), box))
         return tuple(frames)

@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Video
 from lib.synthetic.video.bodies import Materials, ProceduralMaterials
 from lib.synthetic.video.render import Renderer
 from lib.synthetic.video.scene import Scene, cast_bodies, plan_scene
@@ -109,7 +109,7 @@ def synthetic_sequence(
     spec: SyntheticSpec | None = None,
     name: str | None = None,
     materials: Materials | None = None,
-) -> Sequence:
+) -> Video:
     """A generated sequence, fully determined by its arguments.
 
     Args:
@@ -125,7 +125,7 @@ def synthetic_sequence(
         DataError: an argument is out of range, or no scene meets the spec.
     """
     frames = SyntheticFrames(seed, spec, length=length, size=size, split=split, materials=materials)
-    return Sequence(
+    return Video(
         name=name or f"synthetic-{split}-{seed}",
         frames=frames,
         ground_truth=frames.scene.boxes,
@@ -134,7 +134,7 @@ def synthetic_sequence(
     )
 
 
-def load_synthetic(name: str) -> Sequence:
+def load_synthetic(name: str) -> Video:
     """One of the built-in test sequences; `synthetic_suite` has the table of what they hold.
 
     Raises:

@@ -17,11 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.config.schema import Config
 from lib.models.encoder import TemplateFeatures
 from lib.models.pixels import upload
-from lib.models.seqtrack import SeqTrack
-from lib.tracker.engine.names import check_engine
 
 # Tensors with a row for each target of a group.
 Parts = Sequence[Tensor]
@@ -50,7 +47,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Readout:
+class EngineOutput:
     """What was read out for B targets; everything on the CPU.
 
     Attributes:
@@ -100,7 +97,7 @@ class Engine(Protocol):
 
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
-    ) -> Readout:
+    ) -> EngineOutput:
         """Read out the boxes of B targets.
 
         Args:
@@ -186,7 +183,7 @@ class BatchedEngine(Engine):
 
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
-    ) -> Readout:
+    ) -> EngineOutput:
         """See `Engine.generate`; targets with as many different templates go together."""
         unique = [UniqueTemplates.of(row) for row in templates]
         if self.one_group and any(len(one.templates) > 1 for one in unique):
@@ -200,7 +197,7 @@ class BatchedEngine(Engine):
             crops = search if whole else [search[i] for i in indices]
             parts.append(self.run(crops, [unique[i] for i in indices]))
         order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
-        return Readout(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
+        return EngineOutput(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
 
     def inputs(self, unique: Sequence[UniqueTemplates]) -> StepInputs:
         """Put the templates of B targets with equally many different ones together.
@@ -227,31 +224,3 @@ class BatchedEngine(Engine):
         inputs = StepInputs(features, key_bias, places)
         self._last = {**self._last, count: (tuple(unique), inputs)}
         return inputs
-
-
-def build_engine(name: str, network: SeqTrack, cfg: Config, precision: str = "fp32") -> Engine:
-    """The engine of that name for a network, on the network's device.
-
-    Args:
-        name: one of ENGINE_NAMES.
-        network: with its weights; it is put into evaluation mode and must not change any more.
-        cfg: the configuration that it was built from.
-        precision: one of `PRECISIONS[name]`.
-
-    Raises:
-        ConfigError: no such engine, or one that cannot run this network here.
-        MissingExtraError: a package for it is missing.
-    """
-    check_engine(name, precision)
-    network.eval()
-    if name == "torch":
-        from lib.tracker.engine.torch import TorchEngine
-
-        return TorchEngine(network, cfg, precision)
-    if name == "onnx":
-        from lib.tracker.engine.onnx import build_onnx_engine
-
-        return build_onnx_engine(network, cfg, precision)
-    from lib.tracker.engine.reference import ReferenceEngine
-
-    return ReferenceEngine(network, cfg)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
-from lib.models.decoder import Attention, DecoderLayer
+from lib.models.decoder import DecoderAttention, DecoderLayer
 from lib.models.pixels import Normaliser, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer
-from lib.tracker.engine.api import Engine, Readout, Template
+from lib.tracker.engine.api import Engine, EngineOutput, Template
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
@@ -44,7 +44,7 @@ def encoder_block(block: nn.Module, x: Tensor) -> Tensor:
 
 
 def decoder_attention(
-    layer: Attention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
+    layer: DecoderAttention, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 ) -> Tensor:
     """Project `(B, L, D)` queries, keys and values and attend."""
     weights, biases = layer.in_proj_weight.chunk(3), layer.in_proj_bias.chunk(3)
@@ -100,13 +100,13 @@ class ReferenceEngine(Engine):
     @torch.inference_mode()
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
-    ) -> Readout:
+    ) -> EngineOutput:
         """One target after the other."""
         answers = [self.read_out(row, one) for row, one in zip(templates, search, strict=True)]
         columns = [torch.cat(column).cpu() for column in zip(*answers, strict=True)]
         tokens, confidence, boxes, distributions = columns
         kept = distributions if self.keep_distributions else None
-        return Readout(tokens, confidence.double(), boxes.float(), kept)
+        return EngineOutput(tokens, confidence.double(), boxes.float(), kept)
 
     def encode(self, templates: Tensor, search: Tensor, boxes: Tensor | None = None) -> Tensor:
         """Features `(B, N, C)` of `(B, T, 3, S_z, S_z)` and `(B, 3, S_x, S_x)`."""

@@ -15,10 +15,10 @@ from lib.config.paths import Paths
 from lib.config.schema import Config
 from lib.datasets.training.open import open_training_set
 from lib.datasets.training.sample import (
-    Draw,
+    BoxedFrame,
     EncodedImage,
+    FrameSample,
     SampleSource,
-    Sighting,
     UnusableSampleError,
 )
 from lib.datasets.training.set import (
@@ -69,7 +69,7 @@ class VideoSource:
         self._encoded = encoded
         self._indices = _fit_sequences(training_set, templates, min_used)
 
-    def draw(self, rng: np.random.Generator, progress: float) -> Draw:
+    def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
         """Draw the templates and the search frame of one sample; `progress` changes nothing.
 
         Raises:
@@ -87,8 +87,8 @@ class VideoSource:
                 raise UnusableSampleError(f"{name}: {error}") from None
         images = {i: self._image(sequence.frames, i) for i in dict.fromkeys(chosen)}
         boxes = np.asarray(sequence.boxes, np.float64)
-        sightings = tuple(Sighting(images[i], boxes[i]) for i in chosen)
-        return Draw(sightings, f"{name}, frames {', '.join(map(str, chosen))}")
+        sightings = tuple(BoxedFrame(images[i], boxes[i]) for i in chosen)
+        return FrameSample(sightings, f"{name}, frames {', '.join(map(str, chosen))}")
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
         if self._encoded:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from lib.config.schema.training import Data, SearchSampling, TemplateSampling
-from lib.datasets.training.sample import Draw, EncodedImage, UnusableSampleError
+from lib.datasets.training.sample import EncodedImage, FrameSample, UnusableSampleError
 from lib.utils.crop import Crop, crop_square
 from lib.utils.errors import DataError
 from lib.utils.image_io import JPEG_SHRINKS
@@ -66,7 +66,7 @@ class Variation:
     flips: np.ndarray
 
 
-class Frame(NamedTuple):
+class DecodedFrame(NamedTuple):
     """A decoded frame `(H, W, 3)`, `shrink` pixels of the file to one along each axis, and the box
     `(4,)` float64 xywh in pixels of the file."""
 
@@ -94,7 +94,7 @@ class TrainingTransform:
             flips=rng.random(frames) < self.data.flip,
         )
 
-    def apply(self, draw: Draw, variation: Variation, number: int = 0) -> TrainingSample:
+    def apply(self, draw: FrameSample, variation: Variation, number: int = 0) -> TrainingSample:
         """Make the sample that `variation` decides, from templates and search frame.
 
         Raises:
@@ -120,7 +120,7 @@ class TrainingTransform:
             source=draw.source,
         )
 
-    def frames(self, draw: Draw, variation: Variation) -> list[Frame]:
+    def frames(self, draw: FrameSample, variation: Variation) -> list[DecodedFrame]:
         """The frames of a draw, those that are files decoded as small as their crops allow.
 
         A file that is used more than once is decoded once, for the crop that needs most of it.
@@ -136,7 +136,9 @@ class TrainingTransform:
                 shrinks[image] = min(shrink, shrinks.get(image, shrink))
         decoded = {image: image.decode(shrink) for image, shrink in shrinks.items()}
         return [
-            Frame(*decoded[image], box) if isinstance(image, EncodedImage) else Frame(image, 1, box)
+            DecodedFrame(*decoded[image], box)
+            if isinstance(image, EncodedImage)
+            else DecodedFrame(image, 1, box)
             for image, box in draw.sightings
         ]
 
@@ -200,7 +202,7 @@ def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
 
 
 def _cut(
-    frame: Frame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
+    frame: DecodedFrame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
     image, shrink, box = frame

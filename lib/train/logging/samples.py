@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.models.decoder import Attention
+from lib.models.decoder import DecoderAttention
 from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack
 from lib.models.tokens import BoxTokenizer
@@ -50,14 +50,14 @@ def predict(
 
 
 @contextlib.contextmanager
-def record_attention(attention: Attention) -> Iterator[list[Tensor]]:
+def record_attention(attention: DecoderAttention) -> Iterator[list[Tensor]]:
     """A list that every call inside `with` appends its weights `(B, L, N)` to, mean of the heads.
 
     The module itself never has them: it uses the fused attention. They are computed again here.
     """
     maps: list[Tensor] = []
 
-    def record(module: Attention, inputs: tuple, output: Tensor) -> None:
+    def record(module: DecoderAttention, inputs: tuple, output: Tensor) -> None:
         queries, keys = inputs[:2]
         scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
         maps.append(scores.softmax(dim=-1).mean(dim=1))

@@ -24,15 +24,18 @@ KeysValues = tuple[Tensor, Tensor]
 class Constants(NamedTuple):
     """What of the layers' products depends on weights only: `W (x + p) = W x + W p`.
 
+    For tracking. In training the layers compute as published: the gradient of a bias of keys is
+    zero but for rounding, which Adam makes a step of, and trainings would part from recorded ones.
+
     Attributes:
-        tokens: `(vocabulary, D)` embedded tokens, or None in training, where they have dropout.
+        tokens: `(vocabulary, D)` embedded tokens.
         own: per layer `(L, 3 D)` to add to queries, keys and values of the tokens.
         cross: per layer `(L, D)` to add to queries of the memory.
         weight: `(layers * 2 D, D)` from the memory to keys and values of all layers.
         bias: `(1, M, layers * 2 D)` to add to these.
     """
 
-    tokens: Tensor | None
+    tokens: Tensor
     own: list[Tensor]
     cross: list[Tensor]
     weight: Tensor
@@ -43,12 +46,12 @@ class Cache(NamedTuple):
     """What a step attends to.
 
     Attributes:
-        constants: of the decoder.
+        constants: of the decoder, once it is frozen.
         memory: keys and values of the encoder's output, one pair per layer.
         past: keys and values of the tokens so far, likewise; empty before the first.
     """
 
-    constants: Constants
+    constants: Constants | None
     memory: list[KeysValues]
     past: list[KeysValues]
 
@@ -60,6 +63,13 @@ def split_heads(x: Tensor, length: int, parts: int, heads: int) -> tuple[Tensor,
         return tuple(y.view(-1, heads, 1, depth) for y in x.chunk(parts, dim=-1))
     # One after the other: as one permutation, an exported graph would copy all of them.
     return tuple(y.view(-1, length, heads, depth).transpose(1, 2) for y in x.chunk(parts, dim=-1))
+
+
+def add_positions(x: Tensor, positions: Tensor) -> Tensor:
+    """Positions `(L, D)`, or `(D,)` where L is 1, added to tokens `(B * L, D)`."""
+    if positions.dim() == 1:
+        return x + positions
+    return (x.unflatten(0, (-1, len(positions))) + positions).flatten(0, 1)
 
 
 def placed(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -79,6 +89,11 @@ class DecoderAttention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
+
+    def project(self, x: Tensor, part: int) -> Tensor:
+        """Queries (part 0), keys (1) or values (2) of `(..., D)`."""
+        rows = slice(part * x.shape[-1], (part + 1) * x.shape[-1])
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
     def forward(self, queries: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
         """Attend from `(B, h, L, D / h)` to `(B, h, N, D / h)`; returns `(B * L, D)`."""
@@ -114,50 +129,67 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def _self_attention(
-        self, x: Tensor, bias: Tensor, past: KeysValues | None
+        self, x: Tensor, positions: Tensor, own: Tensor | None, past: KeysValues | None
     ) -> tuple[Tensor, KeysValues]:
         attention = self.self_attn
-        qkv = placed(x, attention.in_proj_weight, bias)
-        length = 1 if bias.dim() == 1 else len(bias)
+        length = 1 if positions.dim() == 1 else len(positions)
+        if own is None:
+            there = add_positions(x, positions)
+            parts = (attention.project(y, part) for part, y in enumerate((there, there, x)))
+            qkv = torch.cat(list(parts), dim=-1)
+        else:
+            qkv = placed(x, attention.in_proj_weight, own)
         queries, keys, values = split_heads(qkv, length, 3, attention.heads)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
         # A single token may see all of its past: no mask is needed.
         return attention(queries, keys, values, causal=length > 1), (keys, values)
 
-    def _cross_attention(self, x: Tensor, bias: Tensor, memory: KeysValues) -> Tensor:
+    def _cross_attention(
+        self, x: Tensor, positions: Tensor, cross: Tensor | None, memory: KeysValues
+    ) -> Tensor:
         attention = self.multihead_attn
-        weight = attention.in_proj_weight[: x.shape[-1]]
-        length = 1 if bias.dim() == 1 else len(bias)
-        (queries,) = split_heads(placed(x, weight, bias), length, 1, attention.heads)
+        length = 1 if positions.dim() == 1 else len(positions)
+        if cross is None:
+            projected = attention.project(add_positions(x, positions), 0)
+        else:
+            projected = placed(x, attention.in_proj_weight[: x.shape[-1]], cross)
+        (queries,) = split_heads(projected, length, 1, attention.heads)
         return attention(queries, *memory, causal=False)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.linear2(self.dropout(F.relu(self.linear1(x))))
 
     def forward(
-        self, x: Tensor, own: Tensor, cross: Tensor, memory: KeysValues, past: KeysValues | None
+        self,
+        x: Tensor,
+        positions: Tensor,
+        fixed: tuple[Tensor | None, Tensor | None],
+        memory: KeysValues,
+        past: KeysValues | None,
     ) -> tuple[Tensor, KeysValues]:
         """One layer over tokens `(B, L)`.
 
         Args:
             x: `(B * L, D)`; with `past`, L is 1.
-            own: `(L, 3 D)`, or `(3 D,)` where L is 1; see `Constants`.
-            cross: `(L, D)` or `(D,)`, likewise.
+            positions: `(L, D)`, or `(D,)` where L is 1, added to queries and keys.
+            fixed: what they add to the products; see `own` and `cross` of `Constants`.
             memory: keys and values of the memory.
             past: keys and values of the tokens before, or None.
 
         Returns:
             `(B * L, D)`, and the keys and values of all tokens so far.
         """
+        own, cross = fixed
         if self.pre_norm:
-            attended, kept = self._self_attention(self.norm1(x), own, past)
+            attended, kept = self._self_attention(self.norm1(x), positions, own, past)
             x = x + self.dropout(attended)
-            x = x + self.dropout(self._cross_attention(self.norm2(x), cross, memory))
+            read = self._cross_attention(self.norm2(x), positions, cross, memory)
+            x = x + self.dropout(read)
             return x + self.dropout(self._feed_forward(self.norm3(x))), kept
-        attended, kept = self._self_attention(x, own, past)
+        attended, kept = self._self_attention(x, positions, own, past)
         x = self.norm1(x + self.dropout(attended))
-        x = self.norm2(x + self.dropout(self._cross_attention(x, cross, memory)))
+        x = self.norm2(x + self.dropout(self._cross_attention(x, positions, cross, memory)))
         return self.norm3(x + self.dropout(self._feed_forward(x))), kept
 
 
@@ -224,8 +256,13 @@ class Decoder(nn.Module):
             nn.init.zeros_(layer.self_attn.out_proj.bias)
             nn.init.zeros_(layer.multihead_attn.out_proj.bias)
 
-    def constants(self, positions: Tensor) -> Constants:
-        """What depends on weights only; `positions (1, M, D)` are those of the memory."""
+    @torch.no_grad()
+    def freeze(self, positions: Tensor) -> None:
+        """Compute the constants once for all: the weights will not change any more.
+
+        Args:
+            positions: `(1, M, D)` of the memory.
+        """
         places = self.embedding.position_embeddings.weight
         own, cross, weights, biases = [], [], [], []
         for layer in self.body.layers:
@@ -237,18 +274,8 @@ class Decoder(nn.Module):
             weights.append(weight[dim:])
             keys = F.linear(positions, weight[dim : 2 * dim])
             biases.append(F.pad(keys, (0, dim)) + bias[dim:])
-        table = self.embedding.word_embeddings.weight
-        tokens = None if self.training else self.embedding.LayerNorm(table)
-        return Constants(tokens, own, cross, torch.cat(weights), torch.cat(biases, dim=-1))
-
-    def freeze(self, positions: Tensor) -> None:
-        """Compute the constants once for all: the weights will not change any more."""
-        self.fixed = Constants(
-            *(
-                [one.detach() for one in x] if isinstance(x, list) else x.detach()
-                for x in self.constants(positions)
-            )
-        )
+        tokens = self.embedding.LayerNorm(self.embedding.word_embeddings.weight)
+        self.fixed = Constants(tokens, own, cross, torch.cat(weights), torch.cat(biases, dim=-1))
 
     def start(self, memory: Tensor, positions: Tensor) -> Cache:
         """Project a memory, and read nothing yet.
@@ -257,12 +284,19 @@ class Decoder(nn.Module):
             memory: `(B, M, D)`.
             positions: `(1, M, D)`, added to the keys only.
         """
-        constants = self.constants(positions) if self.fixed is None else self.fixed
-        projected = (F.linear(memory, constants.weight) + constants.bias).flatten(0, 1)
-        layers = self.body.layers
+        layers, length = self.body.layers, memory.shape[1]
         heads = layers[0].multihead_attn.heads
-        parts = split_heads(projected, memory.shape[1], 2 * len(layers), heads)
-        return Cache(constants, list(zip(parts[0::2], parts[1::2], strict=True)), [])
+        parts: list[Tensor] = []
+        if self.fixed is not None:
+            projected = F.linear(memory, self.fixed.weight) + self.fixed.bias
+            parts += split_heads(projected.flatten(0, 1), length, 2 * len(layers), heads)
+        else:
+            for layer in layers:
+                for part, x in ((1, memory + positions), (2, memory)):
+                    projected = layer.multihead_attn.project(x, part)
+                    parts += split_heads(projected.flatten(0, 1), length, 1, heads)
+        pairs = list(zip(parts[0::2], parts[1::2], strict=True))
+        return Cache(self.fixed, pairs, [])
 
     def step(
         self, tokens: Tensor, cache: Cache, start_bias: Tensor | None = None
@@ -277,21 +311,23 @@ class Decoder(nn.Module):
         Returns:
             `(B, L, D)`, and the cache of the next step.
         """
-        constants, table = cache.constants, cache.constants.tokens
+        constants, places = cache.constants, self.embedding.position_embeddings.weight
         # As many tokens were read as there are keys of them.
         offset = cache.past[0][0].shape[2] if cache.past else 0
         length = tokens.shape[1]
         rows = offset if length == 1 else slice(offset, offset + length)
         flat = tokens.flatten()
-        x = self.embedding(flat) if table is None else F.embedding(flat, table)
+        x = self.embedding(flat) if constants is None else F.embedding(flat, constants.tokens)
         if start_bias is not None:
             # Nothing is added to the tokens after the first.
             x = x + F.pad(start_bias[:, None], (0, 0, 0, length - 1)).flatten(0, 1)
         past = []
         for i, layer in enumerate(self.body.layers):
-            own, cross = constants.own[i][rows], constants.cross[i][rows]
+            fixed = (None, None)
+            if constants is not None:
+                fixed = (constants.own[i][rows], constants.cross[i][rows])
             before = cache.past[i] if cache.past else None
-            x, kept = layer(x, own, cross, cache.memory[i], before)
+            x, kept = layer(x, places[rows], fixed, cache.memory[i], before)
             past.append(kept)
         hidden = self.body.norm(x)
         hidden = hidden.view(-1, length, hidden.shape[-1])

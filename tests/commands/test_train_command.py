@@ -125,7 +125,7 @@ def test_a_finished_training_of_other_data_is_not_this_one(place):
         f"DATA.TRAIN.DATASETS_NAME (['{place.data}/videos'] -> ['{place.data}/others'])",
         "TRAIN.LR (0.0001 -> 1.0)",
         "seed (3 -> 4)",
-        "another --save_dir",
+        "another --save-dir",
     ):
         assert part in err[0], part
     assert {path: path.read_bytes() for path in place.folder.iterdir()} == before

@@ -61,7 +61,7 @@ class KeptRegion:
         """For the name of a file.
 
         Example:
-            >>> Region(30, 40, 900, 700, 450, 350).text
+            >>> KeptRegion(30, 40, 900, 700, 450, 350).text
             '30,40,900,700,450,350'
         """
         parts = (self.x, self.y, self.width, self.height, self.stored_width, self.stored_height)

@@ -132,7 +132,7 @@ def test_the_first_box_of_a_sequence_folder_is_taken_and_its_truth_drawn(place):
     assert str(folder / "groundtruth.txt") in out[0]
     last = read_clip(place.root / "a.mp4")[0][3]
     # The target has moved by 6 and 3: truth there, the tracker's box where it began.
-    # A line is thinner than the blocks in which a video keeps colours: green or red, but not how much.
+    # A line is thinner than the blocks in which a video keeps colours: so which, but not how much.
     assert last[37, 30].argmax() == 1 and np.ptp(last[37, 30].astype(int)) > 90
     assert last[34, 14].argmax() == 0 and np.ptp(last[34, 14].astype(int)) > 90
     assert place.static(folder, "--out", "b.mp4", "--box", "1,2,30,40")[1][0].endswith("1 target")

@@ -8,7 +8,7 @@ import pytest
 
 SCRIPT = """
 import resource, torch
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Video
 from lib.models.seqtrack import build_seqtrack
 from lib.evaluation.sequence import run_sequence
 from lib.tracker.seqtrack import SeqTrackTracker
@@ -31,7 +31,7 @@ def note(index, image, box):
     if index in (500, 2999):
         peaks[index] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-result = run_sequence(tracker, Sequence("loop", Loop(), boxes), on_frame=note)
+result = run_sequence(tracker, Video("loop", Loop(), boxes), on_frame=note)
 print(len(result.boxes), peaks[500], peaks[2999])
 """
 

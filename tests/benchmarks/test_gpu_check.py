@@ -265,9 +265,9 @@ def test_a_machine_without_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1020)  # The parts have 15 minutes; then the summary says which was slow.
+@pytest.mark.timeout(1620)  # The parts have 25 minutes; then the summary says which was slow.
 def test_the_whole_check_rehearsed_on_the_cpu(tmp_path: Path) -> None:
-    words = ["--device", "cpu", "--quick", "--minutes", "15", "--out", str(tmp_path / "out")]
+    words = ["--device", "cpu", "--quick", "--minutes", "25", "--out", str(tmp_path / "out")]
     done = subprocess.run(
         ["bash", "scripts/gpu_check.sh", *words],
         cwd=ROOT,

@@ -206,5 +206,5 @@ def test_without_transformers(tmp_path, monkeypatch):
         return real(name, *rest, **more)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(MissingExtraError, match=r"needs? transformers: pip install -e"):
+    with pytest.raises(MissingExtraError, match=r'transformers: pip install -e "\.\[sam2\]"'):
         build_refiner("sam2", tmp_path)

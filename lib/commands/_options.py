@@ -283,8 +283,11 @@ def add_run_ids(p: argparse._ActionsContainer, several: str) -> None:
     )
 
 
-def add_script(p: argparse._ActionsContainer) -> None:
-    """`--script seqtrack`, which users of other trackers of this family type."""
+def add_one_config(p: argparse._ActionsContainer) -> None:
+    """What names a configuration of SeqTrack where there has to be one."""
+    add_config(p)
+    add_overrides(p)
+    # Users of other trackers of this family type `--script seqtrack`.
     p.add_argument("--script", type=_only_seqtrack, help=argparse.SUPPRESS)
 
 

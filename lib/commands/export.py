@@ -10,11 +10,9 @@ from tqdm import tqdm
 from lib.commands._options import (
     Parser,
     add_checkpoint,
-    add_config,
     add_dataset,
-    add_overrides,
+    add_one_config,
     add_roots,
-    add_script,
     count,
     parser,
 )
@@ -40,9 +38,7 @@ def build_parser() -> Parser:
     )
     what = p.add_argument_group("what is exported")
     add = what.add_argument
-    add_config(what)
-    add_overrides(what)
-    add_script(what)
+    add_one_config(what)
     add_checkpoint(what)
     add(
         "--precision",

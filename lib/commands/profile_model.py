@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 from lib.commands._options import (
     Parser,
-    add_config,
     add_cpu_threads,
     add_device,
-    add_overrides,
-    add_script,
+    add_one_config,
     parser,
     positive,
 )
@@ -37,9 +35,7 @@ def build_parser() -> Parser:
         "--config seqtrack_l384 --no-speed",
     )
     what = p.add_argument_group("what is measured")
-    add_config(what)
-    add_overrides(what)
-    add_script(what)
+    add_one_config(what)
     how = p.add_argument_group("how")
     add_device(how)
     add_cpu_threads(how)

@@ -10,10 +10,8 @@ from tqdm import tqdm
 
 from lib.commands._options import (
     Parser,
-    add_config,
-    add_overrides,
+    add_one_config,
     add_roots,
-    add_script,
     count,
     parser,
     positive,
@@ -48,9 +46,7 @@ def build_parser() -> Parser:
     )
     what = p.add_argument_group("which samples")
     add = what.add_argument
-    add_config(what)
-    add_overrides(what)
-    add_script(what)
+    add_one_config(what)
     add(
         "--part",
         choices=("train", "val"),

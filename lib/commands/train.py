@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from lib.commands._options import (
     Parser,
-    add_config,
     add_device,
-    add_overrides,
+    add_one_config,
     add_roots,
-    add_script,
     count,
     parser,
     positive,
@@ -51,9 +49,7 @@ def build_parser() -> Parser:
     )
     what = p.add_argument_group("what is trained")
     add = what.add_argument
-    add_config(what)
-    add_overrides(what)
-    add_script(what)
+    add_one_config(what)
     add(
         "--init-from", metavar="FILE", help="weights to start from; ignored when a training goes on"
     )

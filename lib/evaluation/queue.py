@@ -13,7 +13,6 @@ import contextlib
 import os
 import socket
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +21,7 @@ from types import TracebackType
 
 from lib.evaluation.plan import Plan
 from lib.utils.files import atomic_write_text
+from lib.utils.heartbeat import Heartbeat
 
 # A process that starves on a busy machine still beats within this; a dead one is waited for.
 PATIENCE = 15.0
@@ -83,7 +83,7 @@ def failure_of(plan: Plan, name: str) -> str:
 
 
 class FolderQueue:
-    """Gives sequences that nobody else is on; a `Source`. Used as a context.
+    """Gives sequences that nobody else is on; a `SequenceSource`. Used as a context.
 
     Args:
         plan: which results are wanted, and where they go.
@@ -110,8 +110,7 @@ class FolderQueue:
         self._looked = -_LOOK
         # Of each worker, its last heartbeat and when it was first seen with that.
         self._seen: dict[str, tuple[float, float]] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._heartbeat = Heartbeat(_heartbeat(self._results, self._worker).touch, _BEAT)
 
     def __enter__(self) -> "FolderQueue":
         heartbeat = _heartbeat(self._results, self._worker)
@@ -120,7 +119,7 @@ class FolderQueue:
             with contextlib.suppress(FileNotFoundError):
                 _folder(self._results).mkdir(parents=True, exist_ok=True)
                 heartbeat.touch()
-        self._thread.start()
+        self._heartbeat.start()
         return self
 
     def __exit__(
@@ -129,8 +128,7 @@ class FolderQueue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._heartbeat.stop()
         end_claims(self._results, self._worker)
         with contextlib.suppress(OSError):
             _folder(self._results).rmdir()
@@ -146,7 +144,7 @@ class FolderQueue:
         return self._next is not None
 
     def take(self, wait: bool) -> str | None:
-        """The next name; see `Source`."""
+        """The next name; see `SequenceSource`."""
         name, self._next = self._next, None
         while name is None:
             if time.monotonic() - self._looked >= _LOOK:
@@ -246,13 +244,6 @@ class FolderQueue:
 
     def _path(self, name: str) -> Path:
         return _folder(self._results) / f"{name}{_CLAIM}"
-
-    def _beat(self) -> None:
-        path = _heartbeat(self._results, self._worker)
-        while not self._stop.wait(_BEAT):
-            # A disk that is away for a moment must not end the heartbeat.
-            with contextlib.suppress(OSError):
-                path.touch()
 
 
 def _folder(results: Path) -> Path:

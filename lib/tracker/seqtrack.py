@@ -232,7 +232,7 @@ def advance(
 ) -> TrackerOutput:
     """One target's new state from what was read out for it, number `index` of `said`.
 
-    Where `Prediction.updated` is set, the state still lacks the new template. The box goes from
+    Where `TrackerOutput.updated` is set, the state still lacks the new template. The box goes from
     [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
     confidence = said.confidence[index]

@@ -5,16 +5,15 @@ in whatever way: the file of a killed training hinders nobody on this machine. E
 machine, a file system without locks) the file's age decides: a training touches it regularly.
 """
 
-import contextlib
 import json
 import os
 import socket
-import threading
 import time
 from pathlib import Path
 from typing import Any, TextIO
 
 from lib.utils.errors import SeqTrackError
+from lib.utils.heartbeat import Heartbeat
 
 LOCK_NAME = "training.lock"
 _HEARTBEAT_SECONDS = 20.0
@@ -27,7 +26,7 @@ class TrainingLock:
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_NAME
         self._stream: TextIO | None = None
-        self._closed = threading.Event()
+        self._heartbeat = Heartbeat(self._touch, _HEARTBEAT_SECONDS)
 
     def acquire(self) -> None:
         """Take the lock and keep it fresh.
@@ -53,19 +52,17 @@ class TrainingLock:
         json.dump({"process": os.getpid(), "host": socket.gethostname(), "since": since}, stream)
         stream.flush()
         self._stream = stream
-        threading.Thread(target=self._heartbeat, daemon=True).start()
+        self._heartbeat.start()
 
     def close(self) -> None:
-        self._closed.set()
+        self._heartbeat.stop()
         if self._stream is not None:
             self.path.unlink(missing_ok=True)
             self._stream.close()
             self._stream = None
 
-    def _heartbeat(self) -> None:
-        while not self._closed.wait(_HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
+    def _touch(self) -> None:
+        os.utime(self.path)
 
     def _refusal(self, holder: dict[str, Any], here: bool) -> SeqTrackError:
         who = f"process {holder.get('process', '?')} on {holder.get('host', '?')}"

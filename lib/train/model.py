@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lib.config.schema import Config
 from lib.train.data.loader import Batch
+from lib.utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,12 @@ class TrackerModel(nn.Module, ABC):
 
         Raises:
             CheckpointError: the file is of another encoder.
+            ConfigError: this network has none, which is what it says here.
         """
-        raise NotImplementedError(f"{self.name} starts from no encoder")
+        raise ConfigError(
+            f"{self.name} has no encoder that could start from {path}: set "
+            "MODEL.ENCODER.PRETRAIN_TYPE=scratch"
+        )
 
     def predict(self, batch: Batch) -> Prediction | None:
         """Track in every sample of a batch, in evaluation mode; None if that cannot be drawn."""

@@ -73,16 +73,10 @@ def drain(plan, queue):
         return names
 
 
-class Dead(FolderQueue):
-    """Has no heartbeat."""
-
-    def _beat(self):
-        pass
-
-
 def dead(plan, *names):
     """A worker that was killed when it was on some sequences."""
-    queue = Dead(plan, names).__enter__()
+    queue = FolderQueue(plan, names).__enter__()
+    queue._heartbeat.stop()
     for _ in names:
         queue.take(wait=False)
     return queue

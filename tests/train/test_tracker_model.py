@@ -16,6 +16,7 @@ from lib.train.losses.objective import Objective
 from lib.train.model import TrackerModel
 from lib.train.validation import Validator
 from lib.utils.checkpoint import load_tensors
+from lib.utils.errors import ConfigError
 from tests.helpers.training_runs import STEPS, digest, make_config, make_run, one_thread
 
 
@@ -113,3 +114,8 @@ def test_a_new_loss_is_a_field_and_a_row(tmp_path, monkeypatch):
     fit(run)
     for step in run.log.steps:
         assert step["area"] > 0 and step["total"] == pytest.approx(step["ce"] + 0.5 * step["area"])
+
+
+def test_a_network_without_an_encoder_says_how_to_train_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"TOY has no encoder .*PRETRAIN_TYPE=scratch"):
+        ToyModel().load_encoder(tmp_path / "weights.pth")

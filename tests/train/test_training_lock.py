@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -94,7 +95,7 @@ def test_file_system_without_locks_goes_by_age(tmp_path, monkeypatch):
 
 
 def test_running_training_keeps_its_lock_fresh(tmp_path, monkeypatch):
-    touched = module.threading.Event()
+    touched = threading.Event()
     monkeypatch.setattr(module, "_HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr(module.os, "utime", lambda path: touched.set())
     lock = TrainingLock(tmp_path)

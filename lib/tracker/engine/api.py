@@ -1,14 +1,15 @@
-"""What runs the network for a tracker: the contract, and the engines that there are.
+"""What runs the network for a tracker: the contract, and what engines share.
 
 A tracker hands an engine the pixels of its crops and gets four tokens per target back. All that
 lies between is `SeqTrack.step`, which one engine keeps in a CUDA graph and another in an exported
 model. All engines give the same tokens in fp32; they differ in speed only.
 
-    engine = build_engine("torch", network, cfg)
+    engine = build_engine("torch", network, cfg)             # lib/tracker/engine/build.py
     template = engine.template(crop, box)                    # once each, (S_z, S_z, 3) uint8
     output = engine.generate([(template, template)], [crop])  # a search crop, (S_x, S_x, 3) uint8
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -73,7 +74,7 @@ class Engine(Protocol):
 
     Attributes:
         name: one of ENGINE_NAMES.
-        keep_distributions: whether `Readout.distributions` is filled; off at first.
+        keep_distributions: whether `EngineOutput.distributions` is filled; off at first.
     """
 
     name: str
@@ -155,7 +156,7 @@ class StepInputs(NamedTuple):
     places: Tensor | None
 
 
-class BatchedEngine(Engine):
+class BatchedEngine(Engine, ABC):
     """What engines share that run `SeqTrack.step`: targets in groups, templates put together.
 
     Templates keep their `TemplateFeatures` as `cached`.
@@ -172,6 +173,7 @@ class BatchedEngine(Engine):
         self.device, self.needs_places, self.one_group = device, needs_places, one_group
         self._last: dict[int, tuple[Sequence[UniqueTemplates], StepInputs]] = {}
 
+    @abstractmethod
     def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
         """Tokens, confidences, boxes and, where they are kept, distributions of a group.
 
@@ -179,7 +181,6 @@ class BatchedEngine(Engine):
             crops: the search crops of the group.
             unique: its templates, equally many different ones of each target.
         """
-        raise NotImplementedError
 
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray

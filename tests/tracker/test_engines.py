@@ -226,6 +226,8 @@ def test_half_precision_casts_all_of_a_block():
     body.blocks[1] = Block(body.width, 4, layer_scale=0.1, qk_norm=True).eval()
     engine = build_engine("torch", network.requires_grad_(False), cfg, "bf16")
     assert torch.isfinite(answer(engine, cfg, (0, 0)).confidence).all()
+    kept = {parameter.dtype for parameter in network.parameters()}
+    assert kept == {torch.float32}, "the network it is built from stays as it is"
 
 
 @pytest.mark.parametrize("name", ["torch", SLOW_ONNX])

@@ -58,7 +58,8 @@ class Tracker(ABC):
 
         Returns:
             `target_bbox`, an xywh list, and whatever else the tracker knows; a `confidence`
-            (on a scale of the tracker's own) is written beside the raw results.
+            (on a scale of the tracker's own) is written beside the raw results, a `certainty`
+            in [0, 1] is what people are shown.
         """
 
     def start(self, image: np.ndarray, box: Box) -> tuple[Any, Info]:

@@ -307,7 +307,8 @@ class SeqTrackTracker(Tracker):
         """Start on the xywh box `info["init_bbox"]` in `image`.
 
         Returns:
-            `target_bbox`, the same box, and `confidence`, the score of four certain tokens.
+            `target_bbox`, the same box, `confidence`, the score of four certain tokens, and
+            `certainty` 1.
 
         Raises:
             DataError: the box is empty, not finite, or outside the image.
@@ -320,8 +321,8 @@ class SeqTrackTracker(Tracker):
 
         Returns:
             `target_bbox` (xywh list), `confidence` (the reference's score, ten times the sum of
-            the token probabilities), `best_tokens` (four ints), `token_confidence` (four floats)
-            and `template_updated`.
+            the token probabilities), `certainty` (0..1), `best_tokens` (four ints),
+            `token_confidence` (four floats) and `template_updated`.
         """
         if self.state is None:
             raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
@@ -331,7 +332,8 @@ class SeqTrackTracker(Tracker):
     def start(self, image: np.ndarray, box: Sequence[float]) -> tuple[TargetState, Info]:
         """As `start_target`; states are values, and all targets share the engine."""
         state = start_target(image, box, self.settings, self.engine)
-        return state, {"target_bbox": list(state.box), "confidence": self.top_confidence}
+        given = {"confidence": self.top_confidence, "certainty": 1.0}
+        return state, {"target_bbox": list(state.box), **given}
 
     def step(  # type: ignore[override]
         self, states: Sequence[TargetState], images: Sequence[np.ndarray]
@@ -345,6 +347,7 @@ def _answer(prediction: TrackerOutput) -> Info:
     return {
         "target_bbox": list(prediction.state.box),
         "confidence": prediction.score,
+        "certainty": prediction.score / (4 * SCORE_SCALE),
         "best_tokens": list(prediction.tokens),
         "token_confidence": list(prediction.token_confidence),
         "template_updated": prediction.updated,

@@ -60,6 +60,15 @@ def test_many_targets_in_one_step_equal_one_at_a_time(network):
             assert states[k].frame == i
 
 
+def test_an_answer_says_how_certain_it_is(network):
+    frames, boxes = draw_sequence(3)
+    tracker = tracker_for(network)
+    assert tracker.initialize(frames[0], {"init_bbox": boxes[0]})["certainty"] == 1
+    answer = tracker.track(frames[1])
+    assert 0 < answer["certainty"] < 1
+    assert answer["certainty"] == pytest.approx(answer["confidence"] / 40)
+
+
 def test_a_step_leaves_its_input_states_alone(network):
     frames, boxes = draw_sequence(3)
     tracker = tracker_for(network, interval=1)

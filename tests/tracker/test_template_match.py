@@ -99,7 +99,7 @@ def test_an_image_smaller_than_the_template_keeps_the_box() -> None:
 def test_a_second_target_starts_anew() -> None:
     frames, boxes = textured(2, (5, 5))
     tracker, first = start(np.roll(NOISE, 9, axis=0), (60, 50, 20, 20))
-    assert first == {"target_bbox": [60, 50, 20, 20], "confidence": 1.0}
+    assert first == {"target_bbox": [60, 50, 20, 20], "confidence": 1.0, "certainty": 1.0}
     tracker.initialize(frames[0], {"init_bbox": boxes[0]})
     assert tracker.track(frames[1])["target_bbox"] == boxes[1].tolist()
 

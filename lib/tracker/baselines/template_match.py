@@ -22,7 +22,8 @@ _LEAST_SIDE = 2
 class TemplateMatch(Tracker):
     """Looks for the patch of the first box in a window around the last one.
 
-    `confidence` is the correlation at the box, from 0 (none, or a negative one) to 1.
+    `confidence` and `certainty` are the correlation at the box, from 0 (none, or a negative one)
+    to 1.
     """
 
     def initialize(self, image: np.ndarray, info: Info) -> Info:
@@ -49,7 +50,7 @@ class TemplateMatch(Tracker):
         self.offset = (x - left, y - top)
         self.size = (w, h)
         self.reach = max(1, math.ceil(REACH * math.sqrt(w * h)))
-        return {"target_bbox": [x, y, w, h], "confidence": 1.0}
+        return {"target_bbox": [x, y, w, h], "confidence": 1.0, "certainty": 1.0}
 
     def track(self, image: np.ndarray, info: Info | None = None) -> dict[str, Any]:
         """The box where the template fits best; the last one in an image it does not fit into."""
@@ -61,7 +62,8 @@ class TemplateMatch(Tracker):
             _, score, _, (dx, dy) = cv2.minMaxLoc(self._fit(window))
             self.corner = (left + dx, top + dy)
         box = [self.corner[0] + self.offset[0], self.corner[1] + self.offset[1], *self.size]
-        return {"target_bbox": box, "confidence": min(1.0, max(0.0, score))}
+        score = min(1.0, max(0.0, score))
+        return {"target_bbox": box, "confidence": score, "certainty": score}
 
     def _fit(self, window: np.ndarray) -> np.ndarray:
         """How well the template fits at each place of the window, 1 at best."""

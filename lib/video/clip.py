@@ -1,6 +1,8 @@
 """What a clip is: frames with their times, and what was found in them."""
 
-from collections.abc import Generator
+import contextlib
+import itertools
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +64,7 @@ class Step:
 
 
 class Clip(Protocol):
-    """A video that can be read from its start."""
+    """A video: a recording, which can be read again, or a live source, which cannot."""
 
     @property
     def name(self) -> str:
@@ -71,22 +73,53 @@ class Clip(Protocol):
 
     @property
     def fps(self) -> float:
-        """Frames per second, the mean where the rate varies."""
+        """Frames per second, the mean where the rate varies; nominal for a live source."""
         ...
 
     @property
     def length(self) -> int | None:
-        """Number of frames as far as known; None for a live source."""
+        """Number of frames; None where it is unknown, and for a live source."""
         ...
 
-    def frames(self) -> Generator[Frame, None, None]:
-        """The frames in order, all of one size.
+    @property
+    def live(self) -> bool:
+        """Whether frames arrive by the clock: a slow reader gets the newest, not the next."""
+        ...
+
+    @property
+    def skipped(self) -> int:
+        """Frames of a live source that nobody took so far; 0 for a recording."""
+        ...
+
+    def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
+        """The frames in order, all of one size; closing the generator closes the source.
+
+        Args:
+            start: index of the first one to give.
+            backward: give the frames `start`, `start - 1`, ..., 0, with these indices and the
+                times that they have going forward.
 
         Raises:
-            DataError: a frame cannot be read, or its size differs from that of the first one.
+            DataError: a frame cannot be read, its size differs from that of the first one, or
+                the source is live or an iterator and cannot go backward.
             PartialFailure: after the last frame, if the clip should have had more.
         """
         ...
+
+
+def frames_backward(
+    forward: Callable[[int], Generator[Frame, None, None]], start: int, chunk: int = 32
+) -> Generator[Frame, None, None]:
+    """The frames `start`, ..., 0 of a clip that can only be read forward, `chunk` in memory.
+
+    Args:
+        forward: the frames from an index on.
+        start: index of the first one to give; a clip that ends before it gives its last ones.
+        chunk: frames that are read at a time.
+    """
+    for stop in range(start + 1, 0, -chunk):
+        with contextlib.closing(forward(max(0, stop - chunk))) as frames:
+            yield from reversed(list(itertools.islice(frames, min(chunk, stop))))
 
 
 def picture_size(shape: tuple[int, ...]) -> str:

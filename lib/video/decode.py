@@ -8,14 +8,14 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 
 from lib.utils.errors import DataError, PartialFailure, counted
 from lib.utils.grey_range import GreyRange
-from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, picture_size
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, frames_backward, picture_size
 
 NO_PYAV = (
     "{what}: PyAV cannot be imported, so OpenCV does it, which gets interlaced, mirrored and cut "
@@ -61,14 +61,24 @@ class VideoFile:
     path: Path
     fps: float
     length: int | None
+    live: ClassVar[bool] = False
+    skipped: ClassVar[int] = 0
 
     @property
     def name(self) -> str:
         """The file's own name."""
         return self.path.name
 
-    def frames(self) -> Generator[Frame, None, None]:
+    def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
+        if backward:
+            yield from frames_backward(self.frames, start)
+            return
+        with contextlib.closing(self._forward()) as frames:
+            yield from (frame for frame in frames if frame.index >= start)
+
+    def _forward(self) -> Generator[Frame, None, None]:
+        """All frames from the first one on."""
         with _opened(self.path) as container:
             reader = _FrameReader(
                 self.path, container, _best_stream(self.path, container), self.fps

@@ -27,8 +27,8 @@ class OpenCVVideoFile(VideoFile):
     variable frame rate as well.
     """
 
-    def frames(self) -> Generator[Frame, None, None]:
-        """The frames in order; see `Clip`."""
+    def _forward(self) -> Generator[Frame, None, None]:
+        """All frames from the first one on."""
         index, time = 0, 0.0
         with _capture(self.path) as capture:
             while True:

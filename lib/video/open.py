@@ -9,6 +9,7 @@ import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from lib.datasets.sequence import FrameSource, StackPages, announce_range, folder_frames
 from lib.datasets.text.ground_truth import has_image, list_images, unread_pictures
@@ -34,17 +35,22 @@ class FrameClip:
     name: str
     source: FrameSource
     fps: float = DEFAULT_FPS
+    live: ClassVar[bool] = False
+    skipped: ClassVar[int] = 0
 
     @property
     def length(self) -> int:
         """Number of frames."""
         return len(self.source)
 
-    def frames(self) -> Generator[Frame, None, None]:
+    def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
         first: tuple[int, ...] | None = None
         announce_range(self.source)
-        for index in range(self.length):
+        indices = range(start, self.length)
+        if backward:
+            indices = range(min(start, self.length - 1), -1, -1)
+        for index in indices:
             image = self.source.read(index)
             first = image.shape if first is None else first
             if image.shape != first:

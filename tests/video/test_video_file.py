@@ -384,3 +384,18 @@ def test_a_pipe_is_no_empty_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="pipe is a named pipe; only video files and folders"):
         open_clip(tmp_path / "pipe")
+
+
+def test_a_clip_starts_anywhere_and_goes_backward_with_true_times(tmp_path):
+    times = [0.0, 0.04, 0.1, *(0.2 + 0.05 * i for i in range(67))]
+    clip = open_clip(write_av(tmp_path / "a.mkv", numbered(70), times=times))
+    forward = list(clip.frames())
+    for start in (0, 2, 40, 69):
+        later, back = list(clip.frames(start)), list(clip.frames(start, backward=True))
+        assert [f.index for f in later] == list(range(start, 70))
+        assert [f.index for f in back] == list(range(start, -1, -1))
+        for frame in (*later, *back):
+            assert frame.time == forward[frame.index].time
+            assert np.array_equal(frame.image, forward[frame.index].image)
+    assert list(clip.frames(70)) == []
+    assert (clip.live, clip.skipped) == (False, 0)

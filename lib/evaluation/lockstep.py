@@ -21,7 +21,7 @@ from lib.evaluation.one_by_one import after_frame, failure
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, Trace, first_box_of, frames_to_run
 from lib.evaluation.sources import SequenceSource
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 
 # Sequences that are opened before there is room for them.
 SPARE = 1
@@ -57,7 +57,7 @@ class Lockstep:
     processes: int = 1
 
     def __call__(
-        self, tracker: Tracker, source: SequenceSource, on_frame: Callable[[], object]
+        self, tracker: BaseTracker, source: SequenceSource, on_frame: Callable[[], object]
     ) -> Iterator[Outcome]:
         """Track all that `source` gives, calling `on_frame` after each frame."""
         threads = reader_threads(self.options.readers, self.processes)
@@ -71,7 +71,7 @@ class _LockstepBatch:
     def __init__(
         self,
         lockstep: Lockstep,
-        tracker: Tracker,
+        tracker: BaseTracker,
         readers: Readers,
         on_frame: Callable[[], object],
     ) -> None:
@@ -184,7 +184,7 @@ class _LockstepBatch:
 
 
 def _answers(
-    tracker: Tracker, states: Sequence[Any], images: Sequence[np.ndarray]
+    tracker: BaseTracker, states: Sequence[Any], images: Sequence[np.ndarray]
 ) -> list[tuple[Any, Info] | Exception]:
     """An answer for each target, or why there is none; one target must not stop the others."""
     if not states:

@@ -13,7 +13,7 @@ from lib.datasets.sequence import Dataset, Video
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, frame_writer, run_sequence
 from lib.evaluation.sources import SequenceSource
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.utils.errors import SeqTrackError
 from lib.utils.files import is_disk_full
 
@@ -55,7 +55,7 @@ class OneByOne:
     processes: int = 1
 
     def __call__(
-        self, tracker: Tracker, source: SequenceSource, on_frame: Callable[[], object]
+        self, tracker: BaseTracker, source: SequenceSource, on_frame: Callable[[], object]
     ) -> Iterator[Outcome]:
         """Track all that `source` gives, calling `on_frame` after each frame."""
         with Readers(reader_threads(self.options.readers, self.processes)) as readers:
@@ -63,7 +63,7 @@ class OneByOne:
                 yield self._track(tracker, name, on_frame, readers)
 
     def _track(
-        self, tracker: Tracker, name: str, on_frame: Callable[[], object], readers: Readers
+        self, tracker: BaseTracker, name: str, on_frame: Callable[[], object], readers: Readers
     ) -> Outcome:
         try:
             sequence = self.dataset.load(name)

@@ -12,7 +12,7 @@ import numpy as np
 from lib.datasets.prefetch import Readers
 from lib.datasets.sequence import Video, announce_range
 from lib.results.files import SequenceResult
-from lib.tracker.base import Info, Tracker, checked_box
+from lib.tracker.base import BaseTracker, Info, checked_box
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box
 from lib.utils.errors import DataError
 from lib.utils.image_io import write_rgb
@@ -79,7 +79,7 @@ class Trace:
 
 
 def run_sequence(
-    tracker: Tracker,
+    tracker: BaseTracker,
     sequence: Video,
     max_frames: int | None = None,
     on_frame: OnFrame | None = None,
@@ -121,7 +121,7 @@ def run_sequence(
     return trace.result()
 
 
-def _start(tracker: Tracker, image: np.ndarray, sequence: Video) -> Info:
+def _start(tracker: BaseTracker, image: np.ndarray, sequence: Video) -> Info:
     with first_box_of(sequence):
         return tracker.initialize(image, {"init_bbox": list(sequence.init_box)}) or {}
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from lib.evaluation.sequence import Outcome
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 
 
 class SequenceSource(Protocol):
@@ -40,4 +40,4 @@ class ListSource:
 
 # Tracks what a source gives; the callback is called after each frame. Raises SeqTrackError only
 # where nothing can be tracked at all.
-Follow = Callable[[Tracker, SequenceSource, Callable[[], object]], Iterator[Outcome]]
+Follow = Callable[[BaseTracker, SequenceSource, Callable[[], object]], Iterator[Outcome]]

@@ -9,7 +9,7 @@ from lib.evaluation.queue import FolderQueue
 from lib.evaluation.sequence import Outcome
 from lib.evaluation.sources import Follow
 from lib.results.files import claim_folder
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.utils.errors import PartialFailure, counted
 from lib.utils.files import is_disk_full
 
@@ -38,7 +38,7 @@ class Ended:
 
 def work(
     plan: Plan,
-    tracker: Tracker,
+    tracker: BaseTracker,
     queue: FolderQueue,
     follow: Follow,
     on_frame: Callable[[], object],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Info = dict[str, Any]
 
 
-class Tracker(ABC):
+class BaseTracker(ABC):
     """Follows one target through one sequence; reusable for the next one.
 
     A frame is a `(H, W, 3)` uint8 RGB image, a box is xywh in its pixels.
@@ -36,7 +36,7 @@ class Tracker(ABC):
     shared: tuple[str, ...] = ()
 
     @classmethod
-    def build(cls, spec: "TrackerSpec", device: "torch.device | str") -> "Tracker":
+    def build(cls, spec: "TrackerSpec", device: "torch.device | str") -> "BaseTracker":
         """The tracker that `spec` describes, on `device`; here, one that needs neither."""
         return cls()
 
@@ -99,7 +99,7 @@ def checked_box(
     """The xywh box of a tracker's answer.
 
     Args:
-        answer: what `Tracker.track` returned.
+        answer: what `BaseTracker.track` returned.
         frame: what to call the frame in a message.
         finite: refuse NaN and infinity.
 

@@ -15,7 +15,7 @@ import torch
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.tracker.engine.build import build_engine
 from lib.tracker.registry import find_tracker
 from lib.tracker.seqtrack import SeqTrackTracker
@@ -58,7 +58,7 @@ def load_network(
     return network.to(device).eval().requires_grad_(False)
 
 
-def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> Tracker:
+def build_tracker(spec: TrackerSpec, device: torch.device | str = "cpu") -> BaseTracker:
     """The tracker that `spec` describes, on `device`; PyTorch gets the threads that it names.
 
     Raises:

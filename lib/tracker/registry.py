@@ -5,7 +5,7 @@ Another package adds a tracker by an entry point, without a line here:
     [project.entry-points."seqtrack.trackers"]
     toy = "toy_tracker:ToyTracker"
 
-It names a subclass of `Tracker`, or a function `(spec, device) -> Tracker`.
+It names a subclass of `BaseTracker`, or a function `(spec, device) -> BaseTracker`.
 """
 
 import functools
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from lib.config.loader import load_config
 from lib.config.paths import Paths
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.console import say
 from lib.utils.errors import ConfigError, did_you_mean
@@ -47,13 +47,13 @@ class TrackerRow:
     has_config: bool = False
     origin: str = "seqtrack"
 
-    def build(self, spec: TrackerSpec, device: "torch.device | str") -> Tracker:
+    def build(self, spec: TrackerSpec, device: "torch.device | str") -> BaseTracker:
         """The tracker, ready for its first target.
 
         Raises:
             ConfigError: what builds it cannot be imported, or is something else.
         """
-        build: Callable[..., Tracker] | type[Tracker]
+        build: Callable[..., BaseTracker] | type[BaseTracker]
         try:
             build = EntryPoint(self.name, self.target, GROUP).load()
         except (ImportError, AttributeError, ValueError) as error:
@@ -61,13 +61,13 @@ class TrackerRow:
                 f"tracker {self.name!r} of {self.origin} cannot be loaded from {self.target!r}: "
                 f"{error}"
             ) from error
-        if isinstance(build, type) and issubclass(build, Tracker):
+        if isinstance(build, type) and issubclass(build, BaseTracker):
             build = build.build
         tracker = build(spec, device)
-        if not isinstance(tracker, Tracker):
+        if not isinstance(tracker, BaseTracker):
             raise ConfigError(
                 f"tracker {self.name!r} of {self.origin}: {self.target!r} gives a "
-                f"{type(tracker).__name__}, no subclass of lib.tracker.base.Tracker"
+                f"{type(tracker).__name__}, no subclass of lib.tracker.base.BaseTracker"
             )
         return tracker
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 from lib.tracker.engine.api import Engine, EngineOutput, Template
 from lib.tracker.engine.build import build_engine
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
@@ -283,7 +283,7 @@ def _take_templates(
     return taken
 
 
-class SeqTrackTracker(Tracker):
+class SeqTrackTracker(BaseTracker):
     """One target at a time, with the network built once for all sequences.
 
     Args:

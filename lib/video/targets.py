@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.tracker.base import Info, Tracker, checked_box
+from lib.tracker.base import BaseTracker, Info, checked_box
 from lib.tracker.build import build_tracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
@@ -27,7 +27,7 @@ class Targets:
         tracker: without a target of its own.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: BaseTracker) -> None:
         self.tracker = tracker
         self.states: list[Any] = []
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lib.masks.base import MaskRefiner, fit_mask, mask_bounds
-from lib.tracker.base import Tracker, checked_box
+from lib.tracker.base import BaseTracker, checked_box
 from lib.utils.advice import extra
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, MissingExtraError, SeqTrackError
@@ -66,7 +66,7 @@ class Session:
     Without a refiner, which makes masks of boxes, it answers with boxes.
     """
 
-    def __init__(self, tracker: Tracker, refiner: MaskRefiner | None = None) -> None:
+    def __init__(self, tracker: BaseTracker, refiner: MaskRefiner | None = None) -> None:
         self.tracker = tracker
         self.refiner = refiner
         self.box: Box = (0.0, 0.0, 0.0, 0.0)

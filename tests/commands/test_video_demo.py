@@ -15,7 +15,7 @@ import lib.video.targets
 import lib.video.write
 from lib.cli import COMMANDS
 from lib.commands.entry import run
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from tests.helpers.tiny import TINY_YAML, draw_sequence, write_got10k_folder
 from tests.helpers.video_files import numbered, read_av, write_av
 from tests.video.test_video import BLUE, RED, halves, near, read_clip, spoil, write_clip
@@ -83,7 +83,7 @@ def test_several_targets_in_a_video_file(place):
     assert place.files() == ["my clip_seqtrack.csv", "my clip_seqtrack.mp4"]
 
 
-class Recorder(Tracker):
+class Recorder(BaseTracker):
     """Keeps the frames it is given."""
 
     shared = ("frames",)

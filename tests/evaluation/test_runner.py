@@ -30,7 +30,7 @@ from lib.results.files import (
     read_results,
     write_results,
 )
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.tracker.baselines.static_box import StaticBox
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import DataError, PartialFailure, ResultsError, SeqTrackError
@@ -123,7 +123,7 @@ def test_debug_draws_boxes(dataset, folder, tmp_path):
     assert red > green + 60
 
 
-class Confident(Tracker):
+class Confident(BaseTracker):
     """Reports a confidence, and forgets nothing it should not."""
 
     def initialize(self, image, info):

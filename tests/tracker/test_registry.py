@@ -10,7 +10,7 @@ import pytest
 
 from lib.config.paths import repository_root
 from lib.results.files import read_results
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.tracker.build import build_tracker
 from lib.tracker.registry import find_tracker, trackers
 from lib.tracker.spec import TrackerSpec
@@ -47,7 +47,7 @@ def site(tmp_path, monkeypatch):
 def test_an_entry_point_is_a_tracker(site):
     site("toy-tracker", "toy = toy_tracker:ToyTracker")
     assert find_tracker("toy").origin == "toy-tracker"
-    assert isinstance(build_tracker(TrackerSpec("toy", "default")), Tracker)
+    assert isinstance(build_tracker(TrackerSpec("toy", "default")), BaseTracker)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_an_entry_point_is_a_tracker(site):
     [
         ("gone_module:Tracker", "'bad' of bad-one cannot be loaded from 'gone_module:Tracker'"),
         ("toy_tracker:Nothing", "has no attribute 'Nothing'"),
-        ("collections:ChainMap", "gives a ChainMap, no subclass of lib.tracker.base.Tracker"),
+        ("collections:ChainMap", "gives a ChainMap, no subclass of lib.tracker.base.BaseTracker"),
     ],
 )
 def test_a_broken_entry_point_is_one_line(site, target, said):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from lib.tracker.base import Tracker
+from lib.tracker.base import BaseTracker
 from lib.tracker.build import build_tracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import DataError, MissingExtraError
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 trax = pytest.importorskip("trax", reason="vot-trax is not installed; it is in the dev extra")
 
 
-class Steps(Tracker):
+class Steps(BaseTracker):
     """Moves one pixel to the right per frame; says NaN in frame 2 and no confidence in frame 3."""
 
     def initialize(self, image, info) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 from lib.utils.errors import DataError
 
 # In a smaller box OpenCV looks for a feature that fits until the process is killed.
 _LEAST_SIDE, _LEAST_AREA = 3, 18
 
 
-class MIL(Tracker):
+class MIL(BaseTracker):
     """Follows the target by features that a classifier picks online; the size stays."""
 
     def initialize(self, image: np.ndarray, info: Info) -> None:

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 
 
-class StaticBox(Tracker):
+class StaticBox(BaseTracker):
     """Repeats the first box for ever."""
 
     def initialize(self, image: np.ndarray, info: Info) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 from lib.utils.errors import DataError
 
 # How far the target may move from frame to frame, in mean sides sqrt(w * h) of its box.
@@ -19,7 +19,7 @@ REACH = 1.0
 _LEAST_SIDE = 2
 
 
-class TemplateMatch(Tracker):
+class TemplateMatch(BaseTracker):
     """Looks for the patch of the first box in a window around the last one.
 
     `confidence` and `certainty` are the correlation at the box, from 0 (none, or a negative one)

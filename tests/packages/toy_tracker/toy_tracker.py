@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lib.tracker.base import Info, Tracker
+from lib.tracker.base import BaseTracker, Info
 
 REACH = 12
 
@@ -28,7 +28,7 @@ class Edges(torch.nn.Module):
         return functional.conv2d(image, self.kernels, padding=1)
 
 
-class ToyTracker(Tracker):
+class ToyTracker(BaseTracker):
     """Finds the place where the features of the first box differ least; the size stays."""
 
     shared = ("network",)

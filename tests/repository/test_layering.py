@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "lib": {"lib"},  # lib/__init__.py, lib/cli.py
     "lib.commands": {"lib"},
     "lib.vot": {"lib.vot", "lib.tracker", "lib.masks", "lib.results", *DATA},
+    "lib.annotations": {"lib.annotations", "lib.datasets", "lib.utils"},
     "lib.masks": {"lib.masks", "lib.models", "lib.config.paths", "lib.utils"},
     "lib.video": {"lib.video", "lib.tracker", *DATA},
     "lib.submission": {"lib.submission", "lib.results", *DATA},

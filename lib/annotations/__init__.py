@@ -1,0 +1,1 @@
+"""Boxes of a clip for people and annotation tools: formats out, and formats in."""

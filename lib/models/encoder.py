@@ -13,6 +13,7 @@ Source: SeqTrack (CVPR 2023), section 3.2.
 
 import functools
 import math
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -29,6 +30,7 @@ from lib.models.extras import (
     covered_share,
     grid_table,
 )
+from lib.models.pretrained import load_pretrained_encoder
 
 # The epsilon of MAE's encoder.
 LayerNorm = functools.partial(nn.LayerNorm, eps=1e-6)
@@ -75,20 +77,34 @@ class JointEncoder(Protocol):
         width: channels C of a token.
         search_tokens: L_x, a square number.
         template_tokens: L_z.
-        blocks: the transformer blocks, for freezing and checkpointing.
+        blocks: the transformer blocks: for freezing, rates by layer, and tracking in other
+            precisions.
+        embedding: names of the parameters and modules before the blocks that
+            TRAIN.FREEZE_BLOCKS freezes with them. A last norm is called `norm`.
+        template_box: what tells the tokens of a template where the target is; None: nothing.
     """
 
     width: int
     search_tokens: int
     template_tokens: int
     blocks: nn.ModuleList
+    embedding: tuple[str, ...]
+    template_box: nn.Module | None
+
+    def load_pretrained(self, path: Path | str) -> None:
+        """Start from an encoder of single images.
+
+        Raises:
+            CheckpointError: the file cannot be read or is of another encoder.
+        """
+        ...
 
     def embed_templates(self, images: Tensor, boxes: Tensor | None) -> TemplateFeatures:
         """What is kept of N templates: `(N, 3, S_z, S_z)` normalised, boxes `(N, 4)` in them."""
         ...
 
     def embed_search(
-        self, images: Tensor, templates: TemplateFeatures, key_bias: Tensor | None
+        self, images: Tensor, templates: TemplateFeatures, key_bias: Tensor | None = None
     ) -> Tensor:
         """Tokens `(B, L_x, C)` of `(B, 3, S_x, S_x)` normalised images."""
         ...
@@ -221,6 +237,8 @@ class VisionTransformer(nn.Module):
         correlation: add correlation features to the search tokens, see `Correlation`.
     """
 
+    embedding = ("patch_embed", "pos_embed")
+
     def __init__(
         self,
         *,
@@ -279,6 +297,11 @@ class VisionTransformer(nn.Module):
                 # Wide enough for like tokens to stand out in the softmax from the first step.
                 nn.init.normal_(query, std=1.5 / self.width**0.5)
                 key.copy_(query)
+
+    def load_pretrained(self, path: Path | str) -> None:
+        """See `JointEncoder` and `load_pretrained_encoder`."""
+        sides = math.isqrt(self.search_tokens), math.isqrt(self.template_tokens)
+        load_pretrained_encoder(self, path, *sides)
 
     def embed_templates(self, images: Tensor, boxes: Tensor | None = None) -> TemplateFeatures:
         """See `JointEncoder`.
@@ -345,7 +368,7 @@ class VisionTransformer(nn.Module):
 class Encoder(nn.Module):
     """Holds the transformer under the name `body`, as released state dicts spell it."""
 
-    def __init__(self, body: VisionTransformer) -> None:
+    def __init__(self, body: JointEncoder) -> None:
         super().__init__()
         self.body = body
 

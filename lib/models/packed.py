@@ -7,17 +7,21 @@ Zen 4 core this reaches 105 GFLOP/s in fp32 where PyTorch's ordinary linear reac
 import copy
 import math
 
+import timm.layers
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
+from lib.models.encoder import Mlp, VisionTransformer
 from lib.models.extras import STRIDE, ConvStem
 from lib.models.seqtrack import SeqTrack, configured
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Below this many multiplications the call costs more than what the order of weights saves.
 _WORTH_PACKING = 1 << 24
+# Those whose activation takes all that the first layer gives.
+_MLPS = (Mlp, timm.layers.Mlp)
 # Activations that may be part of a convolution.
 _ACTIVATIONS = {nn.ReLU: "relu", nn.GELU: "gelu"}
 
@@ -37,16 +41,18 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
     body = made.encoder.body
     rows = body.search_tokens + body.template_tokens
     for block in body.blocks:
+        attention, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
+        if getattr(attention, "q_bias", None) is not None:
+            _join_biases(attention)
         for name, layer in list(block.named_modules()):
             if isinstance(layer, nn.Linear):
                 block.set_submodule(name, PackedLinear(layer, rows, dtype))
-            elif name.endswith(("q_norm", "k_norm")):
-                # A copy: its parameters are still those of `network`.
+            elif "." in name and name.endswith("norm"):
+                # Within attention and MLP. A copy: `to` changes parameters in their place.
                 block.set_submodule(name, copy.deepcopy(layer).to(dtype))
-        mlp = block.mlp
-        if type(mlp.act) is nn.GELU and mlp.act.approximate == "none":
+        if type(mlp) in _MLPS and type(mlp.act) is nn.GELU and mlp.act.approximate == "none":
             mlp.fc1.gelu, mlp.act = True, nn.Identity()
-    if isinstance(body.patch_embed, ConvStem):
+    if isinstance(body, VisionTransformer) and isinstance(body.patch_embed, ConvStem):
         side = math.isqrt(body.search_tokens)
         body.patch_embed.layers = fold(body.patch_embed.layers, 2 * STRIDE * side)
         body.patch_embed.proj = PackedConv(body.patch_embed.proj, None, "none", 2 * side)
@@ -54,6 +60,13 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
             module.refine, module.mix = (fold(x, 2 * side) for x in (module.refine, module.mix))
             module.match = PackedConv(module.match, None, "none", 2 * side)
     return made
+
+
+def _join_biases(attention: nn.Module) -> None:
+    """Let the layer `qkv` of timm's EvaAttention have the biases that it is computed with."""
+    biases = (attention.q_bias, attention.k_bias, attention.v_bias)
+    attention.qkv.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
+    attention.q_bias = attention.k_bias = attention.v_bias = None
 
 
 class PackedLinear(nn.Module):

@@ -9,12 +9,14 @@ import hashlib
 import os
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.config.schema.model import ENCODER_FAMILIES
 from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.download import DownloadError, discard, fetch
@@ -65,9 +67,9 @@ def find_pretrained(
     """
     if explicit is not None and Path(explicit).is_file():
         return Path(explicit)
-    url = _published(pretrain_type, encoder_type)
+    url, name = _published(pretrain_type, encoder_type)
     folder = Path(explicit) if explicit is not None else cache_folder or default_cache_folder()
-    path = folder / _name(url)
+    path = folder / name
     if explicit is not None and not folder.is_dir():
         raise CheckpointError(f"pre-trained weights {explicit}: no such file; {url} is published")
     if not path.is_file():
@@ -83,21 +85,23 @@ def fetch_pretrained(
 ) -> Path:
     """The file with the pre-trained encoder in the cache folder; fetched if it is not there.
 
-    What is fetched is compared with the published checksum before it gets its name.
+    What is fetched is compared with the published checksum, where there is one, before it gets
+    its name.
 
     Raises:
         CheckpointError: nothing is published for this encoder, or it cannot be fetched or is
             another file; the message says where to put one that comes in another way.
     """
-    url = _published(pretrain_type, encoder_type)
-    path = (cache_folder or default_cache_folder()) / _name(url)
+    url, name = _published(pretrain_type, encoder_type)
+    path = (cache_folder or default_cache_folder()) / name
     if path.is_file():
         return path
     check_replaceable(path)
     incoming = path.with_name(path.name + ".incoming")
     try:
         fetch(url, incoming, quiet=not sys.stderr.isatty())
-        _check_sum(incoming, url)
+        if name in CHECKSUMS:
+            _check_sum(incoming, url)
         os.replace(incoming, path)
     except (DownloadError, OSError) as error:
         raise CheckpointError(
@@ -107,15 +111,22 @@ def fetch_pretrained(
     return path
 
 
-def _published(pretrain_type: str, encoder_type: str) -> str:
-    url = URLS.get((pretrain_type, encoder_type))
+def _published(pretrain_type: str, encoder_type: str) -> tuple[str, str]:
+    """The address, and the name of the file here."""
+    family, slash, name = encoder_type.partition("/")
+    if slash:
+        url = import_module(ENCODER_FAMILIES[family]).pretrained_url(name)
+        local = f"{name}.safetensors"
+    else:
+        url = URLS.get((pretrain_type, encoder_type))
+        local = _name(url) if url else ""
     if url is None:
         known = ", ".join(f"{kind} for {encoder}" for kind, encoder in URLS)
         raise CheckpointError(
             f"no pre-trained weights {pretrain_type!r} are published for encoder {encoder_type} "
             f"(there are: {known}); set MODEL.ENCODER.PRETRAIN_TYPE to scratch, or name a file"
         )
-    return url
+    return url, local
 
 
 def _name(url: str) -> str:

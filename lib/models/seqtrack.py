@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -22,8 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
+from lib.config.schema.model import ENCODER_FAMILIES
 from lib.models.decoder import Decoder
-from lib.models.encoder import Encoder, TemplateFeatures, VisionTransformer
+from lib.models.encoder import Encoder, JointEncoder, TemplateFeatures, VisionTransformer
 from lib.models.extras import CentreHint, log_size, ordered_rows
 from lib.models.pixels import Normaliser
 from lib.models.tokens import BoxTokenizer
@@ -125,7 +127,7 @@ class SeqTrack(nn.Module):
 
     def __init__(
         self,
-        body: VisionTransformer,
+        body: JointEncoder,
         decoder: Decoder,
         *,
         hidden_dim: int,
@@ -388,6 +390,33 @@ def build_tokenizer(cfg: Config) -> BoxTokenizer:
     return BoxTokenizer(bins=cfg.model.bins, seq_format=cfg.data.seq_format)
 
 
+def build_encoder(cfg: Config) -> JointEncoder:
+    """The encoder that a configuration describes, with random weights.
+
+    Raises:
+        ConfigError: the module of its family has no such encoder.
+    """
+    encoder = cfg.model.encoder
+    if encoder.family:
+        return import_module(ENCODER_FAMILIES[encoder.family]).build_encoder(cfg)
+    width, depth, heads, patch_size = encoder.geometry
+    return VisionTransformer(
+        search_size=cfg.data.search.size,
+        template_size=cfg.data.template.size,
+        patch_size=patch_size,
+        width=width,
+        depth=depth,
+        heads=heads,
+        drop_path=encoder.drop_path,
+        use_checkpoint=encoder.use_checkpoint,
+        stem=encoder.stem,
+        tied_query_key=encoder.tied_query_key,
+        grid_positions=encoder.grid_positions,
+        template_box=cfg.model.template_box,
+        correlation=cfg.model.correlation,
+    )
+
+
 def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
     """The network that a configuration describes, initialised but without trained weights.
 
@@ -398,22 +427,7 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
         num_templates: templates per sample where they matter for the parameters (feature type
             `xz`); by default DATA.TEMPLATE.NUMBER.
     """
-    width, depth, heads, patch_size = cfg.model.encoder.geometry
-    body = VisionTransformer(
-        search_size=cfg.data.search.size,
-        template_size=cfg.data.template.size,
-        patch_size=patch_size,
-        width=width,
-        depth=depth,
-        heads=heads,
-        drop_path=cfg.model.encoder.drop_path,
-        use_checkpoint=cfg.model.encoder.use_checkpoint,
-        stem=cfg.model.encoder.stem,
-        tied_query_key=cfg.model.encoder.tied_query_key,
-        grid_positions=cfg.model.encoder.grid_positions,
-        template_box=cfg.model.template_box,
-        correlation=cfg.model.correlation,
-    )
+    body = build_encoder(cfg)
     tokenizer = build_tokenizer(cfg)
     decoder = Decoder(
         vocabulary_size=tokenizer.vocabulary_size,

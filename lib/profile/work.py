@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.config.schema import Config
+from lib.models.encoder import VisionTransformer
 from lib.models.seqtrack import STEPS, SeqTrack
 
 
@@ -71,6 +73,8 @@ def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
         pruned: whether the last block computes only the search tokens.
     """
     body = network.encoder.body
+    if not isinstance(body, VisionTransformer):
+        return _counted_encoder(network, distinct)
     tokens = body.search_tokens + distinct * body.template_tokens
     total = Macs()
     for block in body.blocks:
@@ -80,6 +84,20 @@ def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
         linear = rows * (width * width + 2 * width * hidden) + tokens * 3 * width * width
         total += Macs(linear, 2 * rows * tokens * width)
     return total
+
+
+def _counted_encoder(network: SeqTrack, distinct: int) -> Macs:
+    """Of an encoder that is not our own, run once on zeros."""
+    body, like = network.encoder.body, {"device": network.pos_embed.device}
+    search = torch.zeros(1, body.search_tokens, body.width, **like)
+    templates = torch.zeros(1, distinct, body.template_tokens, body.width, **like)
+    # Written out, attention is the only product of batches.
+    written_out, counter = sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False)
+    with torch.inference_mode(), written_out, counter:
+        body(search, templates, None, True)
+    counts = counter.get_flop_counts()["Global"]
+    attention = sum(flops for name, flops in counts.items() if "bmm" in str(name))
+    return Macs((sum(counts.values()) - attention) // 2, attention // 2)
 
 
 def decoder_macs(network: SeqTrack, cached: bool) -> Macs:

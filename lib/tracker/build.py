@@ -114,13 +114,16 @@ def choose_threads(cfg: Config, batch_size: int = 1, processes: int = 1) -> int 
     """
     if threads_are_given(os.environ):
         return None
+    most = min(_DEFAULT_THREADS, usable_cores()) // processes
+    if cfg.model.encoder.family:
+        # Only its module knows how large it is, and few are small.
+        return max(1, most)
     width, depth, _, patch = cfg.model.encoder.geometry
     search, template = cfg.test.search_size // patch, cfg.test.template_size // patch
     tokens = search**2 + cfg.test.num_templates * template**2
     # Multiplications of the encoder's linear layers, which are nearly all of a large network's.
     macs = batch_size * tokens * depth * 12 * width**2
-    share = min(_DEFAULT_THREADS, usable_cores()) // processes
-    return max(1, min(share, max(_FEW_THREADS, int(macs / _MACS_PER_THREAD))))
+    return max(1, min(most, max(_FEW_THREADS, int(macs / _MACS_PER_THREAD))))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from lib.config.schema import Config
+from lib.config.schema.model import EncoderConfig
 
 # What a record of results without these settings means: they were SeqTrack's own.
 PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
@@ -53,9 +54,8 @@ class TrackerSpec:
         cfg = self.config
         if cfg is None:
             return {}
-        width, depth, heads, patch_size = cfg.model.encoder.geometry
         return {
-            "MODEL.ENCODER": f"width {width}, depth {depth}, heads {heads}, patch {patch_size}",
+            "MODEL.ENCODER": _encoder_text(cfg.model.encoder),
             "MODEL.HIDDEN_DIM": cfg.model.hidden_dim,
             "MODEL.BINS": cfg.model.bins,
             "MODEL.FEATURE_TYPE": cfg.model.feature_type,
@@ -83,6 +83,16 @@ class TrackerSpec:
             # Engines give the same boxes, coarser numbers do not.
             "ENGINE": "fp32" if self.precision == "fp32" else f"{self.engine} {self.precision}",
         }
+
+
+def _encoder_text(encoder: EncoderConfig) -> str:
+    if encoder.family:
+        own = (encoder.width, encoder.depth, encoder.heads, encoder.patch)
+        names = ("width", "depth", "heads", "patch")
+        given = (f"{name} {x}" for name, x in zip(names, own, strict=True) if x)
+        return ", ".join([encoder.type, *given])
+    width, depth, heads, patch_size = encoder.geometry
+    return f"width {width}, depth {depth}, heads {heads}, patch {patch_size}"
 
 
 def changed_settings(known: object, now: Mapping[str, object]) -> list[str]:

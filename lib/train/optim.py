@@ -16,15 +16,18 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from lib.config.schema import Config
+from lib.models.encoder import JointEncoder
 from lib.train.model import TrackerModel
 from lib.utils.distributed import World
 from lib.utils.errors import CheckpointError, ConfigError, counted, did_you_mean
 
 _ENCODER = "encoder"
 _BODY = "encoder.body."
+# Tables that are added to tokens, or are tokens.
+_EMBEDDINGS = ("pos_embed", "position_embeddings", f"{_BODY}prefix")
 
 
-def freeze_encoder(body: nn.Module, cfg: Config) -> None:
+def freeze_encoder(body: JointEncoder, cfg: Config) -> None:
     """Switch gradients of an encoder off where the configuration wants it.
 
     It is frozen by FREEZE_ENCODER or ENCODER_MULTIPLIER 0, except what ENCODER_OPEN names (the
@@ -41,7 +44,7 @@ def freeze_encoder(body: nn.Module, cfg: Config) -> None:
         if number > len(body.blocks):
             blocks = counted(len(body.blocks), "block")
             raise ConfigError(f"TRAIN.FREEZE_BLOCKS is {number}: there are only {blocks}")
-        parts = ("patch_embed", "pos_embed", *(f"blocks.{i}" for i in range(number)))
+        parts = (*body.embedding, *(f"blocks.{i}" for i in range(number)))
         frozen |= {n for n in names if f"{n}.".startswith(tuple(f"{p}." for p in parts))}
     for name in frozen:
         body.get_parameter(name).requires_grad_(False)
@@ -117,7 +120,7 @@ def parameter_groups(model: TrackerModel, cfg: Config, depth: int) -> list[dict[
         parts: dict[tuple[float, float], list[Tensor]] = {} if names else {(1.0, 0.0): []}
         for name in names:
             share = cfg.train.layer_decay ** _layers_above(name, depth)
-            embeds = "pos_embed" in name or "position_embeddings" in name
+            embeds = any(part in name for part in _EMBEDDINGS)
             spared = cfg.train.no_decay and (embeds or parameters[name].ndim <= 1)
             decay = 0.0 if spared else cfg.train.weight_decay
             parts.setdefault((share, decay), []).append(parameters[name])

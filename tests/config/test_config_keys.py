@@ -212,6 +212,32 @@ CUSTOM = "TYPE: custom, WIDTH: 48, DEPTH: 2, HEADS: 4, PATCH_SIZE: 8"
             id="pretrain-default",
         ),
         pytest.param(
+            "MODEL: {ENCODER: {TYPE: timm/vit_base_patch16_224}}",
+            "MODEL.ENCODER.PRETRAIN_TYPE",
+            "has nothing for timm/vit_base_patch16_224; use default (timm's) or scratch",
+            id="pretrain-timm",
+        ),
+        pytest.param(
+            "MODEL: {ENCODER: {TYPE: timm/vit_odd, PRETRAIN_TYPE: default}}",
+            "MODEL.ENCODER.PATCH_SIZE",
+            "must be given: TYPE does not tell it",
+            id="timm-without-patch",
+        ),
+        pytest.param(
+            "MODEL: {ENCODER: {TYPE: timm/vit_a_patch14, PRETRAIN_TYPE: default}}\n"
+            "DATA: {SEARCH: {SIZE: 252}}",
+            "DATA.TEMPLATE.SIZE",
+            "multiple of the encoder's patch size (14)",
+            id="timm-size-and-patch",
+        ),
+        pytest.param(
+            "MODEL: {ENCODER: {TYPE: timm/vit_a_patch16, PRETRAIN_TYPE: default,"
+            " TIED_QUERY_KEY: true}}",
+            "MODEL.ENCODER.TIED_QUERY_KEY",
+            "cannot be had with timm/vit_a_patch16; leave it out",
+            id="timm-and-our-own",
+        ),
+        pytest.param(
             "TEST: {SEARCH_SIZE: 250}",
             "TEST.SEARCH_SIZE",
             "multiple of the encoder's patch size (16) (value 250)",

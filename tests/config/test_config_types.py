@@ -89,6 +89,7 @@ def test_good_value(key: str, text: str, value: object) -> None:
         pytest.param("MODEL.DECODER.DROPOUT", "1", "must be below 1 (value 1)", id="all-dropped"),
         pytest.param("MODEL.ENCODER.DROP_PATH", "-0.1", "must be at least 0", id="drop-path"),
         pytest.param("MODEL.ENCODER.TYPE", "vit_base", "'vit_base_patch16'?", id="encoder-hint"),
+        pytest.param("MODEL.ENCODER.TYPE", "timm/", "or timm/NAME (value", id="family-alone"),
         pytest.param("MODEL.ENCODER.TYPE", "on", "must be vit_base_patch16 or", id="on-as-text"),
         pytest.param("MODEL.FEATURE_TYPE", "xx", "must be x or xz or token (value 'xx')", id="xx"),
         pytest.param("DATA.SAMPLER_MODE", "trident", "must be order or causal", id="dead-mode"),

@@ -3,10 +3,12 @@
 Defaults are those of the reference implementation; `experiments/` holds what differs.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic_core import PydanticCustomError
 
 from lib.config.schema.fields import (
     Count,
@@ -38,6 +40,10 @@ ENCODER_GEOMETRY = FrozenMapping(
 )
 """Width, depth, heads and patch size behind each named encoder type."""
 
+ENCODER_FAMILIES = FrozenMapping({"timm": "lib.models.timm_encoder"})
+"""What a TYPE `FAMILY/NAME` begins with, and the module whose `build_encoder(cfg)` makes it and
+whose `pretrained_url(name)` says where its weights are published (see CONTRIBUTING.md)."""
+
 # The eight configurations whose weights are published.
 PUBLISHED_CONFIGS = tuple(
     f"seqtrack_{size}{suffix}"
@@ -65,13 +71,20 @@ DEFAULT_UPDATE_THRESHOLD = FrozenMapping(
 )
 
 
+def _encoder_type(value: str) -> str:
+    family, slash, name = value.partition("/")
+    if (family in ENCODER_FAMILIES and name) if slash else value in (*ENCODER_GEOMETRY, "custom"):
+        return value
+    known = (*ENCODER_GEOMETRY, "custom", *(f"{family}/NAME" for family in ENCODER_FAMILIES))
+    raise PydanticCustomError("literal_error", "{expected}", {"expected": f"{known}"})
+
+
 class EncoderConfig(Section):
     """MODEL.ENCODER: the ViT that reads templates and search region together."""
 
-    type: Literal["vit_base_patch16", "vit_large_patch16", "vit_huge_patch14", "custom"] = (
-        "vit_base_patch16"
-    )
-    """Named geometry, or `custom` with WIDTH, DEPTH, HEADS and PATCH_SIZE given."""
+    type: Annotated[str, AfterValidator(_encoder_type)] = "vit_base_patch16"
+    """Named geometry, `custom` with WIDTH, DEPTH, HEADS and PATCH_SIZE given, or `timm/NAME`: a
+    plain ViT of timm by its name there, such as `timm/vit_small_patch14_reg4_dinov2`."""
     width: Count | None = None
     """Channels of a token; overrides TYPE's."""
     depth: Count | None = None
@@ -83,7 +96,8 @@ class EncoderConfig(Section):
     drop_path: Share = 0.0
     """Stochastic depth rate of the last block; it grows linearly from 0 at the first."""
     pretrain_type: Literal["mae", "default", "scratch"] = "mae"
-    """Weights that training starts from: MAE's, timm's supervised ViT-B (`default`), or none."""
+    """Weights that training starts from: MAE's, timm's (`default`: its supervised ViT-B, or those
+    of `timm/NAME`), or none."""
     stride: Annotated[Count, Field(json_schema_extra={"unused": "the patch size decides"})] = 16
     """Without effect; old files hold it."""
     use_checkpoint: bool = False
@@ -100,16 +114,28 @@ class EncoderConfig(Section):
     have them (He et al., CVPR 2022), instead of small noise."""
 
     @property
+    def family(self) -> str | None:
+        """`timm` of `timm/NAME`; None for this repository's own encoder."""
+        return self.type.partition("/")[0] if "/" in self.type else None
+
+    @property
+    def patch(self) -> int | None:
+        """Side of a patch in pixels: PATCH_SIZE, else as TYPE's name says; None: nobody says."""
+        named = re.search(r"patch(\d+)", self.type)
+        return self.patch_size or (int(named[1]) if named else None)
+
+    @property
     def geometry(self) -> Geometry:
-        """Width, depth, heads and patch size after the overrides.
+        """Width, depth, heads and patch size of our own encoder after the overrides.
 
         Raises:
-            ValueError: a custom encoder lacks one of them (a loaded configuration never does).
+            ValueError: a custom encoder lacks one of them (a loaded configuration never does), or
+                the encoder is of a family, which alone knows.
         """
         named = ENCODER_GEOMETRY.get(self.type)
         given = (self.width, self.depth, self.heads, self.patch_size)
         sizes = [own or (named[i] if named else 0) for i, own in enumerate(given)]
-        if not all(sizes):
+        if not all(sizes) or self.family:
             raise ValueError("a custom encoder needs WIDTH, DEPTH, HEADS and PATCH_SIZE")
         return Geometry(*sizes)
 

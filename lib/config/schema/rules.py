@@ -83,13 +83,40 @@ def _encoder(cfg: Sections) -> Iterator[Problem]:
         names = ", ".join(key.upper() for key in missing)
         yield Problem(keys, f"needs {names} of MODEL.ENCODER as well")
         return
-    width, _, heads, _ = encoder.geometry
-    if width % heads:
+    width, heads = encoder.width, encoder.heads
+    if not encoder.family:
+        width, _, heads, _ = encoder.geometry
+    if width and heads and width % heads:
         message = f"the width {width} cannot be shared equally by {heads} heads"
         yield Problem(_GEOMETRY_KEYS, message)
+    if encoder.family:
+        return
     if encoder.pretrain_type == "default" and encoder.type != "vit_base_patch16":
         keys = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.TYPE")
         yield Problem(keys, "exists for TYPE vit_base_patch16 only; use mae or scratch")
+
+
+def _encoder_family(cfg: Sections) -> Iterator[Problem]:
+    encoder, kind = cfg.model.encoder, "MODEL.ENCODER.TYPE"
+    if not encoder.family:
+        return
+    if encoder.patch is None:
+        yield Problem(("MODEL.ENCODER.PATCH_SIZE", kind), "must be given: TYPE does not tell it")
+    if encoder.pretrain_type == "mae":
+        message = f"has nothing for {encoder.type}; use default ({encoder.family}'s) or scratch"
+        yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", kind), message)
+    for key in (key for key, on in _encoder_changes(cfg).items() if on):
+        yield Problem((key, kind), f"cannot be had with {encoder.type}; leave it out")
+
+
+def _encoder_changes(cfg: Sections) -> dict[str, bool]:
+    """Which keys change the encoder of this repository from what was pre-trained."""
+    return {
+        "MODEL.ENCODER.STEM": cfg.model.encoder.stem == "conv",
+        "MODEL.ENCODER.TIED_QUERY_KEY": cfg.model.encoder.tied_query_key,
+        "MODEL.ENCODER.GRID_POSITIONS": cfg.model.encoder.grid_positions,
+        "MODEL.TEMPLATE_BOX": cfg.model.template_box,
+    }
 
 
 def _decoder(cfg: Sections) -> Iterator[Problem]:
@@ -100,10 +127,9 @@ def _decoder(cfg: Sections) -> Iterator[Problem]:
 
 
 def _crop_sizes(cfg: Sections) -> Iterator[Problem]:
-    encoder = cfg.model.encoder
-    if encoder.type == "custom" and not encoder.patch_size:
+    patch = cfg.model.encoder.patch
+    if patch is None:
         return
-    patch = encoder.geometry.patch_size
     search, template, test = cfg.data.search.size, cfg.data.template.size, cfg.test
     sizes = {
         "DATA.SEARCH.SIZE": (search, True),
@@ -121,21 +147,14 @@ def _crop_sizes(cfg: Sections) -> Iterator[Problem]:
 def _departures(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
     if encoder.stem == "conv":
-        patch_known = encoder.type != "custom" or encoder.patch_size
-        if patch_known and encoder.geometry.patch_size != 16:
+        if encoder.patch not in (None, 16):
             patch = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
             yield Problem(patch, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
     elif cfg.model.correlation:
         stem = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
         yield Problem(stem, "needs MODEL.ENCODER.STEM conv, whose features it correlates")
-    departures = {
-        "MODEL.ENCODER.STEM": encoder.stem == "conv",
-        "MODEL.ENCODER.TIED_QUERY_KEY": encoder.tied_query_key,
-        "MODEL.ENCODER.GRID_POSITIONS": encoder.grid_positions,
-        "MODEL.TEMPLATE_BOX": cfg.model.template_box,
-    }
-    on = [key for key, value in departures.items() if value]
-    if on and encoder.pretrain_type != "scratch":
+    on = [key for key, value in _encoder_changes(cfg).items() if value]
+    if on and encoder.pretrain_type != "scratch" and not encoder.family:
         message = f"must be scratch with {on[0]}: no pre-trained encoder was made with it"
         yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", on[0]), message)
 
@@ -177,6 +196,7 @@ def _training_sets(cfg: Sections) -> Iterator[Problem]:
 
 _RULES: tuple[Callable[[Sections], Iterator[Problem]], ...] = (
     _encoder,
+    _encoder_family,
     _decoder,
     _crop_sizes,
     _departures,

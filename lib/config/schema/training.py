@@ -200,8 +200,8 @@ class Data(Section):
     """DATA: training samples."""
 
     mean: Annotated[tuple[ColourMean, ColourMean, ColourMean], ListOf] = (0.485, 0.456, 0.406)
-    """Mean of the channels R, G, B, for images in [0, 1]. Trackers always use these values: a
-    network trained with others is not tracked as it was trained."""
+    """Mean of the channels R, G, B, for images in [0, 1], in training and in tracking. An encoder
+    `timm/NAME` that starts from its weights must be given the values it was trained with."""
     std: Annotated[tuple[ColourSpread, ColourSpread, ColourSpread], ListOf] = (0.229, 0.224, 0.225)
     """Standard deviation of the channels R, G, B; see MEAN."""
     max_sample_interval: Count = 200

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from lib.config.schema import Config
 from lib.models.decoder import DecoderAttention, DecoderLayer
+from lib.models.encoder import VisionTransformer
 from lib.models.pixels import Normaliser, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.tracker.engine.api import Engine, EngineOutput, Template
@@ -113,6 +114,9 @@ class ReferenceEngine(Engine):
         body, flat = self.network.encoder.body, None if boxes is None else boxes.flatten(0, 1)
         embedded = body.embed_templates(templates.flatten(0, 1), flat).unflatten(len(search))
         x = body.embed_search(search, embedded)
+        if not isinstance(body, VisionTransformer):
+            # Not the published encoder: its own module is all there is to compare with.
+            return body(x, embedded.tokens)
         x = torch.cat([x, embedded.tokens.flatten(1, 2)], dim=1)
         for block in body.blocks:
             x = encoder_block(block, x)

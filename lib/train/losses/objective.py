@@ -1,6 +1,5 @@
 """SeqTrack with its losses: from a batch of pixels and boxes to one number to make small."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 
 from lib.config.schema import Config
 from lib.models.pixels import Normaliser
-from lib.models.pretrained import load_pretrained_encoder
 from lib.models.seqtrack import SeqTrack, build_seqtrack, build_tokenizer
 from lib.train.data.loader import Batch
 from lib.train.logging.samples import predict
@@ -109,9 +107,7 @@ class Objective(TrackerModel):
         return parameter_groups(self, cfg, len(self.network.encoder.body.blocks))
 
     def load_encoder(self, path: Path) -> None:
-        body = self.network.encoder.body
-        sides = math.isqrt(body.search_tokens), math.isqrt(body.template_tokens)
-        load_pretrained_encoder(body, path, *sides)
+        self.network.encoder.body.load_pretrained(path)
 
     def predict(self, batch: Batch) -> Prediction:
         return predict(self.network, self.tokenizer, self.normalise, batch)

@@ -48,8 +48,7 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
             if isinstance(layer, nn.Linear):
                 block.set_submodule(name, PackedLinear(layer, rows, dtype))
             elif "." in name and name.endswith("norm"):
-                # Within attention and MLP. A copy: `to` changes parameters in their place.
-                block.set_submodule(name, copy.deepcopy(layer).to(dtype))
+                block.set_submodule(name, _cast(layer, dtype))  # within attention and MLP
         if type(mlp) in _MLPS and type(mlp.act) is nn.GELU and mlp.act.approximate == "none":
             mlp.fc1.gelu, mlp.act = True, nn.Identity()
     if isinstance(body, VisionTransformer) and isinstance(body.patch_embed, ConvStem):
@@ -60,6 +59,12 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
             module.refine, module.mix = (fold(x, 2 * side) for x in (module.refine, module.mix))
             module.match = PackedConv(module.match, None, "none", 2 * side)
     return made
+
+
+def _cast(layer: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """A copy; `Module.to` would change the parameters, which the network shares, in their place."""
+    cast = {id(p): nn.Parameter(p.detach().to(dtype), False) for p in layer.parameters()}
+    return copy.deepcopy(layer, cast)
 
 
 def _join_biases(attention: nn.Module) -> None:

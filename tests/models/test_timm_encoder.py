@@ -248,7 +248,8 @@ def test_the_exported_network_says_the_same(name, tmp_path, monkeypatch):
 
 def test_multiplications_are_those_of_the_same_blocks():
     """Tokens times weights, counted by hand: 5 prefix, 16 search and 2 x 4 template tokens."""
-    counted = encoder_macs(build_seqtrack(config()), 2, pruned=True)
+    network = build_seqtrack(config()).eval().requires_grad_(False)
+    counted = encoder_macs(network, 2, pruned=True)
     assert counted.linear_conv == 2 * (5 + 16 + 8) * 12 * 48**2
     assert counted.attention == 2 * 2 * (5 + 16 + 8) ** 2 * 48
 

@@ -9,18 +9,21 @@ tracker runs in a process of its own, one after the other, and decodes the frame
 frames per second count decoding and tracking for all of them alike. OpenCV's MIL is in every
 build; CSRT and KCF come with opencv-contrib-python, which cannot be installed beside
 opencv-python: `--contrib-python` names the Python of an environment that has it. NanoTrack runs
-in OpenCV's own `TrackerNano`, from the two files of its authors. AUC and precision are those of
-OTB's protocol; the paired interval is that of `analysis_results.py`.
+in OpenCV's own `TrackerNano`, from the two files of its authors. A tracker that fails on a sequence
+is scored with its last box in the frames that were left, and that is said; a new process goes on
+with the next sequence. AUC and precision are those of OTB's protocol; the paired interval is that
+of `analysis_results.py`.
 """
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +45,12 @@ class Runs:
     Attributes:
         boxes: by sequence, `(N, 4)` xywh in pixels of the first repeat.
         rates: frames per second of each repeat, decoding included.
+        failed: by sequence that it failed on, in which frame and of what.
     """
 
     boxes: Mapping[str, np.ndarray]
     rates: list[float]
+    failed: Mapping[str, str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", metavar="FILE", help="write the figures there as well")
     add("--worker", help=argparse.SUPPRESS)
     add("--manifest", help=argparse.SUPPRESS)
+    add("--boxes", help=argparse.SUPPRESS)
     return parser
 
 
@@ -91,32 +97,32 @@ def _compare(args: argparse.Namespace) -> int:
     dataset = open_folder(user_path(args.sequences, "--sequences"))
     videos = [dataset.load(name) for name in dataset.sequence_names]
     pythons = _trackers(args)
-    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
-        manifest = Path(folder) / "manifest.json"
-        manifest.write_text(json.dumps([_as_entry(video) for video in videos]), encoding="utf-8")
-        found: dict[str, list[Any]] = {name: [] for name in pythons}
-        for turn in range(args.repeats):
-            for name, python in pythons.items():
-                print(f"[{turn + 1}/{args.repeats}] {name} …", file=sys.stderr, flush=True)
-                found[name].append(_call(args, name, python, manifest))
+    entries = [_as_entry(video) for video in videos]
+    turns: dict[str, list[Runs]] = {name: [] for name in pythons}
+    for turn in range(args.repeats):
+        for name, python in pythons.items():
+            print(f"[{turn + 1}/{args.repeats}] {name} …", file=sys.stderr, flush=True)
+            turns[name].append(_run(args, name, python, entries))
     runs = {
-        name: Runs(
-            {key: np.array(boxes) for key, boxes in turns[0]["boxes"].items()},
-            [turn["rate"] for turn in turns],
-        )
-        for name, turns in found.items()
+        name: replace(found[0], rates=[rate for one in found for rate in one.rates])
+        for name, found in turns.items()
     }
     figures = _figures(videos, runs)
     _print_tables(figures, [video.name for video in videos])
     if args.json:
         atomic_write_text(user_path(args.json, "--json"), json.dumps(figures, indent=2) + "\n")
-    return 0
+    return int(bool(runs["ours"].failed))
 
 
 def _trackers(args: argparse.Namespace) -> dict[str, str]:
     """The Python to run each tracker with; what cannot run is said and left out."""
+    from lib.utils.errors import ConfigError
+
     pythons = {"ours": sys.executable}
     if args.nanotrack:
+        for file in args.nanotrack:
+            if not Path(file).is_file():
+                raise ConfigError(f"--nanotrack {file}: no such file; it wants BACKBONE and HEAD")
         pythons["nanotrack"] = sys.executable
     else:
         print("nanotrack: left out; its files are given by --nanotrack", file=sys.stderr)
@@ -145,53 +151,93 @@ def _as_entry(video: Any) -> dict[str, Any]:
     return {"name": video.name, "files": files, "box": list(video.init_box)}
 
 
-def _call(args: argparse.Namespace, name: str, python: str, manifest: Path) -> Any:
-    """One tracker over all sequences, in a process of its own."""
+def _run(
+    args: argparse.Namespace, name: str, python: str, entries: Sequence[dict[str, Any]]
+) -> Runs:
+    """One tracker over all sequences, in one process, and in another one after each failure.
+
+    Raises:
+        SeqTrackError: it ends before its first sequence.
+    """
     from lib.utils.errors import SeqTrackError
 
-    words = [python, str(Path(__file__).resolve()), "--worker", name, "--manifest", str(manifest)]
+    lengths = {entry["name"]: len(entry["files"]) for entry in entries}
+    rows: dict[str, list[list[float]]] = {}
+    failed: dict[str, str] = {}
+    frames, seconds = 0, 0.0
+    while left := [entry for entry in entries if entry["name"] not in rows]:
+        lines, reason = _call(args, name, python, left)
+        for sequence, box, took in lines:
+            rows.setdefault(sequence, []).append(box)
+            # The first frame loads and warms up; it is no part of the rate.
+            frames, seconds = frames + (took is not None), seconds + (took or 0.0)
+        if reason is None:
+            break
+        if not lines:
+            raise SeqTrackError(f"{name}: its process ended before the first sequence: {reason}")
+        last = lines[-1][0]
+        if len(rows[last]) < lengths[last]:
+            failed[last] = f"after {len(rows[last])} of {lengths[last]} frames: {reason}"
+    boxes = {
+        key: np.array(found + found[-1:] * (lengths[key] - len(found)))
+        for key, found in rows.items()
+    }
+    return Runs(boxes, [frames / seconds if seconds else 0.0], failed)
+
+
+def _call(
+    args: argparse.Namespace, name: str, python: str, entries: Sequence[dict[str, Any]]
+) -> tuple[list[Any], str | None]:
+    """What the process of one tracker wrote, and of what it ended, if not well.
+
+    A line for each frame: the sequence, the box, and the seconds that it took; None in the first.
+    """
+    words = [python, str(Path(__file__).resolve()), "--worker", name]
     words += ["--config", args.config, "--engine", args.engine, "--threads", str(args.threads)]
     words += ["--checkpoint", args.checkpoint] if args.checkpoint else []
     words += ["--nanotrack", *args.nanotrack] if args.nanotrack else []
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise SeqTrackError(f"{name}: its process ended with {done.returncode}: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryDirectory(prefix="peers-") as folder:
+        manifest, boxes = Path(folder) / "manifest.json", Path(folder) / "boxes"
+        manifest.write_text(json.dumps(entries), encoding="utf-8")
+        words += ["--manifest", str(manifest), "--boxes", str(boxes)]
+        boxes.touch()
+        done = subprocess.run(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        lines = [json.loads(line) for line in boxes.read_text(encoding="utf-8").splitlines()]
+    if not done.returncode:
+        return lines, None
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    how = f"exit code {done.returncode}"
+    if done.returncode < 0:
+        how = signal.Signals(-done.returncode).name
+    return lines, f"{said[-1]} ({how})" if said else how
 
 
 def _work(args: argparse.Namespace) -> int:
-    """The process of one tracker: print boxes and the rate as one line of JSON."""
+    """The process of one tracker; see `_call` for what it writes, each line at once."""
     if args.threads:
         cv2.setNumThreads(args.threads)
     start, step = _ours(args) if args.worker == "ours" else _peer(args)
-    boxes: dict[str, list[list[float]]] = {}
-    frames, seconds = 0, 0.0
-    for entry in json.loads(Path(args.manifest).read_text(encoding="utf-8")):
-        box: Sequence[float] = entry["box"]
-        rows = []
-        for index, file in enumerate(entry["files"]):
-            began = time.perf_counter()
-            image = cv2.imread(file, cv2.IMREAD_COLOR)
-            if index == 0:
-                start(image, tuple(entry["box"]))
-            else:
-                answer = step(image)
+    with open(args.boxes, "w", encoding="utf-8") as stream:
+
+        def write(name: str, box: Sequence[float], seconds: float | None) -> None:
+            print(json.dumps([name, [float(x) for x in box], seconds]), file=stream, flush=True)
+
+        for entry in json.loads(Path(args.manifest).read_text(encoding="utf-8")):
+            name, box, (first, *others) = entry["name"], entry["box"], entry["files"]
+            write(name, box, None)
+            start(cv2.imread(first, cv2.IMREAD_COLOR), tuple(box))
+            for file in others:
+                began = time.perf_counter()
+                answer = step(cv2.imread(file, cv2.IMREAD_COLOR))
+                seconds = time.perf_counter() - began
                 box = box if answer is None else answer
-                # The first frame loads and warms up; it is no part of the rate.
-                seconds += time.perf_counter() - began
-                frames += 1
-            rows.append([float(value) for value in box])
-        boxes[entry["name"]] = rows
-    print(json.dumps({"boxes": boxes, "rate": frames / seconds if seconds else 0.0}))
+                write(name, box, seconds)
     return 0
 
 
 def _ours(args: argparse.Namespace) -> tuple[Start, Step]:
     """Our tracker with what `test.py` would give it."""
     sys.path.insert(0, str(ROOT))
-    from dataclasses import replace
-
     from lib.config.paths import resolve_paths
     from lib.tracker.build import build_tracker
     from lib.tracker.registry import make_spec, with_checkpoint
@@ -252,6 +298,7 @@ def _figures(videos: Sequence[Any], runs: Mapping[str, Runs]) -> dict[str, Any]:
             "precision": {key: row["Precision"] for key, row in scores.items()},
             "frames_per_second": float(np.median(one.rates)),
             "rates": one.rates,
+            "failed": dict(one.failed),
         }
     ours = np.array(list(figures["ours"]["auc"].values()))
     for name in set(figures) - {"ours"}:
@@ -290,6 +337,9 @@ def _print_tables(figures: Mapping[str, Any], names: Sequence[str]) -> None:
         (name, *(f"{one['auc'][name]:.1f}" for one in figures.values())) for name in sorted(names)
     ]
     print(as_text(Table("AUC of each sequence", ("sequence", *figures), tuple(each))))
+    for tracker, one in figures.items():
+        for sequence, reason in one["failed"].items():
+            print(f"{tracker} failed on {sequence} {reason}; its last box was kept")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from lib.utils.errors import (
 )
 from lib.utils.files import check_replaceable, check_writable, user_path
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
-from lib.video.open import FrameClip, clip_path, open_clip
+from lib.video.open import FrameClip, open_source
 from lib.video.write import SUFFIXES, Painter, check_suffix, kept_path, open_sink
 
 if TYPE_CHECKING:
@@ -306,10 +306,10 @@ def _open_job(args: argparse.Namespace, paths: Paths) -> TrackJob:
         raise DataError(f"--sequence {args.sequence} needs --dataset")
     if args.dataset is not None:
         return _sequence_job(args, open_dataset(args.dataset, paths))
-    path = clip_path(args.clip)
+    path = user_path(args.clip, "clip")
     if not args.boxes and any((path / layout.annotation).is_file() for layout in LAYOUTS):
         return _sequence_job(args, open_folder(path))
-    clip = open_clip(path, args.fps)
+    clip = open_source(args.clip, fps=args.fps)
     if not args.boxes:
         height, width = next(clip.frames()).image.shape[:2]
         raise DataError(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import cv2
 import numpy as np
@@ -32,6 +32,8 @@ _TOLERANCE = 0.02
 # Players take the matrix of HD for large pictures whose file does not name one.
 _HD_WIDTH, _HD_HEIGHT = 1280, 576
 _UNSPECIFIED, _BT709 = 2, 1
+# What an address, and what it leads to, may be read by.
+_PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,data"
 
 
 @functools.cache
@@ -46,19 +48,19 @@ def has_pyav() -> bool:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video file; `open_video` makes one that can be read.
+    """A video file, here or at a web address; `open_video` makes one that can be read.
 
     The display matrix (rotation and mirror) of the camera is applied, and the edit list. Interlaced
     pictures are woven. Colours follow the matrix and range that the file names. Transparency is
     ignored.
 
     Attributes:
-        path: the file.
+        path: the file, or its address.
         fps: mean frames per second.
         length: number of frames as the container says it, None where it does not.
     """
 
-    path: Path
+    path: Path | str
     fps: float
     length: int | None
     live: ClassVar[bool] = False
@@ -67,7 +69,7 @@ class VideoFile:
     @property
     def name(self) -> str:
         """The file's own name."""
-        return self.path.name
+        return Path(self.path).name
 
     def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
@@ -79,22 +81,25 @@ class VideoFile:
 
     def _forward(self) -> Generator[Frame, None, None]:
         """All frames from the first one on."""
-        with _opened(self.path) as container:
-            reader = _FrameReader(
-                self.path, container, _best_stream(self.path, container), self.fps
-            )
-            yield from reader.frames()
-            reader.check_end()
+        with open_container(self.path) as container:
+            yield from all_frames(self.path, container, self.fps)
 
 
-def open_video(path: Path) -> VideoFile:
+def all_frames(path: Path | str, container: Any, fps: float) -> Generator[Frame, None, None]:
+    """The frames of an open container; see `Clip`."""
+    reader = _FrameReader(path, container, best_stream(path, container), fps)
+    yield from reader.frames()
+    reader.check_end()
+
+
+def open_video(path: Path | str) -> VideoFile:
     """A video file whose stream is found; which one is said where there are several.
 
     Raises:
         DataError: it is no video, or has no picture that moves.
     """
-    with _opened(path) as container:
-        stream = _best_stream(path, container)
+    with open_container(path) as container:
+        stream = best_stream(path, container)
         streams = _streams(container)
         if len(streams) > 1:
             logger.warning(
@@ -106,32 +111,55 @@ def open_video(path: Path) -> VideoFile:
                 stream.codec_context.height,
             )
         _refuse_single_picture(path, container, stream)
-        rate = _rate(stream)
+        rate = mean_rate(stream)
         return VideoFile(path, rate, _length(container, stream, rate))
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The opened container, closed at the end."""
+def open_container(
+    source: Path | str, file: BinaryIO | None = None, timeout: float | None = None
+) -> Iterator[Any]:
+    """The opened container, closed at the end.
+
+    Args:
+        source: the file's path, or an address.
+        file: read instead, where `source` is no more than its name.
+        timeout: seconds that an address may be silent.
+
+    Raises:
+        DataError: it cannot be opened, or is no video.
+    """
     import av
 
+    # The prefix keeps a colon in a name from being taken for a protocol; the lists keep a
+    # playlist of a file from opening addresses, and one of an address from opening files.
+    where: Any = f"file:{source}" if isinstance(source, Path) else source
+    options = {"protocol_whitelist": "file" if isinstance(source, Path) else _PROTOCOLS}
+    if isinstance(source, str):
+        # A second of a stream tells what is in it; FFmpeg would look at five.
+        options |= {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
     try:
-        # The prefix keeps a colon in a name from being taken for a protocol; the list keeps a
-        # playlist from opening addresses.
         container = av.open(
-            f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"}
+            where if file is None else file,
+            metadata_errors="replace",
+            options=options if file is None else {},
+            timeout=timeout,
         )
     except (av.FFmpegError, ValueError) as error:
+        if isinstance(source, str) and file is None:
+            raise DataError(f"{source}: cannot be opened ({reason(error)})") from None
         raise DataError(
-            f"{path}: not a video that FFmpeg can open, or damaged ({_reason(error)}); "
-            + CONVERT.format(name=path.name)
+            f"{source}: not a video that FFmpeg can open, or damaged ({reason(error)}); "
+            + CONVERT.format(name=Path(source).name)
         ) from None
     with container:
         yield container
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What FFmpeg says of a file, without its number and the file's name."""
+    if type(error).__name__ == "ExitError":
+        return "nothing came in time"
     return str(getattr(error, "strerror", None) or error)
 
 
@@ -143,7 +171,7 @@ def _streams(container: Any) -> list[Any]:
     return [one for one in container.streams.video if not one.disposition & cover]
 
 
-def _best_stream(path: Path, container: Any) -> Any:
+def best_stream(path: Path | str, container: Any) -> Any:
     """The stream that players show.
 
     Raises:
@@ -159,12 +187,13 @@ def _best_stream(path: Path, container: Any) -> Any:
     chosen = best if best in streams else streams[0]
     if chosen.codec_context is None:
         raise DataError(
-            f"{path}: FFmpeg has no decoder for it, or damaged; " + CONVERT.format(name=path.name)
+            f"{path}: FFmpeg has no decoder for it, or damaged; "
+            + CONVERT.format(name=Path(path).name)
         )
     return chosen
 
 
-def _refuse_single_picture(path: Path, container: Any, stream: Any) -> None:
+def _refuse_single_picture(path: Path | str, container: Any, stream: Any) -> None:
     """Raise DataError for a still image: FFmpeg opens them as videos of one frame."""
     name = container.format.name
     if name.endswith("_pipe") or name == "image2":
@@ -177,7 +206,7 @@ def _refuse_single_picture(path: Path, container: Any, stream: Any) -> None:
             )
 
 
-def _rate(stream: Any) -> float:
+def mean_rate(stream: Any) -> float:
     """Mean frames per second."""
     for rate in (stream.average_rate, stream.guessed_rate):
         if rate and 0 < rate <= FPS_RANGE[1]:
@@ -202,7 +231,7 @@ class _FrameReader:
     index of packets; a count of frames is wrong in whole files (edit lists, hidden frames).
     """
 
-    def __init__(self, path: Path, container: Any, stream: Any, fps: float) -> None:
+    def __init__(self, path: Path | str, container: Any, stream: Any, fps: float) -> None:
         self.path, self.container, self.stream, self.fps = path, container, stream, fps
         self.expected_end = _expected_end(container, stream)
         # Only MP4 and its like have the whole index at their start; edits are in it.
@@ -217,10 +246,10 @@ class _FrameReader:
 
     def frames(self) -> Generator[Frame, None, None]:
         """All frames, as `VideoFile.frames`, without a word on missing ones."""
-        to_rgb = _PixelConverter(self.path)
+        to_rgb = PixelConverter(self.path)
         size, first, time = None, None, 0.0
         for index, picture in enumerate(self._pictures()):
-            image = upright(to_rgb(picture), _display_matrix(picture))
+            image = to_rgb(picture)
             size = size or image.shape
             if image.shape != size:
                 raise DataError(
@@ -238,7 +267,7 @@ class _FrameReader:
         if self.shown == 0:
             raise DataError(
                 f"{self.path}: not one frame can be decoded (codec "
-                f"{self.stream.codec_context.name!r}); " + CONVERT.format(name=self.path.name)
+                f"{self.stream.codec_context.name!r}); " + CONVERT.format(name=Path(self.path).name)
             )
 
     def _pictures(self) -> Iterator[Any]:
@@ -252,7 +281,7 @@ class _FrameReader:
                 if packet is None:
                     return
             except av.FFmpegError as error:
-                self.broken = _reason(error)
+                self.broken = reason(error)
                 return
             self._note(packet)
             if packet.stream is not self.stream:
@@ -346,14 +375,14 @@ def is_hd(width: int, height: int) -> bool:
     return width >= _HD_WIDTH or height > _HD_HEIGHT
 
 
-class _PixelConverter:
-    """Turns pictures into `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
+class PixelConverter:
+    """Turns pictures into upright `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
 
     Grey of more than 8 bits, as thermal cameras write, has one range for the file, that of its
     first picture.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
         from av.video.reformatter import VideoReformatter
 
         self.path = path
@@ -361,6 +390,9 @@ class _PixelConverter:
         self.grey_range: GreyRange | None = None
 
     def __call__(self, picture: Any) -> np.ndarray:
+        return upright(self._pixels(picture), _display_matrix(picture))
+
+    def _pixels(self, picture: Any) -> np.ndarray:
         if picture.format.name.startswith("gray") and picture.format.components[0].bits > 8:
             return self._deep_grey(picture)
         if is_hd(picture.width, picture.height) and picture.colorspace == _UNSPECIFIED:

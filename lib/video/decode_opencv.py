@@ -79,14 +79,14 @@ def open_video_opencv(path: Path) -> OpenCVVideoFile:
 
 
 @contextlib.contextmanager
-def _capture(path: Path) -> Iterator[cv2.VideoCapture]:
+def _capture(path: Path | str) -> Iterator[cv2.VideoCapture]:
     """The opened file, closed at the end."""
     capture = cv2.VideoCapture(str(path))
     try:
         if not capture.isOpened():
             raise DataError(
                 f"{path}: not a video that OpenCV can open, or damaged; "
-                + CONVERT.format(name=path.name)
+                + CONVERT.format(name=Path(path).name)
             )
         yield capture
     finally:

@@ -1,31 +1,46 @@
-"""Where the frames of a video come from: a video file, a folder of images, a sequence.
+"""Where the frames of a video come from: a file, a folder, a camera, a stream, arrays.
 
-A clip hands out its frames by a generator, one in memory at a time. A webcam or a stream fits the
-same contract: its `length` is None and its generator ends when the source does.
+A clip hands out its frames by a generator, one in memory at a time.
 """
 
+import glob
 import logging
+import os
 import re
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Iterable, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from lib.datasets.sequence import FrameSource, StackPages, announce_range, folder_frames
-from lib.datasets.text.ground_truth import has_image, list_images, unread_pictures
-from lib.utils.errors import DataError
+import numpy as np
+
+from lib.datasets.sequence import FrameSource, StackPages, Video, announce_range, folder_frames
+from lib.datasets.text.ground_truth import (
+    has_image,
+    is_image,
+    list_images,
+    order_images,
+    unread_pictures,
+)
+from lib.utils.errors import DataError, counted, did_you_mean
 from lib.utils.files import special_kind, user_path
 from lib.utils.image_io import IMAGE_SUFFIXES, TIFF_SUFFIXES, count_pictures
-from lib.video.clip import DEFAULT_FPS, Clip, Frame, picture_size
+from lib.video.clip import DEFAULT_FPS, Clip, Frame, frames_backward, picture_size
 from lib.video.decode import NO_PYAV, has_pyav, open_video
 from lib.video.decode_opencv import open_video_opencv
+from lib.video.live import open_address, open_camera, open_pipe
 
 logger = logging.getLogger(__name__)
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps", "srt", "tcp", "udp", "rtp")
+_CAMERA_DEVICE = re.compile(r"/dev/video([0-9]+)")
+_PATTERN = re.compile(r"[*?\[]")
 # Animations that video decoders read, with the times in them.
 _FILMS = (".gif", ".png")
-_ONLY_FILES = "only video files and folders of images are read"
 
 
 @dataclass(frozen=True)
@@ -61,25 +76,125 @@ class FrameClip:
             yield Frame(index, index / self.fps, image, 1 / self.fps)
 
 
-def clip_path(text: str) -> Path:
-    """What a user gave as a clip, as a path.
+@dataclass
+class ArrayClip:
+    """Pictures that somebody's code gives, one after the other; see `Clip`."""
+
+    images: Iterable[np.ndarray]
+    fps: float = DEFAULT_FPS
+    name: ClassVar[str] = "frames"
+    live: ClassVar[bool] = False
+    skipped: ClassVar[int] = 0
+
+    @property
+    def length(self) -> int | None:
+        """Number of frames where it is known."""
+        return len(self.images) if isinstance(self.images, Sized) else None
+
+    def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
+        """The frames in order; see `Clip`."""
+        if backward and iter(self.images) is self.images:
+            raise DataError("an iterator cannot be read backward; give a list of its frames")
+        if backward:
+            yield from frames_backward(self.frames, start)
+            return
+        size = None
+        for index, image in enumerate(self.images):
+            if not _is_rgb(image):
+                kind = f"{getattr(image, 'dtype', type(image).__name__)}"
+                raise DataError(
+                    f"frame {index} is {kind} of shape {np.shape(image)}; frames are uint8 RGB "
+                    "arrays (height, width, 3)"
+                )
+            size = size or image.shape
+            if image.shape != size:
+                raise DataError(
+                    f"frame {index} is {picture_size(image.shape)}, but the frames before it are "
+                    f"{picture_size(size)}; the frames of a clip have one size"
+                )
+            if index >= start:
+                yield Frame(index, index / self.fps, image, 1 / self.fps)
+
+
+def _is_rgb(image: object) -> bool:
+    return (
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and image.ndim == 3
+        and image.shape[2] == 3
+    )
+
+
+def open_source(
+    source: object, *, fps: float | None = None, live: bool | None = None, reconnect: int = 3
+) -> Clip:
+    """The clip that `source` names.
+
+    Args:
+        source: path of a video file or of a folder of images; a pattern of image files, such as
+            `img/*.jpg`; number of a camera; address of a stream or of a file on a server; `-` for
+            standard input; a video of a data set; or arrays (H, W, 3) uint8 RGB.
+        fps: rate of images and arrays, which have none of their own.
+        live: whether the newest frame of a pipe or a stream is taken, and others are skipped;
+            None: for cameras, and streams that do not say how long they are.
+        reconnect: how often a camera or a stream is opened again, before it counts as lost.
 
     Raises:
-        DataError: it is an address, a camera's number or standard input, which are not read.
+        DataError: there is nothing, or nothing that is a video.
         SeqTrackError: as `user_path`.
     """
+    if isinstance(source, int) and not isinstance(source, bool):
+        return open_camera(source, reconnect)
+    if isinstance(source, Video):
+        return FrameClip(source.name, source.frames, fps or DEFAULT_FPS)
+    if isinstance(source, (str, Path)):
+        return _open_named(str(source), fps, live, reconnect)
+    if isinstance(source, Iterable):
+        return ArrayClip(source, fps or DEFAULT_FPS)
+    raise DataError(
+        f"{source!r} is no clip; give a path, a camera's number, an address, or arrays of pictures"
+    )
+
+
+def _open_named(text: str, fps: float | None, live: bool | None, reconnect: int) -> Clip:
+    """The clip of a word of a command line."""
+    if text == "-":
+        if sys.stdin is None or sys.stdin.isatty():
+            raise DataError("-: nothing is piped into standard input")
+        return open_pipe("standard input", sys.stdin.buffer, live)
     if text.startswith("file://"):
-        raise DataError(f"{text}: write it as a path, {text.removeprefix('file://')}")
-    if _ADDRESS.match(text):
-        raise DataError(
-            f"{text}: {_ONLY_FILES}, no addresses; save the stream into a file first, for example "
-            f"by `ffmpeg -i {text} -t 60 -c copy clip.mkv`"
-        )
+        text = url2pathname(urlsplit(text).path)
+    elif found := _ADDRESS.match(text):
+        scheme = found[1].lower()
+        if scheme not in _SCHEMES:
+            raise DataError(
+                f"{text}: addresses begin with {', '.join(f'{one}://' for one in _SCHEMES)}"
+                + did_you_mean(scheme, _SCHEMES)
+            )
+        return open_address(text, live, reconnect)
     path = user_path(text, "clip")
-    if text == "-" or (text.isdecimal() and not path.exists()):
-        what = "standard input" if text == "-" else "cameras"
-        raise DataError(f"{text}: no such file or folder; {_ONLY_FILES}, no {what}")
-    return path
+    device = _CAMERA_DEVICE.fullmatch(text)
+    if device or (text.isdecimal() and not path.exists()):
+        return open_camera(int(device[1] if device else text), reconnect)
+    if special_kind(path) == "named pipe":
+        return open_pipe(text, open(path, "rb"), live)
+    if _PATTERN.search(text) and not path.exists():
+        return _open_pattern(path, fps)
+    return open_clip(path, fps)
+
+
+def _open_pattern(pattern: Path, fps: float | None) -> Clip:
+    """The images, or the one video, that a pattern of the shell names."""
+    found = [path for path in glob.glob(str(pattern), recursive=True) if os.path.isfile(path)]
+    if not found:
+        raise DataError(f"{pattern}: no file has such a name")
+    if len(found) == 1:
+        return open_clip(Path(found[0]), fps)
+    if odd := sorted(path for path in found if not is_image(path)):
+        raise DataError(f"{pattern}: {counted(len(found), 'file')}, of which {odd[0]} is no image")
+    folder = Path(os.path.commonpath([os.path.dirname(path) for path in found]))
+    names = order_images((os.path.relpath(path, folder) for path in found), folder)
+    return FrameClip(str(pattern), folder_frames(folder, names), fps or DEFAULT_FPS)
 
 
 def open_clip(path: Path, fps: float | None = None) -> Clip:
@@ -102,7 +217,7 @@ def open_clip(path: Path, fps: float | None = None) -> Clip:
     if not path.exists():
         raise DataError(f"{path}: no such video file or folder of images")
     if kind := special_kind(path):
-        raise DataError(f"{path} is a {kind}; {_ONLY_FILES}")
+        raise DataError(f"{path} is a {kind}; files, folders and pipes are read")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the video file is empty (0 bytes); copy it again")
     if path.suffix.lower() in IMAGE_SUFFIXES:

@@ -11,7 +11,7 @@ import pytest
 from lib.utils.errors import DataError, PartialFailure
 from lib.video.clip import Frame
 from lib.video.decode import upright
-from lib.video.open import clip_path, open_clip
+from lib.video.open import open_clip
 from tests.helpers.video_files import BLUE, GREEN, RED, number_in, numbered, write_av
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -361,29 +361,6 @@ def test_a_playlist_opens_no_address(tmp_path):
     (tmp_path / "a.m3u8").write_text(text)
     with pytest.raises(DataError, match="not a video"):
         open_clip(tmp_path / "a.m3u8")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("rtsp://127.0.0.1:8554/cam", "rtsp://127.0.0.1:8554/cam: only video files and folders"),
-        ("http://127.0.0.1:9/clip.mp4", "-i http://127.0.0.1:9/clip.mp4 -t 60"),
-        ("file:///tmp/clip.mp4", "file:///tmp/clip.mp4: write it as a path, /tmp/clip.mp4"),
-        ("0", "0: no such file or folder; .* no cameras"),
-        ("-", "-: no such file or folder; .* no standard input"),
-    ],
-)
-def test_live_sources_are_named_as_typed(text, said):
-    with pytest.raises(DataError, match=said):
-        clip_path(text)
-
-
-def test_a_pipe_is_no_empty_file(tmp_path):
-    import os
-
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match="pipe is a named pipe; only video files and folders"):
-        open_clip(tmp_path / "pipe")
 
 
 def test_a_clip_starts_anywhere_and_goes_backward_with_true_times(tmp_path):

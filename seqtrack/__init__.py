@@ -1,5 +1,5 @@
 """The import name for users; the code is in `lib`, PyTracking's word for it."""
 
-from lib import __version__
+from lib.api import Result, TargetResult, Tracker, __version__
 
-__all__ = ["__version__"]
+__all__ = ["Result", "TargetResult", "Tracker", "__version__"]

@@ -1,18 +1,23 @@
 """`seqtrack track`, `python tracking/video_demo.py`: track targets in a video, write a video."""
 
 import argparse
-import csv
+import contextlib
 import math
 import os
+import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
+from lib.annotations.read import read_boxes
+from lib.annotations.write import FORMATS
+from lib.api import DEFAULT_CONFIG, Tracker, with_engine
+from lib.commands._boxes import FourWords, box_argument, place_boxes
 from lib.commands._options import (
     DEFAULT_TRACKER,
     Parser,
@@ -23,85 +28,43 @@ from lib.commands._options import (
     add_device,
     add_overrides,
     add_roots,
+    count,
     parser,
     positive,
 )
+from lib.commands._recorder import Recorder, Tally, choose_outputs, open_recorder
 from lib.commands.entry import Terminated, keeps, say
 from lib.commands.trackers import find_sequence, named_trackers
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.benchmarks.check import first_odd_boxes
 from lib.datasets.benchmarks.folder import LAYOUTS, open_folder
 from lib.datasets.benchmarks.open import open_dataset
-from lib.datasets.sequence import Dataset
+from lib.datasets.sequence import Dataset, Video
+from lib.tracker.engine.names import AUTO, ENGINE_NAMES
 from lib.tracker.registry import find_tracker, make_spec, trackers, with_checkpoint
-from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
 from lib.utils.errors import (
     EXIT_OK,
     ConfigError,
     DataError,
     PartialFailure,
-    ResultsError,
     SeqTrackError,
     counted,
 )
-from lib.utils.files import check_replaceable, check_writable, user_path
-from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Step
-from lib.video.open import FrameClip, open_source
-from lib.video.write import SUFFIXES, Painter, check_suffix, kept_path, open_sink
+from lib.utils.files import user_path
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Result, TargetId
+from lib.video.open import open_source
+from lib.video.write import SUFFIXES, Painter
 
 if TYPE_CHECKING:
-    from lib.video.targets import Targets
+    from lib.video.window import Window
 
-DEFAULT_CONFIG = "seqtrack_tiny"
-COLUMNS = ("frame", "target", "time_s", "x", "y", "w", "h", "confidence")
 _DESCRIPTION = (
-    "Track one or more targets in a video file or a folder of images. Writes a video with the "
-    "boxes drawn and a CSV with one row per frame and target. A confidence is 0..1: the mean "
-    "probability of the four tokens of a box, the reference's score of 0..40 divided by 40."
+    "Track one or more targets in a video file, a folder of images, a camera or a stream. Writes a "
+    "video with the boxes drawn and a CSV with one row per frame and target. A confidence is 0..1: "
+    "how sure the tracker is of the box; without a calibration the mean probability of the four "
+    "tokens of a box, the reference's score of 0..40 divided by 40."
 )
-
-
-_FIRST_FRAME = (
-    "tracking goes forward and a box belongs to the first frame; to begin elsewhere, cut the clip "
-    "first, for example by `ffmpeg -ss SECONDS -i CLIP cut.mp4`"
-)
-
-
-class _NotYet(argparse.Action):
-    """An option that people look for and that is not here."""
-
-    def __call__(self, p, *_: object) -> None:  # type: ignore[no-untyped-def]
-        """Leave with code 2 and a line that says what to do instead."""
-        p.error(f"{self.option_strings[0]} is not supported: {_FIRST_FRAME}")
-
-
-class _FourWords(argparse.Action):
-    """`--optional_box X Y W H`, as PyTracking's users type a box."""
-
-    def __call__(self, p, namespace, words, *_: object) -> None:  # type: ignore[no-untyped-def]
-        """Add the box."""
-        try:
-            namespace.boxes = [*namespace.boxes, box_argument(",".join(words))]
-        except argparse.ArgumentTypeError as error:
-            raise argparse.ArgumentError(self, str(error)) from None
-
-
-def box_argument(text: str) -> Box:
-    """An argument that is a box, `x,y,w,h`."""
-    try:
-        x, y, w, h = (float(word) for word in text.split(","))
-    except ValueError:
-        x = y = w = h = math.nan
-    if not math.isfinite(x + y + w + h) or w <= 0 or h <= 0:
-        number, colon, _ = text.partition(":")
-        if colon and number.isdecimal():
-            raise argparse.ArgumentTypeError(f"{text!r} names a frame; {_FIRST_FRAME}")
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no box; write x,y,w,h: left, top, width and height in pixels of the "
-            "first frame, such as 120,80,60,40"
-        )
-    return x, y, w, h
 
 
 def rate_argument(text: str) -> float:
@@ -122,13 +85,15 @@ def build_parser() -> Parser:
         _DESCRIPTION,
         "clip.mp4 --box 120,80,60,40",
         "clip.mp4 --box 120,80,60,40 --box 300,90,25,70 --config seqtrack_b256 --out two.webm",
+        "clip.mp4 --box 120:90,60,48,40 --box 1@200:300,90,50,40 --format cvat",
+        "0 --select --show",
         "--dataset synthetic --sequence 0 --tracker static_box",
     )
     p.add_argument(
         "clip",
         nargs="*",
-        help="video file, or folder of images; tracker and configuration may stand before it, as "
-        "in PyTracking",
+        help="video file, folder of images, camera number, address (rtsp://, http://), or - for "
+        "standard input; tracker and configuration may stand before it, as in PyTracking",
     )
     _add_targets(p)
     by = p.add_argument_group("by what")
@@ -144,6 +109,15 @@ def build_parser() -> Parser:
     add_overrides(by)
     add_checkpoint(by)
     add_device(by)
+    add = by.add_argument
+    add(
+        "--engine",
+        default=AUTO,
+        metavar="NAME",
+        help=f"what runs the network: {', '.join(ENGINE_NAMES)} (default: auto, the quickest that "
+        "can begin at once)",
+    )
+    add("--precision", metavar="NAME", help="number format of the engine (default: fp32)")
     add_cpu_threads(by)
     _add_outputs(p)
     add_roots(p)
@@ -160,15 +134,31 @@ def _add_targets(p: Parser) -> None:
         type=box_argument,
         metavar="X,Y,W,H",
         dest="boxes",
-        help="a target in the first frame: left, top, width, height in pixels; may be repeated",
+        help="a target where tracking starts: left, top, width, height in pixels; 120:X,Y,W,H is "
+        "one that joins in frame 120, and 1@200:X,Y,W,H corrects target 1 in frame 200 (NAME@ "
+        "gives a target a name); may be repeated",
     )
-    add("--optional-box", nargs=4, action=_FourWords, dest="boxes", help=argparse.SUPPRESS)
+    add("--optional-box", nargs=4, action=FourWords, dest="boxes", help=argparse.SUPPRESS)
+    add(
+        "--boxes",
+        metavar="FILE",
+        dest="boxes_file",
+        help="boxes from a file of MOT, COCO, CVAT, CSV or JSON: a target joins at its first box, "
+        "and the others correct it",
+    )
+    add("--select", action="store_true", help="draw the boxes with the mouse")
     add_dataset(what)
     add("--sequence", metavar="NAME", help="sequence of the data set, by its name or its number "
         "from 0 (default: the first)")  # fmt: skip
+    add(
+        "--start",
+        type=count,
+        metavar="FRAME",
+        help="frame to start at, from 0 (default: that of the first box, else 0)",
+    )
+    add("--end", type=count, metavar="FRAME", help="last frame to track")
     add("--max-frames", type=positive, metavar="N", help="stop after N frames")
-    add("--start", action=_NotYet, help=argparse.SUPPRESS)
-    add("--backward", nargs=0, action=_NotYet, help=argparse.SUPPRESS)
+    add("--backward", action="store_true", help="go from the start to the first frame")
 
 
 def _add_outputs(p: Parser) -> None:
@@ -184,6 +174,13 @@ def _add_outputs(p: Parser) -> None:
         metavar="FILE",
         help=f"the table (default: beside the video); {os.devnull} for none",
     )
+    add(
+        "--annotations",
+        metavar="FILE",
+        help="the boxes for an annotation tool; the suffix chooses the format unless --format does",
+    )
+    add("--format", choices=FORMATS, help="of --annotations (default file: beside the video)")
+    add("--show", action="store_true", help="show the pictures in a window; q ends it")
     add("--overwrite", "--force", action="store_true", help="replace files that exist")
     add(
         "--fps",
@@ -200,40 +197,30 @@ class TrackJob:
 
     Attributes:
         clip: the frames.
-        boxes: the targets in the first frame.
-        origin: the file of the clip, which must not be overwritten; None for images.
+        boxes: of the targets, by frame and target.
+        start: index of the first frame.
+        end: index of the last one; None for all.
+        origin: the file of the clip, which must not be overwritten; None for other sources.
         truth: `(N, 4)` xywh per frame, NaN where unknown; None where there is no ground truth.
         update_key: key of the data set in TEST.UPDATE_INTERVALS.
     """
 
     clip: Clip
-    boxes: list[Box]
+    boxes: Mapping[int, Mapping[TargetId, Box]]
+    start: int = 0
+    end: int | None = None
     origin: Path | None = None
     truth: np.ndarray | None = None
     update_key: str = "DEFAULT"
 
+    @property
+    def targets(self) -> list[TargetId]:
+        """Their ids, in the order in which they join."""
+        return list(dict.fromkeys(target for some in self.boxes.values() for target in some))
+
     def truth_of(self, index: int) -> np.ndarray | None:
         """Ground truth of a frame, None where there is none."""
         return self.truth[index] if self.truth is not None and index < len(self.truth) else None
-
-
-@dataclass(frozen=True)
-class TrackOutputs:
-    """The files to write."""
-
-    video: Path
-    table: Path
-
-
-@dataclass
-class Tally:
-    """How far it got, and what it took in seconds."""
-
-    frames: int = 0
-    read: float = 0.0
-    track: float = 0.0
-    write: float = 0.0
-    kept: list[Path] = field(default_factory=list)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -244,35 +231,94 @@ def main(argv: Sequence[str] | None = None) -> int:
     if spec.config is None and (args.cpu_threads or args.config == config):
         option = "--cpu-threads" if args.cpu_threads else "--config"
         raise ConfigError(f"{option} does nothing for {tracker!r}, which has no network")
+    spec = replace(with_engine(spec, args.engine, args.precision), cpu_threads=args.cpu_threads)
     job = _open_job(args, paths)
-    outputs = _choose_outputs(args, job, spec)
+    outputs = choose_outputs(args, f"{_stem(job)}_{spec.tracker}", job.origin)
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
-    spec = replace(spec, cpu_threads=args.cpu_threads)
-    # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.tracker.build import with_threads
-    from lib.utils.device import resolve_device
-    from lib.video.targets import build_targets
-
-    device = resolve_device(args.device)
-    spec = with_threads(spec, device, len(job.boxes), 1)
-    targets = build_targets(spec, device)
-    legend = "" if job.truth is None else " (green: ground truth)"
-    what = f"{spec.tracker}/{spec.config_name} on {job.clip.name}"
-    say(f"{what}: {counted(len(job.boxes), 'target')}{legend}")
     tally = Tally()
-    try:
-        with keeps("the video and the table hold all frames until then"):
-            _track(targets, job, outputs, args, tally, _Floor(spec))
-    except (KeyboardInterrupt, Terminated):
-        _tell(tally)
-        raise
-    except SeqTrackError as error:
-        if tally.frames == 0:
+    targets = job.targets
+    painter = Painter(len(targets) > 1 or any(isinstance(one, str) for one in targets))
+    with _window(args.show or args.select) as window, Tracker(spec, device=args.device) as tracking:
+        _announce(tracking, job)
+        opened = open_recorder(
+            outputs, job.clip, tally, painter, args.fps, window if args.show else None, spec
+        )
+        try:
+            with keeps("the video and the table hold all frames until then"), opened as recorder:
+                _track(tracking, job, args, tally, recorder, window if args.select else None)
+        except (KeyboardInterrupt, Terminated):
+            tally.tell()
             raise
-        _tell(tally)
-        raise PartialFailure(str(error)) from error
-    _tell(tally)
+        except SeqTrackError as error:
+            if tally.frames == 0:
+                raise
+            tally.tell()
+            raise PartialFailure(str(error)) from error
+    tally.tell()
     return EXIT_OK
+
+
+def _announce(tracking: Tracker, job: TrackJob) -> None:
+    spec = tracking.spec
+    words = [f"{spec.tracker}/{spec.config_name} on {job.clip.name}: "]
+    words.append(counted(len(job.targets), "target") if job.boxes else "targets by the mouse")
+    if job.truth is not None:
+        words.append(" (green: ground truth)")
+    if tracking.engine:
+        words.append(f", engine {tracking.engine} on {tracking.device}")
+    if tracking.advice:
+        words.append(f" ({tracking.advice})")
+    say("".join(words))
+
+
+def _track(
+    tracking: Tracker,
+    job: TrackJob,
+    args: argparse.Namespace,
+    tally: Tally,
+    recorder: Recorder,
+    selecting: "Window | None",
+) -> None:
+    """Frames in, video and rows out."""
+    stream = tracking.stream(job.clip, job.boxes, job.start, args.backward, end=job.end)
+    limit = _frame_count(job, args.backward)
+    with contextlib.closing(stream), tqdm(total=limit, unit="frame", disable=None) as bar:
+        for result in stream:
+            if selecting is not None:
+                _select(tracking, result, selecting)
+                selecting = None
+            tally.read += result.read_seconds
+            tally.track += result.track_seconds
+            began = time.perf_counter()
+            go_on = recorder.add(result, job.truth_of(result.frame))
+            tally.write += time.perf_counter() - began
+            tally.frames += 1
+            tally.skipped = result.skipped
+            bar.update()
+            if not go_on:
+                return
+
+
+def _select(tracking: Tracker, result: Result, window: "Window") -> None:
+    """Let the targets be drawn in the first frame.
+
+    Raises:
+        DataError: not one was.
+    """
+    boxes = window.select(np.ascontiguousarray(result.image[..., ::-1]))
+    if not boxes and not result.targets:
+        raise DataError("no target was drawn: press Space after each box, Escape after the last")
+    for box in boxes:
+        numbers = [one for one in result.targets if isinstance(one, int)]
+        tracking.add(max(numbers, default=0) + 1, box)
+
+
+def _frame_count(job: TrackJob, backward: bool) -> int | None:
+    """Frames that are going to be tracked, as far as known."""
+    if backward:
+        return job.start - (job.end or 0) + 1
+    ends = [n for n in (job.clip.length, None if job.end is None else job.end + 1) if n is not None]
+    return max(0, min(ends) - job.start) if ends else None
 
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
@@ -299,24 +345,26 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
 
 
 def _open_job(args: argparse.Namespace, paths: Paths) -> TrackJob:
-    """The clip with its targets, from a file, a folder or a data set."""
+    """The clip with its targets, from a file, a folder, a live source or a data set."""
     if (args.clip is None) == (args.dataset is None):
         raise DataError("give one clip: a video file, a folder of images, or --dataset NAME")
     if args.sequence is not None and args.dataset is None:
         raise DataError(f"--sequence {args.sequence} needs --dataset")
+    given = args.boxes or args.boxes_file or args.select
     if args.dataset is not None:
         return _sequence_job(args, open_dataset(args.dataset, paths))
     path = user_path(args.clip, "clip")
-    if not args.boxes and any((path / layout.annotation).is_file() for layout in LAYOUTS):
+    if not given and any((path / layout.annotation).is_file() for layout in LAYOUTS):
         return _sequence_job(args, open_folder(path))
     clip = open_source(args.clip, fps=args.fps)
-    if not args.boxes:
-        height, width = next(clip.frames()).image.shape[:2]
+    if not given:
+        with contextlib.closing(clip.frames()) as frames:
+            height, width = next(frames).image.shape[:2]
         raise DataError(
             "no target is given; add --box x,y,w,h: left, top, width and height in pixels of the "
-            f"first frame, which is {width} wide and {height} high"
+            f"first frame, which is {width} wide and {height} high; or --select to draw it"
         )
-    return TrackJob(clip, args.boxes, path if path.is_file() else None)
+    return _with_boxes(args, TrackJob(clip, {}, origin=path if path.is_file() else None))
 
 
 def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> TrackJob:
@@ -326,123 +374,75 @@ def _sequence_job(args: argparse.Namespace, dataset: Dataset) -> TrackJob:
     truth = sequence.ground_truth
     if sequence.visible is not None:
         truth = np.where(sequence.visible[:, None], truth, np.nan)
-    if not args.boxes:
-        text = ",".join(f"{value:g}" for value in sequence.init_box)
-        say(f"box {text} is the first of {sequence.annotation}")
-    return TrackJob(
-        clip=FrameClip(sequence.name, sequence.frames, args.fps or DEFAULT_FPS),
-        boxes=args.boxes or [sequence.init_box],
-        truth=truth,
-        update_key=dataset.update_key,
-    )
+    clip = open_source(sequence, fps=args.fps)
+    job = _with_boxes(args, TrackJob(clip, {}, truth=truth, update_key=dataset.update_key))
+    if job.boxes or args.select:
+        return job
+    return replace(job, boxes={job.start: {1: _first_box(sequence, truth, job.start)}})
 
 
-def _choose_outputs(args: argparse.Namespace, job: TrackJob, spec: TrackerSpec) -> TrackOutputs:
-    """Names for the files to write, where they can be written.
+def _first_box(sequence: Video, truth: np.ndarray, start: int) -> Box:
+    """The annotated box to start on, said.
 
     Raises:
-        ResultsError: a file is there already, or is the clip itself.
-        SeqTrackError: no such video format, or the folder cannot be written.
+        DataError: that frame has none.
     """
-    stem = job.origin.stem if job.origin else job.clip.name
-    default = Path(f"{stem or 'clip'}_{spec.tracker}.mp4")
-    video = user_path(args.out, "--out") if args.out else default
-    check_suffix(video)
-    table = user_path(args.csv, "--csv") if args.csv else video.with_suffix(".csv")
-    if os.path.abspath(table) == os.path.abspath(video):
-        raise ResultsError(f"{video}: --out and --csv are the same file")
-    for path in (video, table):
-        if path == Path(os.devnull):
-            continue
-        if path.is_dir():
-            raise ResultsError(f"{path} is a folder; name a file")
-        check_replaceable(path)
-        if not path.exists():
-            check_writable(path.parent)
-        elif job.origin is not None and path.samefile(job.origin):
-            raise ResultsError(f"{path} is the clip itself; choose another name with --out")
-        elif not args.overwrite:
-            raise ResultsError(f"{path} is there already; choose another name, or add --overwrite")
-    return TrackOutputs(video, table)
+    box = sequence.init_box
+    if start:
+        if start >= len(truth) or not np.isfinite(truth[start]).all() or min(truth[start][2:]) <= 0:
+            raise DataError(f"{sequence.annotation} has no box in frame {start}; give one by --box")
+        x, y, w, h = truth[start].tolist()
+        box = x, y, w, h
+    text = ",".join(f"{value:g}" for value in box)
+    place = "the first" if start == 0 else f"that of frame {start}"
+    say(f"box {text} is {place} of {sequence.annotation}")
+    return box
 
 
-class _Floor:
-    """Says once for each target that its box is as small as the tracker lets a box be."""
+def _with_boxes(args: argparse.Namespace, job: TrackJob) -> TrackJob:
+    """The job with the boxes of the command line and the frames that are wanted.
 
-    def __init__(self, spec: TrackerSpec) -> None:
-        self.size = spec.config.test.min_size if spec.config else 0
-        self.told: set[int] = set()
-
-    def watch(self, step: Step) -> None:
-        """Look at the boxes of a frame; the given ones are as they were given."""
-        for number, estimate in enumerate(step.estimates, start=1):
-            small = step.frame.index > 0 and min(estimate.box[2:]) <= self.size
-            if small and number not in self.told:
-                self.told.add(number)
-                tqdm.write(
-                    f"target {number}: from frame {step.frame.index} on a side of its box is at "
-                    f"the floor of {self.size} pixels, the published rule; a smaller target needs "
-                    "--set TEST.MIN_SIZE=1"
-                )
-
-
-def _track(
-    targets: "Targets",
-    job: TrackJob,
-    outputs: TrackOutputs,
-    args: argparse.Namespace,
-    tally: Tally,
-    floor: _Floor,
-) -> None:
-    """Frames in, video and rows out; both files are whole whatever ends it."""
-    from lib.video.targets import follow
-
-    several = len(job.boxes) > 1
-    painter = Painter([f"#{number + 1}" if several else "" for number in range(len(job.boxes))])
-    limits = [n for n in (job.clip.length, args.max_frames) if n is not None]
-    with (
-        kept_path(outputs.table, tally.kept) as part,
-        open(part, "w", newline="", encoding="utf-8") as stream,
-        open_sink(outputs.video, args.fps or job.clip.fps, tally.kept) as sink,
-        tqdm(total=min(limits, default=None), unit="frame", disable=None) as bar,
-    ):
-        for step in follow(targets, job.clip, job.boxes, args.max_frames):
-            began = time.perf_counter()
-            frame = step.frame
-            picture = painter.draw(step, began, job.truth_of(frame.index))
-            if args.fps:
-                sink.write(picture, frame.index / args.fps, 1 / args.fps)
-            else:
-                sink.write(picture, frame.time, frame.duration)
-            _write_rows(stream, step)
-            floor.watch(step)
-            tally.frames += 1
-            tally.read += step.read_seconds
-            tally.track += step.track_seconds
-            tally.write += time.perf_counter() - began
-            bar.update()
+    Raises:
+        DataError: nothing says where to start backward, or the last frame lies before the first.
+    """
+    from_file = read_boxes(user_path(args.boxes_file, "--boxes")) if args.boxes_file else {}
+    frames = [*from_file, *(one.frame for one in args.boxes if one.frame is not None)]
+    start = args.start
+    if start is None:
+        unplaced = any(one.frame is None for one in args.boxes)
+        if args.backward and not frames:
+            raise DataError("--backward needs --start FRAME, or a box that names its frame")
+        start = max(frames) if args.backward else 0 if unplaced else min(frames, default=0)
+    sign = -1 if args.backward else 1
+    # A file may hold more than is wanted; a box that was typed is meant.
+    boxes = {n: dict(some) for n, some in from_file.items() if sign * n >= sign * start}
+    for frame, some in place_boxes(args.boxes, start).items():
+        boxes.setdefault(frame, {}).update(some)
+    ends = [] if args.end is None else [sign * args.end]
+    if args.max_frames:
+        ends.append(sign * start + args.max_frames - 1)
+    end = None if not ends else max(0, sign * min(ends))
+    if end is not None and sign * end < sign * start:
+        raise DataError(f"--end {args.end} lies before the start, frame {start}")
+    return replace(job, boxes=dict(sorted(boxes.items())), start=start, end=end)
 
 
-def _write_rows(stream: TextIO, step: Step) -> None:
-    rows = csv.writer(stream, lineterminator="\n")
-    if step.frame.index == 0:
-        rows.writerow(COLUMNS)
-    for target, estimate in enumerate(step.estimates, start=1):
-        known = "" if estimate.confidence is None else f"{estimate.confidence:.4f}"
-        box = [f"{value:.2f}" for value in estimate.box]
-        rows.writerow([step.frame.index, target, f"{step.frame.time:.3f}", *box, known])
+def _stem(job: TrackJob) -> str:
+    """What the outputs are called after the clip."""
+    if job.origin:
+        return job.origin.stem
+    # Addresses and patterns of files are no names of files.
+    return re.sub(r"[^\w .()-]+", "_", job.clip.name).strip("_. ") or "clip"
 
 
-def _tell(tally: Tally) -> None:
-    """What was done, and where it is."""
-    if tally.frames == 0:
-        return
-    seconds = tally.read + tally.track + tally.write
-    each = 1000 / tally.frames
-    say(
-        f"{counted(tally.frames, 'frame')} in {seconds:.1f} s, {tally.frames / seconds:.1f} "
-        f"frames/s (per frame {each * tally.read:.1f} ms reading, {each * tally.track:.1f} "
-        f"tracking, {each * tally.write:.1f} drawing and writing)"
-    )
-    for path in tally.kept:
-        say(f"written: {path}")
+@contextlib.contextmanager
+def _window(wanted: bool) -> "Iterator[Window | None]":
+    """A window, closed at the end, or None."""
+    from lib.video import window
+
+    opened = window.open_window() if wanted else None
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.close()

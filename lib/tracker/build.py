@@ -5,6 +5,7 @@ built once per process and serves all sequences.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -115,15 +116,21 @@ def choose_threads(cfg: Config, batch_size: int = 1, processes: int = 1) -> int 
     if threads_are_given(os.environ):
         return None
     most = min(_DEFAULT_THREADS, usable_cores()) // processes
+    wanted = max(_FEW_THREADS, batch_size * linear_macs(cfg) / _MACS_PER_THREAD)
+    return max(1, int(min(most, wanted)))
+
+
+def linear_macs(cfg: Config) -> float:
+    """Multiplications of a frame in the encoder's linear layers: most of a large network's.
+
+    Infinite for an encoder whose size only its module knows: few are small.
+    """
     if cfg.model.encoder.family:
-        # Only its module knows how large it is, and few are small.
-        return max(1, most)
+        return math.inf
     width, depth, _, patch = cfg.model.encoder.geometry
     search, template = cfg.test.search_size // patch, cfg.test.template_size // patch
     tokens = search**2 + cfg.test.num_templates * template**2
-    # Multiplications of the encoder's linear layers, which are nearly all of a large network's.
-    macs = batch_size * tokens * depth * 12 * width**2
-    return max(1, min(most, max(_FEW_THREADS, int(macs / _MACS_PER_THREAD))))
+    return tokens * depth * 12 * width**2
 
 
 @contextlib.contextmanager

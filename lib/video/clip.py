@@ -3,12 +3,14 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from lib.utils.boxes import Box
+
+TargetId = int | str
 
 DEFAULT_FPS = 25.0
 # A container may say anything, 0 and 90000 included; what lies outside is no rate of pictures.
@@ -33,36 +35,49 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class TargetResult:
     """Where a target is.
 
     Attributes:
         box: xywh in image pixels.
-        confidence: 0..1, the mean probability of the four tokens (the reference's score 0..40
-            divided by 40); 1 for the given box, None where the tracker has no such scale.
+        confidence: 0..1, how sure the tracker is of the box; 1 for a given box, None from a
+            tracker that does not tell.
+        state: `tracked`, `uncertain` or `lost`; None from a tracker that does not tell.
+        given: whether the box was given for this frame, not found in it.
     """
 
     box: Box
-    confidence: float | None
+    confidence: float | None = None
+    state: str | None = None
+    given: bool = False
 
 
-@dataclass(frozen=True)
-class Step:
-    """One frame of a clip with the answers for it.
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One frame of a clip with what was found in it.
 
     Attributes:
-        frame: the frame.
-        estimates: one per target, in the order of the boxes.
+        frame: index of the frame, from 0; going backward it falls.
+        time: seconds since the clip's first frame.
+        image: `(H, W, 3)` uint8 RGB.
+        targets: by the target's id, in the order in which they joined.
+        duration: seconds that the frame is shown; None where only the next one's time tells.
+        skipped: frames of a live source that came while others were tracked, so far.
         read_seconds: time it took to read the frame.
         track_seconds: time it took to find the targets.
     """
 
-    frame: Frame
-    estimates: list[Estimate]
-    read_seconds: float
-    track_seconds: float
+    frame: int
+    time: float
+    image: np.ndarray
+    targets: dict[TargetId, TargetResult] = field(default_factory=dict)
+    duration: float | None = None
+    skipped: int = 0
+    read_seconds: float = 0.0
+    track_seconds: float = 0.0
 
 
+@runtime_checkable
 class Clip(Protocol):
     """A video: a recording, which can be read again, or a live source, which cannot."""
 

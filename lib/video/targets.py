@@ -1,27 +1,27 @@
-"""Follow several targets through one clip.
+"""Follow targets through a clip: the one loop of the command and of `lib.api.Tracker`.
 
-Each target is tracked for itself, from its box in the first frame; nothing is matched between
-them. SeqTrack takes all of them through the network in one batch; other trackers take turns.
+Each target is tracked for itself, from its own box; nothing is matched between them. SeqTrack
+takes all of them through the network in one batch; other trackers take turns.
 """
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from lib.tracker.base import BaseTracker, Info, checked_box
-from lib.tracker.build import build_tracker
-from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
-from lib.utils.errors import DataError
-from lib.video.clip import Clip, Estimate, Step
+from lib.utils.errors import DataError, PartialFailure
+from lib.video.clip import Clip, Result, TargetId, TargetResult
+
+# Boxes of targets by the index of their frame.
+FrameBoxes = Mapping[int, Mapping[TargetId, Box]]
 
 
 class Targets:
-    """A fixed number of targets, tracked together.
+    """Targets by id, tracked together; they join and leave between frames.
 
     Args:
         tracker: without a target of its own.
@@ -29,87 +29,119 @@ class Targets:
 
     def __init__(self, tracker: BaseTracker) -> None:
         self.tracker = tracker
-        self.states: list[Any] = []
+        self.states: dict[TargetId, Any] = {}
 
-    def start(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Estimate]:
-        """Begin with one target per box in the first frame `(H, W, 3)` uint8 RGB."""
-        self.states = [self.tracker.start(image, box)[0] for box in boxes]
+    def start(self, target: TargetId, image: np.ndarray, box: Box, frame: int = 0) -> TargetResult:
+        """Begin with a target, or anew with one that is there, in a frame `(H, W, 3)` uint8 RGB.
+
+        Raises:
+            DataError: nothing of the box lies in the frame.
+        """
+        check_box(box, image, frame)
+        self.states[target], answer = self.tracker.start(image, box)
         certain = None if self.tracker.top_confidence is None else 1.0
-        return [Estimate(box, certain) for box in boxes]
+        return TargetResult(box, certain, (answer or {}).get("state"), given=True)
 
-    def step(self, image: np.ndarray) -> list[Estimate]:
+    def step(self, image: np.ndarray) -> dict[TargetId, TargetResult]:
         """Find all of them in the next frame.
 
         Raises:
             SeqTrackError: one of them cannot be tracked.
         """
-        estimates = []
-        answers = self.tracker.step(self.states, [image] * len(self.states))
-        for number, answer in enumerate(answers):
+        if not self.states:
+            return {}
+        found = {}
+        answers = self.tracker.step(list(self.states.values()), [image] * len(self.states))
+        for target, answer in zip(list(self.states), answers, strict=True):
             if isinstance(answer, Exception):
                 raise answer
-            self.states[number], found = answer
-            estimates.append(Estimate(checked_box(found, "a frame"), self._confidence(found)))
-        return estimates
+            self.states[target], info = answer
+            box = checked_box(info, f"target {target}")
+            found[target] = TargetResult(box, self._confidence(info), info.get("state"))
+        return found
 
     def _confidence(self, answer: Info) -> float | None:
-        """As a share of the highest, where that is known."""
+        """In [0, 1]: calibrated where the tracker is, else as a share of the highest score."""
+        if (certainty := answer.get("certainty")) is not None:
+            return float(certainty)
         score, top = answer.get("confidence"), self.tracker.top_confidence
         return None if score is None or top is None else score / top
 
 
-def build_targets(spec: TrackerSpec, device: torch.device | str = "cpu") -> Targets:
-    """The tracker that `spec` describes, for any number of targets.
-
-    Raises:
-        SeqTrackError: as `build_tracker`.
-    """
-    return Targets(build_tracker(spec, device))
-
-
 def follow(
-    targets: Targets, clip: Clip, boxes: Sequence[Box], max_frames: int | None = None
-) -> Iterator[Step]:
+    targets: Targets,
+    clip: Clip,
+    boxes: FrameBoxes,
+    start: int = 0,
+    backward: bool = False,
+    end: int | None = None,
+) -> Generator[Result, None, None]:
     """Track through a clip, one frame in memory at a time.
 
     Args:
-        targets: they are started here, so whatever they did before is forgotten.
+        targets: those that are there already go on.
         clip: the frames.
-        boxes: xywh in the first frame, one per target.
-        max_frames: stop after that many frames.
+        boxes: where targets join, or are corrected.
+        start: index of the first frame.
+        backward: go toward the first frame.
+        end: index of the last frame, or of the first one going backward; None for all.
 
     Raises:
-        DataError: a box lies outside of the first frame, or a frame cannot be read.
-        PartialFailure: after the last frame, if the clip breaks off.
+        DataError: a box lies outside of its frame, the clip has no frame `start`, or a frame
+            cannot be read.
+        PartialFailure: after the last frame, if the clip breaks off or a box had no frame.
     """
-    done = 0
+    sign = -1 if backward else 1
+    waiting, last = dict(boxes), None
     # Closing the generator closes the file, whenever the caller loses interest.
-    with contextlib.closing(clip.frames()) as frames:
-        while max_frames is None or done < max_frames:
+    with contextlib.closing(clip.frames(start, backward)) as frames:
+        while last is None or end is None or sign * last < sign * end:
             began = time.perf_counter()
             frame = next(frames, None)
             if frame is None:
+                _check_reached(clip, start, last, waiting)
                 return
             read = time.perf_counter()
-            if done == 0:
-                check_boxes(boxes, frame.image)
-                estimates = targets.start(frame.image, boxes)
-            else:
-                estimates = targets.step(frame.image)
-            yield Step(frame, estimates, read - began, time.perf_counter() - read)
-            done += 1
+            found = targets.step(frame.image)
+            # Of a live source, the frame of a box may have been skipped.
+            for number in [one for one in waiting if sign * one <= sign * frame.index]:
+                for target, box in waiting.pop(number).items():
+                    found[target] = targets.start(target, frame.image, box, frame.index)
+            yield Result(
+                frame.index,
+                frame.time,
+                frame.image,
+                found,
+                frame.duration,
+                clip.skipped,
+                read - began,
+                time.perf_counter() - read,
+            )
+            last = frame.index
 
 
-def check_boxes(boxes: Sequence[Box], image: np.ndarray) -> None:
-    """Refuse a box of which nothing lies in the first frame.
+def _check_reached(clip: Clip, start: int, last: int | None, waiting: FrameBoxes) -> None:
+    """Raise unless the clip that has ended had a frame, and one for each box."""
+    if last is None:
+        length = "" if clip.length is None else f"; it has {clip.length}, counted from 0"
+        raise DataError(f"{clip.name} has no frame {start}{length}")
+    if waiting:
+        raise PartialFailure(
+            f"{clip.name} ends at frame {last}: the box of frame {min(waiting)} was not reached"
+        )
+
+
+def check_box(box: Box, image: np.ndarray, frame: int) -> None:
+    """Refuse a box of which nothing lies in its frame.
 
     Raises:
         DataError: naming the box and the frame's size.
     """
     height, width = image.shape[:2]
-    for x, y, w, h in boxes:
-        if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-            raise DataError(
-                f"box {x:g},{y:g},{w:g},{h:g} lies outside of the first frame, which is {width} "
-                f"pixels wide and {height} high; a box is x,y,w,h with x,y its upper left corner"
-            )
+    x, y, w, h = box
+    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        where = f"frame {frame}" if frame else "the first frame"
+        raise DataError(
+            f"box {x:g},{y:g},{w:g},{h:g} lies outside of {where}, which is {width} pixels wide "
+            f"and {height} high; a box is x,y,w,h with x,y its upper left corner"
+        )

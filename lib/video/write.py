@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import numpy as np
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import atomic_path, check_replaceable
-from lib.video.clip import Estimate, Step
+from lib.video.clip import Result, TargetId, TargetResult
 from lib.video.decode import NO_PYAV, has_pyav, is_hd
 from lib.video.decode_opencv import OpenCVSink
 
@@ -61,36 +61,48 @@ _GIF_RATE = 12.5
 
 
 class Painter:
-    """Draws boxes, confidences and the speed; a copy of each frame, never the frame itself.
+    """Draws boxes, confidences, states and the speed; a copy of each frame, never the frame itself.
 
     Args:
-        labels: what to call the targets; empty strings for none.
+        names: whether targets are called by their ids; one alone needs no name.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
-        self.labels = labels
+    def __init__(self, names: bool = True) -> None:
+        self.names = names
+        self.known: list[TargetId] = []
         self.ends: deque[float] = deque(maxlen=_RATE_FRAMES)
 
-    def draw(self, step: Step, now: float, truth: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, result: Result, now: float, truth: np.ndarray | None = None) -> np.ndarray:
         """One picture `(H, W, 3)` uint8 in BGR, as OpenCV's writers want it.
 
         Args:
-            step: frame and estimates.
+            result: frame and targets.
             now: a clock in seconds; the frames/s shown are those of the last frames, with
                 everything that happened between them.
             truth: xywh of the first target, drawn in green.
         """
-        picture = cv2.cvtColor(step.frame.image, cv2.COLOR_RGB2BGR)
+        picture = cv2.cvtColor(result.image, cv2.COLOR_RGB2BGR)
         line = max(1, round(min(picture.shape[:2]) / 240))
         self.ends.append(now)
-        _write(picture, self._heading(step.frame.index), (0, 0), (24, 24, 24), (255, 255, 255))
+        _write(picture, self._heading(result.frame), (0, 0), (24, 24, 24), (255, 255, 255))
         if truth is not None:
             draw_box(picture, truth, TRUTH_COLOUR[::-1], line)
-        for number, estimate in enumerate(step.estimates):
-            colour = COLOURS[number % len(COLOURS)]
-            draw_box(picture, estimate.box, colour[::-1], line)
-            _label(picture, estimate, self.labels[number], colour)
+        for target, found in result.targets.items():
+            colour = self._colour(target)
+            draw_box(picture, found.box, colour[::-1], line)
+            _label(picture, found, self._name(target), colour)
         return picture
+
+    def _colour(self, target: TargetId) -> Colour:
+        """Of a target as long as it is known: who joins or leaves changes no other's."""
+        if target not in self.known:
+            self.known.append(target)
+        return COLOURS[self.known.index(target) % len(COLOURS)]
+
+    def _name(self, target: TargetId) -> str:
+        if not self.names and len(self.known) == 1:
+            return ""
+        return f"#{target}" if isinstance(target, int) else target
 
     def _heading(self, index: int) -> str:
         spent = self.ends[-1] - self.ends[0]
@@ -98,11 +110,13 @@ class Painter:
         return f"frame {index}{rate}"
 
 
-def _label(picture: np.ndarray, estimate: Estimate, label: str, colour: Colour) -> None:
-    """Name and confidence above the box, or inside its upper edge where there is no room."""
-    known = "" if estimate.confidence is None else f"{estimate.confidence:.2f}"
-    if text := f"{label} {known}".strip():
-        x, y = (round(value) for value in estimate.box[:2])
+def _label(picture: np.ndarray, found: TargetResult, name: str, colour: Colour) -> None:
+    """Name, confidence and state above the box, or inside its upper edge where there is no room."""
+    known = "" if found.confidence is None else f"{found.confidence:.2f}"
+    # A target that is tracked needs no word for it.
+    state = found.state if found.state not in (None, "tracked") else ""
+    if text := " ".join(filter(None, (name, known, state))):
+        x, y = (round(value) for value in found.box[:2])
         _write(picture, text, (x, y - _text_size(picture, text)[1]), colour, (0, 0, 0))
 
 

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-import lib.video.targets
+import lib.tracker.build
+import lib.video.window
 import lib.video.write
+from lib.annotations.read import read_boxes
 from lib.cli import COMMANDS
 from lib.commands.entry import run
 from lib.tracker.base import BaseTracker
@@ -101,7 +103,7 @@ class Recorder(BaseTracker):
 
 def test_colours_are_right_on_both_sides_of_the_tracker(place, monkeypatch):
     recorder = Recorder()
-    monkeypatch.setattr(lib.video.targets, "build_tracker", lambda spec, device: recorder)
+    monkeypatch.setattr(lib.tracker.build, "build_tracker", lambda spec, device: recorder)
     clip = write_clip(place.root / "c.mp4", [halves()] * 4)
     assert place.static(clip, "--box", "30,20,30,20", "--out", "out.mp4")[0] == 0
     written, _ = read_clip(place.root / "out.mp4")
@@ -192,10 +194,26 @@ def test_the_clip_itself_is_never_overwritten(place, option):
         pytest.param(["CLIP", "--box", "1,2,nan,9"], "write x,y,w,h", id="not a number"),
         pytest.param(["CLIP", "--box", "96,0,5,5"], "outside of the first frame", id="outside"),
         pytest.param(["no.mp4", "--box", BOX], "no.mp4: no such video file", id="no file"),
-        pytest.param(["CLIP", "--box", "10:" + BOX], "belongs to the first frame", id="frame"),
-        pytest.param(["CLIP", "--start", "10"], "belongs to the first frame", id="start"),
-        pytest.param(["CLIP", "--backward"], "cut the clip first", id="backward"),
         pytest.param(["rtsp://127.0.0.1:9/b", "--box", BOX], "9/b: cannot be open", id="address"),
+        pytest.param(["CLIP", "--box", "10:" + BOX], "has no frame 10; it has 6", id="frame"),
+        pytest.param(["CLIP", "--box", BOX, "--start", "10"], "has no frame 10", id="start"),
+        pytest.param(["CLIP", "--start", "10"], "add --box x,y,w,h", id="start without box"),
+        pytest.param(["CLIP", "--box", BOX, "--backward"], "needs --start FRAME", id="backward"),
+        pytest.param(
+            ["CLIP", "--box", "3:" + BOX, "--start", "4"], "frame 3 lies before", id="too early"
+        ),
+        pytest.param(
+            ["CLIP", "--box", BOX, "--start", "4", "--end", "3"], "before the start", id="no range"
+        ),
+        pytest.param(
+            ["CLIP", "--box", "3:" + BOX, "--box", "1@3:" + BOX], "has two boxes", id="two boxes"
+        ),
+        pytest.param(["CLIP", "--box", "a@b@" + BOX], "write x,y,w,h", id="two names"),
+        pytest.param(["CLIP", "--box", BOX, "--format", "xlsx"], "invalid choice", id="table"),
+        pytest.param(
+            ["CLIP", "--box", BOX, "--annotations", "a.doc"], "Add --format", id="which format"
+        ),
+        pytest.param(["CLIP", "--box", BOX, "--engine", "onnx"], "does nothing", id="engine"),
         pytest.param(["tiny.yaml", "--box", BOX], "not a video that FFmpeg", id="not a video"),
         pytest.param(["CLIP", "--box", BOX, "--out", "o.mov"], "ends in .mp4,", id="format"),
         pytest.param(["CLIP", "--box", BOX, "--out", "."], "ends in .mp4,", id="a folder"),
@@ -299,6 +317,100 @@ def test_a_box_at_the_floor_is_said_once_and_a_setting_lowers_it(place):
     assert code == 0 and min(float(r["w"]) for r in rows_of(place.root / "one.csv")) < 10
 
 
+def test_from_the_middle_backward_and_with_corrections(place):
+    middle = ("--box", "3:" + BOX, "--box", "cat@4:1,2,30,40", "--box", "1@5:40,30,20,10")
+    assert place.static(place.clip, *middle, "--out", "a.mp4")[0] == 0
+    found = [(row["frame"], row["target"], row["x"]) for row in rows_of(place.root / "a.csv")]
+    assert found == [
+        ("3", "1", "10.00"),
+        ("4", "1", "10.00"),
+        ("4", "cat", "1.00"),
+        ("5", "1", "40.00"),
+        ("5", "cat", "1.00"),
+    ]
+    assert [time for time, _ in read_av(place.root / "a.mp4")] == pytest.approx([0, 1 / 30, 2 / 30])
+    back = ("--box", "3:" + BOX, "--box", "1@1:40,30,20,10", "--backward", "--out", "b.mp4")
+    assert place.static(place.clip, *back)[0] == 0
+    rows = rows_of(place.root / "b.csv")
+    assert [(row["frame"], row["x"]) for row in rows] == [
+        ("3", "10.00"),
+        ("2", "10.00"),
+        ("1", "40.00"),
+        ("0", "40.00"),
+    ]
+    assert [row["time_s"] for row in rows] == ["0.100", "0.067", "0.033", "0.000"]
+    assert len(read_clip(place.root / "b.mp4")[0]) == 4
+    part = ("--box", BOX, "--start", 2, "--end", 3, "--out", "c.mp4")
+    assert place.static(place.clip, *part)[0] == 0
+    assert [row["frame"] for row in rows_of(place.root / "c.csv")] == ["2", "3"]
+
+
+def test_a_box_after_the_end_is_said_and_the_rest_kept(place):
+    code, _, err = place.static(place.clip, "--box", BOX, "--box", "1@9:" + BOX)
+    assert code == 1 and "ends at frame 5: the box of frame 9 was not reached" in err[0]
+    assert len(rows_of(place.root / "my clip_static_box.csv")) == 6
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "mot", "coco", "cvat"])
+def test_annotations_come_out_and_go_in_again(place, form):
+    boxes = ("--box", BOX, "--box", "4:1,2,30,40")
+    code, out, _ = place.static(place.clip, *boxes, "--out", "a.mp4", "--format", form,
+                                "--annotations", "notes." + form)  # fmt: skip
+    assert code == 0 and f"written: notes.{form}" in out
+    placed = read_boxes(place.root / f"notes.{form}", form)
+    assert {frame: list(some.values()) for frame, some in placed.items()} == {
+        frame: [(10, 20, 18, 14), (1, 2, 30, 40)][: 2 if frame >= 4 else 1] for frame in range(6)
+    }
+    if form == "mot":
+        (place.root / "notes.txt").write_bytes((place.root / "notes.mot").read_bytes())
+        again = place.static(place.clip, "--boxes", "notes.txt", "--out", "b.mp4", "--start", 4)
+        assert again[0] == 0 and again[1][0].endswith("2 targets")
+        assert [row["frame"] for row in rows_of(place.root / "b.csv")] == ["4", "4", "5", "5"]
+
+
+class FakeWindow:
+    """Draws one box, and wants no more after a number of pictures."""
+
+    def __init__(self, boxes, pictures: int = 99) -> None:
+        self.boxes, self.pictures, self.shown = boxes, pictures, []
+
+    def select(self, picture):
+        self.first = picture
+        return self.boxes
+
+    def show(self, picture) -> bool:
+        self.shown.append(picture)
+        return len(self.shown) < self.pictures
+
+    def close(self) -> None:
+        self.pictures = -1
+
+
+def test_boxes_are_drawn_with_the_mouse_and_the_window_ends_it(place, monkeypatch):
+    window = FakeWindow([(30.0, 20.0, 30.0, 20.0), (1.0, 2.0, 9.0, 9.0)], 4)
+    monkeypatch.setattr(lib.video.window, "open_window", lambda: window)
+    clip = write_clip(place.root / "c.mp4", [halves()] * 6)
+    code, out, _ = place.static(clip, "--select", "--show", "--out", "a.mp4")
+    assert code == 0 and out[0].endswith("targets by the mouse")
+    assert near(window.first[55, 5, ::-1], RED), "pictures are BGR"
+    assert [(row["frame"], row["target"]) for row in rows_of(place.root / "a.csv")] == [
+        (str(frame), target) for frame in range(4) for target in "12"
+    ]
+    assert len(window.shown) == 4 and window.pictures == -1, "it is closed"
+    monkeypatch.setattr(lib.video.window, "open_window", lambda: FakeWindow([]))
+    code, _, err = place.static(clip, "--select", "--out", "b.mp4")
+    assert code == 2 and "no target was drawn" in err[0] and "b.mp4" not in place.files()
+
+
+def test_without_a_screen_a_window_is_refused_in_a_line(place, monkeypatch):
+    def refuse(*_):
+        raise cv2.error("no display")
+
+    monkeypatch.setattr(cv2, "namedWindow", refuse)
+    code, _, err = place.static(place.clip, "--box", BOX, "--show")
+    assert code == 2 and "no window can be opened" in err[0] and place.files() == []
+
+
 class Impatient(Recorder):
     """Its process gets a signal in the fifth frame."""
 
@@ -315,7 +427,7 @@ class Impatient(Recorder):
 @pytest.mark.parametrize(("signal_name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interruption_finishes_both_files(place, monkeypatch, signal_name, code):
     tracker = Impatient(getattr(signal, signal_name))
-    monkeypatch.setattr(lib.video.targets, "build_tracker", lambda spec, device: tracker)
+    monkeypatch.setattr(lib.tracker.build, "build_tracker", lambda spec, device: tracker)
     ending, out, err = place.static(place.clip, "--box", BOX, "--out", "o.mp4")
     assert ending == code and "hold all frames until then" in err[0]
     assert out[1].startswith("4 frames in") and out[2:] == ["written: o.mp4", "written: o.csv"]

@@ -19,6 +19,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import dataset_names
 from lib.tracker.registry import trackers
 from lib.utils.advice import SCRIPTS as SCRIPTS_OF
+from tests.helpers.video_files import numbered, write_av
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
@@ -226,6 +227,7 @@ def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blocks
     with tempfile.TemporaryDirectory() as folder:
         monkeypatch.chdir(folder)
+        write_av(Path("clip.mp4"), numbered(3, 320, 240))
         for block in blocks:
             exec(compile(block, "README.md", "exec"), {})
 

@@ -53,7 +53,10 @@ def test_an_entry_point_is_a_tracker(site):
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("gone_module:Tracker", "'bad' of bad-one cannot be loaded from 'gone_module:Tracker'"),
+        (
+            "gone_module:Tracker",
+            "'bad' of bad-one cannot be loaded from 'gone_module:Tracker'",
+        ),
         ("toy_tracker:Nothing", "has no attribute 'Nothing'"),
         ("collections:ChainMap", "gives a ChainMap, no subclass of lib.tracker.base.BaseTracker"),
     ],

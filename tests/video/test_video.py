@@ -18,10 +18,10 @@ from lib.utils.files import atomic_path
 from lib.utils.image_io import write_rgb
 from lib.video import open as video
 from lib.video import write as video_writer
-from lib.video.clip import Estimate, Frame, Step
+from lib.video.clip import Frame, Result, TargetResult
 from lib.video.decode_opencv import OpenCVVideoFile
 from lib.video.open import FrameClip, open_clip
-from lib.video.targets import build_targets, follow
+from lib.video.targets import Targets, follow
 from lib.video.write import COLOURS, Painter, kept_path, open_sink
 from tests.helpers.tiny import draw_sequence, tiny_config
 from tests.helpers.video_files import read_av
@@ -60,9 +60,13 @@ def near(pixel, colour, tolerance: int = 40) -> bool:
     return bool(np.abs(np.asarray(pixel, int) - colour).max() <= tolerance)
 
 
-def step_of(image: np.ndarray, index: int = 0, confidence: float | None = 0.5) -> Step:
+def result_of(image: np.ndarray, index: int = 0, state: str | None = None) -> Result:
     box = (20.0, 30.0, 30.0, 20.0)
-    return Step(Frame(index, index / 25, image), [Estimate(box, confidence)], 0.0, 0.0)
+    return Result(index, index / 25, image, {1: TargetResult(box, 0.5, state)})
+
+
+def static_targets() -> Targets:
+    return Targets(build_tracker(TrackerSpec("static_box", "default")))
 
 
 def test_a_video_file_gives_rgb_frames_with_their_times(tmp_path):
@@ -187,12 +191,12 @@ def test_an_estimated_frame_count_is_no_damage(tmp_path):
 class LiveClip:
     """A source without an end, as a webcam is."""
 
-    name, fps, length = "camera", 30.0, None
+    name, fps, length, live, skipped = "camera", 30.0, None, True, 7
 
     def __init__(self) -> None:
         self.given, self.closed = 0, False
 
-    def frames(self):
+    def frames(self, start=0, backward=False):
         try:
             while True:
                 yield Frame(self.given, self.given / 30, halves())
@@ -203,14 +207,14 @@ class LiveClip:
 
 def test_a_live_source_is_read_frame_by_frame_and_closed():
     clip = LiveClip()
-    targets = build_targets(TrackerSpec("static_box", "default"))
-    steps = follow(targets, clip, [(1, 2, 3, 4)])
-    for index, step in enumerate(islice(steps, 3)):
-        assert step.frame.index == index == clip.given
-        assert step.estimates == [Estimate((1, 2, 3, 4), None)]
-    steps.close()
+    boxes = {0: {1: (1, 2, 3, 4)}}
+    results = follow(static_targets(), clip, boxes)
+    for index, result in enumerate(islice(results, 3)):
+        assert result.frame == index == clip.given and result.skipped == 7
+        assert result.targets == {1: TargetResult((1, 2, 3, 4), given=index == 0)}
+    results.close()
     assert clip.closed and clip.given == 2
-    assert len(list(follow(targets, LiveClip(), [(1, 2, 3, 4)], max_frames=5))) == 5
+    assert len(list(follow(static_targets(), LiveClip(), boxes, end=4))) == 5
 
 
 class Images:
@@ -231,51 +235,95 @@ def test_targets_in_one_batch_are_tracked_as_if_alone(monkeypatch):
     frames, boxes = draw_sequence(6)
     spec = TrackerSpec("seqtrack", "tiny", tiny_config())
     starts = [tuple(boxes[0]), (40.0, 30.0, 20.0, 25.0), (5.0, 5.0, 30.0, 12.0)]
-    targets = build_targets(spec)
+    targets = Targets(build_tracker(spec))
     calls, generate = [], targets.tracker.engine.generate
     monkeypatch.setattr(
         targets.tracker.engine,
         "generate",
         lambda templates, *more: calls.append(len(templates)) or generate(templates, *more),
     )
-    steps = list(follow(targets, FrameClip("drawn", Images(frames)), starts))
-    assert calls == [3] * 5, "one forward pass per frame, with all targets"
-    assert [e.confidence for e in steps[0].estimates] == [1, 1, 1]
-    for number, start in enumerate(starts):
+    # The last one joins in frame 2.
+    boxes = {0: {"a": starts[0], "b": starts[1]}, 2: {"c": starts[2]}}
+    results = list(follow(targets, FrameClip("drawn", Images(frames)), boxes))
+    assert calls == [2, 2, 3, 3, 3], "one forward pass per frame, with all targets"
+    assert [one.confidence for one in results[0].targets.values()] == [1, 1]
+    assert [list(one.targets) for one in results[1:3]] == [["a", "b"], ["a", "b", "c"]]
+    for target, start, first in zip("abc", starts, (0, 0, 2), strict=True):
         alone = build_tracker(spec)
-        alone.initialize(frames[0], {"init_bbox": start})
-        assert steps[0].estimates[number].box == start
-        for step, frame in zip(steps[1:], frames[1:], strict=True):
-            answer = alone.track(frame)
-            assert step.estimates[number].box == pytest.approx(answer["target_bbox"], abs=1e-3)
-            assert step.estimates[number].confidence * 40 == pytest.approx(answer["confidence"])
+        alone.initialize(frames[first], {"init_bbox": start})
+        assert results[first].targets[target] == TargetResult(start, 1.0, given=True)
+        for result, frame in zip(results[first + 1 :], frames[first + 1 :], strict=True):
+            answer, found = alone.track(frame), result.targets[target]
+            assert found.box == pytest.approx(answer["target_bbox"], abs=1e-3)
+            assert found.confidence == pytest.approx(answer["certainty"])
+
+
+def test_a_box_of_a_known_target_corrects_it_and_its_place_stays():
+    boxes = {0: {1: (1, 2, 3, 4), 2: (5, 6, 7, 8)}, 2: {1: (20, 20, 9, 9)}}
+    results = follow(static_targets(), LiveClip(), boxes, end=3)
+    found = [{name: one.box for name, one in result.targets.items()} for result in results]
+    assert found[:2] == [boxes[0]] * 2 and found[2:] == [{1: (20, 20, 9, 9), 2: (5, 6, 7, 8)}] * 2
+    assert list(found[3]) == [1, 2]
+
+
+def test_backward_from_the_middle_and_what_is_not_reached():
+    clip = FrameClip("drawn", Images([halves()] * 6), fps=10)
+    boxes = {4: {1: (1, 2, 3, 4)}, 1: {1: (5, 6, 7, 8)}}
+    results = list(follow(static_targets(), clip, boxes, start=4, backward=True))
+    assert [(r.frame, r.time, r.targets[1].box[0]) for r in results] == [
+        (4, 0.4, 1),
+        (3, 0.3, 1),
+        (2, 0.2, 1),
+        (1, 0.1, 5),
+        (0, 0.0, 5),
+    ]
+    assert [r.frame for r in follow(static_targets(), clip, boxes, 4, True, end=3)] == [4, 3]
+    late = follow(static_targets(), clip, {0: {1: (1, 2, 3, 4)}, 9: {1: (1, 2, 3, 4)}})
+    with pytest.raises(PartialFailure, match="ends at frame 5: the box of frame 9"):
+        list(late)
+    with pytest.raises(DataError, match="drawn has no frame 6; it has 6, counted from 0"):
+        list(follow(static_targets(), clip, {}, start=6))
 
 
 @pytest.mark.parametrize(
     "box", [(96, 0, 5, 5), (0, 64, 5, 5), (-5, 0, 5, 5), (0, -9, 5, 9)], ids=str
 )
 def test_a_box_outside_of_the_first_frame_is_refused(box):
-    targets = build_targets(TrackerSpec("static_box", "default"))
     with pytest.raises(DataError, match="outside of the first frame, which is 96 pixels wide"):
-        next(follow(targets, LiveClip(), [(0, 0, 5, 5), box]))
+        next(follow(static_targets(), LiveClip(), {0: {1: (0, 0, 5, 5), 2: box}}))
+    with pytest.raises(DataError, match="outside of frame 2, which"):
+        list(follow(static_targets(), LiveClip(), {2: {1: box}}, end=2))
 
 
 def test_drawing_leaves_the_frame_and_shows_both_boxes():
     image = np.full((120, 160, 3), 128, np.uint8)
-    picture = Painter([""]).draw(step_of(image), 0.0, np.array([100, 70, 20, 30]))[..., ::-1]
+    painter = Painter(names=False)
+    picture = painter.draw(result_of(image), 0.0, np.array([100, 70, 20, 30]))[..., ::-1]
     assert (image == 128).all()
     assert near(picture[50, 40], COLOURS[0]), "lower edge of the prediction"
     assert near(picture[100, 110], (64, 255, 64)), "lower edge of the truth"
     assert near(picture[110, 80], (128, 128, 128)), "nothing else there"
-    absent = Painter([""]).draw(step_of(image), 0.0, np.full(4, np.nan))[..., ::-1]
+    absent = painter.draw(result_of(image), 0.0, np.full(4, np.nan))[..., ::-1]
     assert near(absent[100, 110], (128, 128, 128))
 
 
+def test_names_and_states_are_written_and_a_colour_stays_with_its_target(monkeypatch):
+    texts = []
+    monkeypatch.setattr(video_writer, "_write", lambda picture, text, *_: texts.append(text))
+    image, painter = np.zeros((120, 160, 3), np.uint8), Painter()
+    result = result_of(image, 3, "lost")
+    result.targets["cat"] = TargetResult((60.0, 30.0, 30.0, 20.0), 0.25, "tracked")
+    painter.draw(result, 0.0)
+    assert texts == ["frame 3", "#1 0.50 lost", "cat 0.25"]
+    del result.targets[1]
+    assert near(painter.draw(result, 1.0)[49, 75, ::-1], COLOURS[1])
+
+
 def test_the_rate_is_that_of_whole_frames():
-    painter = Painter([""])
+    painter = Painter()
     image = np.zeros((60, 80, 3), np.uint8)
     for index in range(3):
-        painter.draw(step_of(image, index), 0.25 * index)
+        painter.draw(result_of(image, index), 0.25 * index)
     assert painter._heading(2) == "frame 2  4 frames/s"
 
 

@@ -4,6 +4,8 @@ from lib.utils.errors import ConfigError, did_you_mean
 
 # `reference` is the method as published, the yardstick of all measurements.
 ENGINE_NAMES = ("torch", "onnx", "reference")
+# The quickest of them that can begin at once; see `lib.tracker.engine.choose`.
+AUTO = "auto"
 # Precisions of each engine, its default first. Only fp32 promises equal tokens.
 PRECISIONS = {
     "torch": ("fp32", "bf16", "fp16"),

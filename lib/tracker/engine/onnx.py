@@ -81,9 +81,8 @@ def export(
         SeqTrackError: the network is too large for a file of this format.
         OSError: the folder cannot be written.
     """
-    root = default_cache_folder() if folder is None else folder
-    place = root / f"{cfg.name}-{fingerprint(network, cfg)}-{precision}"
-    if all((place / f"{part}.onnx").is_file() for part in _OUTPUTS):
+    place = _place(network, cfg, precision, folder)
+    if _is_whole(place):
         return place
     place.mkdir(parents=True, exist_ok=True)
     with _alone(place):
@@ -92,6 +91,20 @@ def export(
             if not (place / f"{part}.onnx").is_file():
                 _save(_traced(part, network, cfg), place / f"{part}.onnx", precision)
     return place
+
+
+def exported(network: SeqTrack, cfg: Config, precision: str = "fp32") -> bool:
+    """Whether `export` has written the network before, into the usual folder."""
+    return _is_whole(_place(network, cfg, precision, None))
+
+
+def _place(network: SeqTrack, cfg: Config, precision: str, folder: Path | None) -> Path:
+    root = default_cache_folder() if folder is None else folder
+    return root / f"{cfg.name}-{fingerprint(network, cfg)}-{precision}"
+
+
+def _is_whole(place: Path) -> bool:
+    return all((place / f"{part}.onnx").is_file() for part in _OUTPUTS)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import io
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +39,16 @@ from lib.utils.errors import (
 )
 from lib.utils.files import atomic_write_text, check_writable, user_path
 
-PARTS = ("track", "evaluate", "train", "data")
-_DEFAULT_CONFIG = {"track": "seqtrack_b256", "evaluate": "seqtrack_tiny"}
+PARTS = ("track", "evaluate", "targets", "train", "data")
+_DEFAULT_CONFIG = {"evaluate": "seqtrack_tiny", "targets": "seqtrack_tiny"}
 
 
 def build_parser() -> Parser:
     p = parser(
         "bench",
         "Measure beside the reference engine, the method as published, in turns. track: one frame; "
-        "evaluate: whole sequences from JPEG files; train: steps; data: the loader's samples.",
+        "evaluate: whole sequences from JPEG files; targets: many targets in one pass beside a run "
+        "for each; train: steps; data: the loader's samples.",
         "track --config seqtrack_b256 --stages",
         "evaluate --engine torch,onnx --batch-size 8,16 --workers 2",
         "train --precision fp32,bf16",
@@ -62,7 +64,7 @@ def build_parser() -> Parser:
         "--rounds",
         type=positive,
         metavar="N",
-        help="calls of each alternative (default: track 20, evaluate 3, train 10)",
+        help="calls of each alternative (default: track 20, evaluate and targets 3, train 10)",
     )
     add(
         "--seconds",
@@ -78,7 +80,7 @@ def build_parser() -> Parser:
 
 def _add_what(p: Parser) -> None:
     what = p.add_argument_group("what is measured")
-    text = "configuration (default: seqtrack_b256; evaluate: seqtrack_tiny)"
+    text = "configuration (default: seqtrack_b256; evaluate, targets: seqtrack_tiny)"
     add_config(what, required=False, help=text)
     add_overrides(what)
     add_checkpoint(what)
@@ -101,7 +103,7 @@ def _add_what(p: Parser) -> None:
         type=positive,
         default=110,
         metavar="N",
-        help="evaluate: frames of each sequence, up to 110 (default: 110)",
+        help="evaluate, targets: frames of each sequence, up to 110 (default: 110)",
     )
     add("--stages", action="store_true", help="track: measure the stages of a frame as well")
 
@@ -130,7 +132,8 @@ def _add_sweeps(p: Parser) -> None:
         type=positive,
         metavar="N",
         dest="batch",
-        help="targets (track: 1), sequences (evaluate: 8) or samples (train) at a time",
+        help="targets (track: 1, targets: 16), sequences (evaluate: 8) or samples (train) at a "
+        "time",
     )
     add(
         "--workers",
@@ -162,7 +165,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.cpu_threads:
         torch.set_num_threads(args.cpu_threads)
     torch.backends.cudnn.allow_tf32 = False
-    run = {"track": _track, "evaluate": _evaluate, "train": _train, "data": _data}[args.part]
+    run = {
+        "track": _track,
+        "evaluate": _evaluate,
+        "targets": _targets,
+        "train": _train,
+        "data": _data,
+    }[args.part]
     record = {
         "benchmark": args.part,
         **run(args, engines, spec, paths, device),
@@ -304,6 +313,32 @@ def _quietly(words: list[str]) -> None:
         raise SeqTrackError(f"`test.py {' '.join(words)}` ended with {code}: {' '.join(last)}")
 
 
+def _targets(
+    args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
+) -> dict[str, Any]:
+    import torch
+
+    from benchmarks.targets import targets_record
+    from lib.api import Tracker
+    from lib.synthetic.video.dataset import load_synthetic
+
+    precision = args.precision[0] if args.precision else "fp32"
+    chosen = {"engine": engines[0], "precision": precision, "cpu_threads": torch.get_num_threads()}
+    spec = replace(_weights(args, spec, paths), **chosen)
+    with Tracker(spec, device=str(device)) as tracker:
+        count = args.batch[0] if args.batch else 16
+        record = targets_record(
+            tracker,
+            load_synthetic("synthetic-002"),
+            count,
+            args.max_frames,
+            args.rounds or 3,
+            args.seconds,
+        )
+    weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
+    return {"config": spec.config_name, "weights": weights, **record}
+
+
 def _train(
     args: argparse.Namespace, engines: list[str], spec: TrackerSpec, paths: Paths, device: Any
 ) -> dict[str, Any]:
@@ -350,6 +385,6 @@ def _tell(record: dict[str, Any]) -> None:
     if record.get("tokens_equal") is not None:
         say(f"tokens equal: {'yes' if record['tokens_equal'] else 'NO'}")
     if record.get("results_equal") is not None:
-        ties = sum(len(row["ties"]) for row in record["rows"])
+        ties = sum(len(row.get("ties", ())) for row in record["rows"])
         after = f", up to ties of rounding in {counted(ties, 'sequence')}" if ties else ""
         say(f"results equal: {'yes' if record['results_equal'] else 'NO'}{after}")

@@ -258,6 +258,21 @@ def test_evaluate_compares_results(config_file, tmp_path, capsys):
     assert "results equal: yes" in capsys.readouterr().out
 
 
+def test_targets_in_one_pass_are_compared_with_single_runs(config_file, tmp_path, capsys):
+    out = tmp_path / "record.json"
+    words = ["targets", "--config", str(config_file), "--rounds", "1", "--max-frames", "2"]
+    words += ["--batch", "3", "--device", "cpu", "--checkpoint", "random", "--json", str(out)]
+    assert benchmark.main(words) == 0
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert record["results_equal"] is True and record["targets"] == 3
+    assert [(row["situation"], row["what"]) for row in record["rows"]] == [
+        (situation, what)
+        for situation in ("whole run", "tracking only")
+        for what in ("3 runs of one", "one run of 3")
+    ]
+    assert "results equal: yes" in capsys.readouterr().out
+
+
 def test_the_end_of_a_silent_run_is_said():
     with pytest.raises(SeqTrackError, match=r"ended with 2: error: .*--dataset"):
         benchmark._quietly(["--nonsense"])

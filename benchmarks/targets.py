@@ -1,0 +1,104 @@
+"""What one pass over a clip with many targets gains over a run for each of them.
+
+Both sides are `Tracker.stream` over one video file of 1280 x 720: one side reads it once with all
+targets in one batch, the other once for each target, as somebody does who has a tracker of single
+targets. The network is loaded before the clock starts. The time of tracking alone is a row as well.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.turns import take_turns
+from lib.api import Tracker
+from lib.datasets.sequence import Video
+from lib.utils.boxes import Box
+from lib.video.write import FileSink
+
+_SIZE = (1280, 720)
+
+
+@dataclass(frozen=True)
+class _Tracked:
+    """Boxes `(targets, frames, 4)`, and the seconds that finding them took, without reading."""
+
+    boxes: np.ndarray
+    seconds: float
+
+
+def targets_record(
+    tracker: Tracker, sequence: Video, targets: int, frames: int, rounds: int, seconds: float
+) -> dict[str, Any]:
+    """The record of `benchmark.py targets`: rows for both sides, and how far boxes are apart.
+
+    Args:
+        tracker: with its network.
+        sequence: gives the pictures; its first box is the first target.
+        targets: how many.
+        frames: of the clip.
+        rounds: turns of each side.
+        seconds: begin no further round after that time.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        clip, boxes = write_clip(Path(folder) / "clip.mp4", sequence, targets, frames)
+        works = {
+            f"{targets} runs of one": lambda _: _join([_run(tracker, clip, [b]) for b in boxes]),
+            f"one run of {targets}": lambda _: _run(tracker, clip, boxes),
+        }
+        tracked: dict[str, list[_Tracked]] = {name: [] for name in works}
+
+        def note(_: int, results: dict[str, Any]) -> None:
+            for name, result in results.items():
+                tracked[name].append(result)
+
+        times = take_turns(works, tracker.device, rounds, seconds, note, at_least=1)
+    walls = {name: one.median / 1000 for name, one in times.items()}
+    alone = {name: float(np.median([one.seconds for one in tracked[name]])) for name in works}
+    rows = []
+    for situation, side in (("whole run", walls), ("tracking only", alone)):
+        single = next(iter(side.values()))
+        for name, took in side.items():
+            rate = {"frames_per_s": frames / took, "ratio_to_reference": single / took}
+            rows.append({"situation": situation, "what": name, "calls": len(tracked[name]), **rate})
+    first, last = (some[0].boxes for some in tracked.values())
+    apart = float(np.abs(first - last).max())
+    facts = {"targets": targets, "frames": frames, "frame": list(_SIZE), "engine": tracker.engine}
+    return {**facts, "rows": rows, "box_px_max": apart, "results_equal": apart < 0.01}
+
+
+def write_clip(path: Path, sequence: Video, targets: int, frames: int) -> tuple[Path, list[Box]]:
+    """A video file of the sequence's first frames, enlarged, and boxes of some targets in it.
+
+    The first target is the sequence's own; the others are patches of the scene in a grid.
+    """
+    width, height = _SIZE
+    sink = FileSink(path, 25)
+    for index in range(frames):
+        image = sequence.frames.read(index % len(sequence))
+        picture = cv2.resize(image[..., ::-1], _SIZE, interpolation=cv2.INTER_LINEAR)
+        sink.write(picture, index / 25)
+    sink.close()
+    scale = np.array([width, height] * 2) / np.array(sequence.resolution * 2)
+    x, y, w, h = (np.array(sequence.init_box) * scale).tolist()
+    boxes: list[Box] = [(x, y, w, h)]
+    for number in range(targets - 1):
+        row, column = divmod(number, 5)
+        boxes.append((80.0 + 230 * column, 60.0 + 210 * (row % 3), 70.0, 60.0))
+    return path, boxes
+
+
+def _run(tracker: Tracker, clip: Path, boxes: Sequence[Box]) -> _Tracked:
+    found, seconds = [], 0.0
+    for result in tracker.stream(clip, list(boxes)):
+        found.append([one.box for one in result.targets.values()])
+        seconds += result.track_seconds
+    return _Tracked(np.array(found).swapaxes(0, 1), seconds)
+
+
+def _join(runs: Sequence[_Tracked]) -> _Tracked:
+    return _Tracked(np.concatenate([one.boxes for one in runs]), sum(one.seconds for one in runs))

@@ -52,7 +52,7 @@ class Tracker:
 
     Args:
         model: a configuration's name, the path of its YAML file or of its weights, or another
-            tracker as `mil/default`.
+            tracker as `mil/default`; or all of that in a `TrackerSpec`, and only `device` counts.
         checkpoint: weights file; by default the one of the configuration. `random` takes
             untrained ones.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
@@ -81,8 +81,10 @@ class Tracker:
         *,
         settings: Sequence[str] = (),
     ) -> None:
-        spec = model if isinstance(model, TrackerSpec) else _spec(model, checkpoint, settings)
-        spec = with_engine(spec, engine, precision)
+        if isinstance(model, TrackerSpec):
+            spec = model
+        else:
+            spec = with_engine(_spec(model, checkpoint, settings), engine, precision)
         # Only now: importing torch takes seconds, and a typo should be answered before that.
         from lib.tracker.build import build_tracker, with_threads
         from lib.tracker.engine.choose import choose_engine

@@ -411,6 +411,11 @@ def test_without_a_screen_a_window_is_refused_in_a_line(place, monkeypatch):
     assert code == 2 and "no window can be opened" in err[0] and place.files() == []
 
 
+def test_the_engine_that_was_asked_for_tracks_and_is_said(place):
+    code, out, _ = place.seqtrack(place.clip, "--box", BOX, "--engine", "reference")
+    assert code == 0 and "engine reference on cpu" in out[1]
+
+
 class Impatient(Recorder):
     """Its process gets a signal in the fifth frame."""
 

@@ -1,7 +1,7 @@
 # Short names for the commands that CONTRIBUTING.md explains.
 PYTHON := .venv/bin/python
 
-.PHONY: help quickstart test test-all lint format
+.PHONY: help quickstart test test-all lint format site
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -23,3 +23,6 @@ lint:  ## lint, format and types, in the environment that `make test` made
 format:  ## rewrite the files as the linter wants them
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+site:  ## build the documentation, into build/website/site
+	$(PYTHON) website/build.py

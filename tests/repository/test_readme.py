@@ -4,13 +4,13 @@ import argparse
 import importlib
 import re
 import shlex
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lib import cli
+from lib.analysis import metrics
 from lib.commands._options import Parser
 from lib.commands.data import ELSEWHERE
 from lib.commands.trackers import named_trackers
@@ -23,7 +23,7 @@ from tests.helpers.video_files import numbered, write_av
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = (
-    *("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md"),
+    *("README.md", "MODEL_ZOO.md", "CONTRIBUTING.md", "SECURITY.md"),
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "external").glob("*/README.md")),
 )
@@ -91,6 +91,8 @@ def test_command_line(document: str, words: list[str]) -> None:
     if words[0] in ("bash", "source") or words[0].startswith("."):
         script = next(word for word in words if "/" in word)
         assert script.startswith(".venv/") or (ROOT / script).is_file()
+    elif words[:1] == ["python"] and words[1].startswith("website/"):
+        assert (ROOT / words[1]).is_file()
     elif words[0] in ("python", "seqtrack", "torchrun") and "-m" not in words:
         found = command_module(words)
         assert found, f"nothing of ours: {words}"
@@ -98,7 +100,31 @@ def test_command_line(document: str, words: list[str]) -> None:
             return
         check_names(parse(*found))
     else:
-        assert words[0] in ("python", "pip", "git", "make", "cd", "export", "rm", "pre-commit")
+        others = ("python", "pip", "git", "make", "cd", "export", "rm", "pre-commit", "docker")
+        assert words[0] in others
+
+
+def spoken_lines(document: str) -> Iterator[list[str]]:
+    """`seqtrack COMMAND …` within the text, with arguments and without places to fill in."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for line in re.findall(
+        r"`seqtrack (\w+ [^`…\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    ):
+        if not re.search(r"\b(FILE|FOLDER|NAME|COMMAND|ACTION|DIR|URL)\b", line):
+            yield ["seqtrack", *shlex.split(line)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_command_lines_within_the_text(document: str) -> None:
+    for words in spoken_lines(document):
+        found = command_module(words)
+        assert found
+        # A tracker may be one that the text makes up.
+        parse(*found)
+
+
+def test_the_documents_have_command_lines_within_the_text() -> None:
+    assert sum(len(list(spoken_lines(document))) for document in DOCUMENTS) >= 15
 
 
 def check_names(args: argparse.Namespace) -> None:
@@ -145,9 +171,9 @@ def all_parsers() -> Iterator[Parser]:
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_the_readme_shows_every_command(name: str) -> None:
+def test_a_page_shows_every_command(name: str) -> None:
     """In the table of commands, with the script that is the same function."""
-    rows = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = (ROOT / "docs/migrate.md").read_text(encoding="utf-8").splitlines()
     (row,) = [row for row in rows if f"`{SCRIPTS_OF[name]}`" in row and row.startswith("| `seqtr")]
     assert name in re.findall(r"[a-z]+", row.split("|")[1])
     module, _ = command_module(["python", SCRIPTS_OF[name]]) or ("", [])
@@ -171,12 +197,25 @@ def test_every_script_is_shown_somewhere(script: str) -> None:
     assert module in shown_in(*DOCUMENTS)
 
 
+def anchor(heading: str) -> str:
+    """What a heading is linked to by: lower case, words joined by dashes."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+    return re.sub(r"[^\w\- ]", "", words).strip().replace(" ", "-")
+
+
+def anchors(document: Path) -> set[str]:
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
-    folder = (ROOT / document).parent
-    missing = [target for target in targets if not (folder / target).exists()]
+    missing = []
+    for target, place in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", text):
+        path = (ROOT / document).parent / target if target else ROOT / document
+        if not path.exists() or (place and place not in anchors(path)):
+            missing.append(f"{target}#{place}")
     assert not missing
 
 
@@ -222,14 +261,28 @@ def options_of(module: str) -> set[str]:
     return found
 
 
-def test_python_of_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = list(code_blocks("README.md", "python"))
-    assert blocks
-    with tempfile.TemporaryDirectory() as folder:
-        monkeypatch.chdir(folder)
-        write_av(Path("clip.mp4"), numbered(3, 320, 240))
-        for block in blocks:
-            exec(compile(block, "README.md", "exec"), {})
+SNIPPETS = [
+    pytest.param(document, block, id=f"{document} {number}")
+    for document in DOCUMENTS
+    if document != "docs/python.md"  # tests/api/test_examples.py has its own clip.
+    for number, block in enumerate(code_blocks(document, "python"), start=1)
+]
+
+
+@pytest.mark.parametrize(("document", "block"), SNIPPETS)
+def test_python_of_the_documents(
+    document: str, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "clip.mp4" in block:
+        write_av(tmp_path / "clip.mp4", numbered(16, 320, 240))
+    # A snippet adds a row.
+    monkeypatch.setattr(metrics, "OPE_METRICS", metrics.OPE_METRICS)
+    exec(compile(block, document, "exec"), {})
+
+
+def test_the_readme_has_python() -> None:
+    assert list(code_blocks("README.md", "python"))
 
 
 def test_quickstart_commands_parse() -> None:

@@ -10,6 +10,7 @@ import pytest
 from lib.datasets.sequence import FrameSource
 from lib.synthetic.video.bodies import Body, ProceduralMaterials, make_sprite
 from lib.synthetic.video.dataset import (
+    BUILT_IN,
     SPLITS,
     SUITES,
     SyntheticFrames,
@@ -162,6 +163,23 @@ def test_built_in_sequences_are_of_the_test_split(suite: dict[str, SyntheticFram
         assert sequence.name == name and "split test" in sequence.annotation
         assert np.array_equal(sequence.ground_truth, suite[name].scene.boxes)
         assert np.array_equal(sequence.frames.read(5), suite[name].read(5))
+
+
+@pytest.mark.parametrize("number", [3, 1, 2], ids=["never away", "hidden", "leaves"])
+def test_a_sequence_of_long_absences_has_one_as_long_as_it_says(number: int) -> None:
+    split, contents = BUILT_IN["synthetic_absence"]
+    name, spec = list(contents.items())[number - 1]
+    sequence = load_synthetic(name)
+    assert f"split {split}" in sequence.annotation and len(sequence) == 120
+    gone = int((~sequence.visible).sum())
+    assert (spec.exits, spec.full_occlusions) == (int(number == 2), int(number == 1))
+    # Look-alikes in front may hide it for some frames more.
+    assert gone >= 6 if number < 3 else gone <= 6
+
+
+def test_calibration_and_test_have_no_sequence_in_common() -> None:
+    (first, test), (second, fit) = BUILT_IN["synthetic_absence"], BUILT_IN["synthetic_calibration"]
+    assert (first, second) == ("test", "val") and not test.keys() & fit.keys()
 
 
 def test_each_test_sequence_is_hard_in_the_common_ways(suite: dict[str, SyntheticFrames]) -> None:

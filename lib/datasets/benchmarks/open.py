@@ -111,9 +111,9 @@ def open_dataset(name_or_path: str, paths: Paths) -> Dataset:
         )
     if not row.folder:
         # Generating video takes a good deal of code that no other data set needs.
-        from lib.synthetic.video.dataset import SUITES, load_synthetic
+        from lib.synthetic.video.dataset import BUILT_IN, load_synthetic
 
-        return _dataset(row, "built-in", tuple(SUITES[row.name]), load_synthetic)
+        return _dataset(row, "built-in", tuple(BUILT_IN[row.name][1]), load_synthetic)
     place = place_of(row.name, row.folder, paths)
     tree, entries = open_benchmark(row, place)
     if not any(is_there(entry, tree) for entry in entries.values()):

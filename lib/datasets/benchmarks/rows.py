@@ -28,6 +28,22 @@ _SYNTHETIC = Row(
     rule="a check that everything works, not a benchmark",
 )
 _SYNTHETIC_HARD = replace(_SYNTHETIC, name="synthetic_hard", results_folder="synthetic_hard")
+_SYNTHETIC_ABSENCE = replace(
+    _SYNTHETIC,
+    name="synthetic_absence",
+    results_folder="synthetic_absence",
+    sequences=18,
+    frames=2160,
+    rule="the target is gone for long: a test of certainty and of finding it again",
+)
+_SYNTHETIC_CALIBRATION = replace(
+    _SYNTHETIC_ABSENCE,
+    name="synthetic_calibration",
+    results_folder="synthetic_calibration",
+    sequences=24,
+    frames=2880,
+    rule="for `seqtrack calibrate`; not a test",
+)
 _LASOT = Row(
     name="lasot",
     results_folder="lasot",
@@ -289,6 +305,8 @@ _VASTTRACK = Row(
 CATALOG: tuple[Row, ...] = (
     _SYNTHETIC,
     _SYNTHETIC_HARD,
+    _SYNTHETIC_ABSENCE,
+    _SYNTHETIC_CALIBRATION,
     _LASOT,
     _LASOT_EXTENSION,
     _GOT10K_VAL,

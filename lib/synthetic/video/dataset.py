@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from lib.datasets.sequence import Video
+from lib.synthetic.video.absences import ABSENCE_SUITES
 from lib.synthetic.video.bodies import Materials, ProceduralMaterials
 from lib.synthetic.video.render import Renderer
 from lib.synthetic.video.scene import Scene, cast_bodies, plan_scene
@@ -24,6 +25,8 @@ from lib.synthetic.video.suite import SUITES
 from lib.utils.errors import DataError, did_you_mean
 
 SPLITS = {"train": 1, "val": 2, "test": 3}
+# Name of a built-in data set -> its split, and sequence -> what it holds. The number is the seed.
+BUILT_IN = {**{name: ("test", suite) for name, suite in SUITES.items()}, **ABSENCE_SUITES}
 
 
 class SyntheticFrames:
@@ -135,16 +138,16 @@ def synthetic_sequence(
 
 
 def load_synthetic(name: str) -> Video:
-    """One of the built-in test sequences; `synthetic_suite` has the table of what they hold.
+    """One of the built-in sequences; `suite` and `absences` say what they hold.
 
     Raises:
         DataError: no suite has a sequence of that name.
     """
-    for suite in SUITES.values():
+    for split, suite in BUILT_IN.values():
         if name in suite:
             number = list(suite).index(name) + 1
-            return synthetic_sequence(number, split="test", spec=suite[name], name=name)
-    names = [name for suite in SUITES.values() for name in suite]
-    spans = " and ".join(f"{min(suite)} to {max(suite)}" for suite in SUITES.values())
+            return synthetic_sequence(number, split=split, spec=suite[name], name=name)
+    names = [name for _, suite in BUILT_IN.values() for name in suite]
+    spans = ", ".join(f"{min(suite)} to {max(suite)}" for _, suite in BUILT_IN.values())
     hint = did_you_mean(name, names)
     raise DataError(f"built-in sequence {name!r} is unknown{hint}; there are {spans}")

@@ -22,6 +22,7 @@ class Stage:
         camera: `(T, 3, 3)` world to frame without hand shake.
         shake: `(T, 3, 3)` hand shake.
         size: width and height of the frame.
+        absence: how many times longer than usual something hides all of the target.
     """
 
     target: tuple[Layer, ...]
@@ -29,6 +30,7 @@ class Stage:
     camera: np.ndarray
     shake: np.ndarray
     size: tuple[int, int]
+    absence: float = 1.0
 
 
 def body_reach(body: Body) -> np.ndarray:
@@ -55,17 +57,18 @@ def _world_velocity(
 
 
 def _half_size(
-    rng: np.random.Generator, body: Body, box: np.ndarray, entry: float, whole: bool
+    rng: np.random.Generator, body: Body, box: np.ndarray, entry: float, absence: float | None
 ) -> tuple[np.ndarray, float]:
     """Half width and height of an occluder, and its offset below the target's centre.
 
     Args:
         box: `(2,)` width and height of the target.
         entry: frames in which the occluder travels the target's width.
+        absence: as in `Stage`; None where it hides a part only.
     """
     width, height = box
-    if whole:
-        hidden = rng.uniform(2, 5)
+    if absence is not None:
+        hidden = rng.uniform(2, 5) * absence
         half = np.array([0.5 * width * (1 + hidden / entry), 0.5 * height * rng.uniform(1.1, 1.6)])
         return half, 0.0
     if len(body.parts) > 1:
@@ -87,7 +90,7 @@ def _pass_by(
     zoom = np.sqrt(np.linalg.det(camera[time, :2, :2]))
     box = (high - low) / zoom
     entry = rng.uniform(6, 12)
-    half, below = _half_size(rng, body, box * grow, entry, whole)
+    half, below = _half_size(rng, body, box * grow, entry, stage.absence if whole else None)
     middle = np.array([*(low + high) / 2, 1]) @ np.linalg.inv(camera[time]).T
     direction = np.array([rng.choice([-1.0, 1.0]), rng.uniform(-0.3, 0.3)])
     velocity = _world_velocity(time, stage.corners, camera, direction, box[0] / entry)
@@ -105,18 +108,21 @@ def place_occluder(
     """Layers of a thing that covers the target about frame `time`.
 
     Args:
-        whole: cover all of it, for 3 to 9 frames; otherwise a part, 20 % to 80 % of its area.
+        whole: cover all of it, for 3 to 9 frames times `stage.absence`; otherwise a part, 20 % to
+            80 % of its area.
 
     Returns:
         None when no drawn crossing did that.
     """
-    frames = slice(max(0, time - _SOON), time + _SOON + 1)
+    soon = int(_SOON * stage.absence)
+    frames = slice(max(0, time - soon), time + soon + 1)
     target = tuple(layer.during(frames) for layer in stage.target)
     for attempt in range(_TRIES):
         # The first size that hides all is taken: absence stays short, whatever the shapes.
         layers = _pass_by(rng, body, time, stage, whole, 0.85 + 0.06 * attempt if whole else 1.0)
         share = visible_share(target, tuple(layer.during(frames) for layer in layers), stage.size)
-        if whole and 3 <= (share < HIDDEN_SHARE).sum() <= 9:
+        hidden = (share < HIDDEN_SHARE).sum() / stage.absence
+        if whole and 3 <= hidden <= 9:
             return layers
         if not whole and 0.2 <= share.min() <= 0.8:
             return layers

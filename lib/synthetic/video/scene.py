@@ -22,6 +22,7 @@ _ATTEMPTS = 200
 _FIRST = 0.9  # visible share in the first frame, clear of look-alikes even behind it
 _FASTEST = 0.08  # centre displacement per frame, as a share of the frame width
 _PRESENT = 0.85  # a target that is mostly hidden teaches and tests nothing
+_LEAST_PRESENT = 0.4  # where the spec asks for long absences
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,13 +105,14 @@ def _sizes(rng: np.random.Generator, spec: SyntheticSpec) -> np.ndarray:
     return 0.5 * spec.target_size * spec.size[1] * np.exp(change)
 
 
-def _leave(center: np.ndarray, reach: np.ndarray, size: tuple[int, int], frame: int) -> np.ndarray:
+def _leave(center: np.ndarray, reach: np.ndarray, spec: SyntheticSpec, frame: int) -> np.ndarray:
     """Bend a path so that it is outside of the nearest edge about `frame`."""
+    size = spec.size
     x, y = center[frame]
     rx, ry = 1.02 * reach
     ways = np.array([[-x - rx, 0], [size[0] - x + rx, 0], [0, -y - ry], [0, size[1] - y + ry]])
     way = ways[np.abs(ways).sum(axis=1).argmin()]
-    width = max(6.0, float(np.abs(way).sum()) / 9)
+    width = max(6.0 * spec.absence, float(np.abs(way).sum()) / 9)
     return center + bump(len(center), frame, width)[:, None] * way
 
 
@@ -123,7 +125,7 @@ def _target_track(
     margin = np.minimum(1.05 * body_reach(body) * half[0] + 4, 0.48 * frame)
     center = wander(rng, spec.length, margin, frame - margin, 46 / spec.speed)
     for time in exits:
-        center = _leave(center, body_reach(body) * half[time], spec.size, time)
+        center = _leave(center, body_reach(body) * half[time], spec, time)
     return _track(rng, spec, center, half)
 
 
@@ -184,7 +186,7 @@ def _plan(rng: np.random.Generator, spec: SyntheticSpec, cast: Cast) -> Scene | 
     clear = visible_share(tuple(layer.during(start) for layer in target), others, spec.size)
     if clear[0] < _FIRST:
         return None
-    stage = Stage(target, corners, camera, shake, spec.size)
+    stage = Stage(target, corners, camera, shake, spec.size, spec.absence)
     for index, body in enumerate(cast.partial + cast.full):
         whole = index >= spec.partial_occlusions
         layers = place_occluder(rng, body, times[index], stage, whole)
@@ -202,7 +204,8 @@ def _acceptable(scene: Scene, exits: list[int]) -> bool:
     width, height = spec.size
     x, y, w, h = scene.boxes[0]
     inside = x > 0 and y > 0 and x + w < width and y + h < height
-    if not inside or scene.share[0] < _FIRST or scene.visible.mean() < _PRESENT:
+    present = max(_LEAST_PRESENT, 1 - (1 - _PRESENT) * spec.absence)
+    if not inside or scene.share[0] < _FIRST or scene.visible.mean() < present:
         return False
     sides = np.sqrt(scene.boxes[scene.visible, 2:].prod(axis=1))
     if sides.max() > 0.62 * height:
@@ -211,8 +214,9 @@ def _acceptable(scene: Scene, exits: list[int]) -> bool:
     step = np.hypot(*np.diff(centers, axis=0).T)[scene.visible[1:]]
     if len(step) and step.max() > _FASTEST * width:
         return False
-    away = [(scene.share[max(0, t - 8) : t + 9] < HIDDEN_SHARE).sum() for t in exits]
-    return all(2 <= frames <= 12 for frames in away)
+    near = int(8 * spec.absence)
+    away = [(scene.share[max(0, t - near) : t + near + 1] < HIDDEN_SHARE).sum() for t in exits]
+    return all(2 * spec.absence <= frames <= 12 * spec.absence for frames in away)
 
 
 def plan_scene(rng: np.random.Generator, spec: SyntheticSpec, cast: Cast) -> Scene:

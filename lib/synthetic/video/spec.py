@@ -27,6 +27,7 @@ class SyntheticSpec:
         partial_occlusions: times that something hides a part of the target.
         full_occlusions: times that something hides all of it for some frames.
         exits: times that the target leaves the frame and comes back.
+        absence: how long it is then gone: with 1, 2 to 12 frames, with 3 three times as long.
         pan: range of camera travel relative to the frame size.
         shake: hand shake in pixels.
         zoom: log-range of camera zoom.
@@ -50,6 +51,7 @@ class SyntheticSpec:
     partial_occlusions: int = 1
     full_occlusions: int = 0
     exits: int = 0
+    absence: float = 1.0
     pan: float = 0.3
     shake: float = 0.6
     zoom: float = 0.1
@@ -80,6 +82,7 @@ class SyntheticSpec:
             "partial_occlusions": (0, 5),
             "full_occlusions": (0, 5),
             "exits": (0, 5),
+            "absence": (1, 6),
             "pan": (0, 0.45),
             "shake": (0, 6),
             "zoom": (0, 0.2),

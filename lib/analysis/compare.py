@@ -1,7 +1,7 @@
 """Raw results of several trackers on one data set, read, checked and scored side by side."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lib.analysis.conventions import (
@@ -14,6 +14,8 @@ from lib.analysis.first_rows import OddFirstRow, first_rows_caution, odd_first_r
 from lib.analysis.frames import TrackedSequence, join
 from lib.analysis.metrics import (
     DatasetScore,
+    OpeScore,
+    OverlapScore,
     Score,
     average_runs,
     mean_score,
@@ -21,7 +23,7 @@ from lib.analysis.metrics import (
 )
 from lib.datasets.benchmarks.rows import CATALOG
 from lib.datasets.sequence import Dataset, Video
-from lib.results.files import read_results
+from lib.results.files import read_column, read_results
 from lib.results.find import ResultFiles
 from lib.results.record import run_cautions
 from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted
@@ -173,6 +175,7 @@ def compare(
     files = {one.label: _files_of(one, dataset) for one in contenders}
     names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
     found = _score_all(dataset, names, files, kind, convention)
+    found.scores = comparable(found.scores)
     for label, rows in found.odd_rows.items():
         cautions[label] += (first_rows_caution(rows, len(found.scores[label])),)
     warnings = (
@@ -222,7 +225,11 @@ def read_tracked_file(video: Video, path: Path, convention: Convention) -> Track
     """Join a sequence with a result file; errors as `read_tracked`."""
     ope = convention if isinstance(convention, OpeConvention) else None
     boxes = read_results(path, allow_nan=ope is not None and ope.accepts_nan)
-    return join(video, boxes, with_size=ope is None, results_file=str(path))
+    tracked = join(video, boxes, with_size=ope is None, results_file=str(path))
+    certainty = path.with_name(f"{path.stem}_certainty.txt")
+    if not certainty.is_file():
+        return tracked
+    return replace(tracked, certainty=read_column(certainty, len(boxes)))
 
 
 def list_findings(title: str, findings: Sequence[str], hint: str = "") -> str:
@@ -331,6 +338,26 @@ def _score_all(
         title = f"{dataset.name}: {{}} files cannot be scored"
         raise ResultsError(list_findings(title, list(found.problems)))
     return found
+
+
+def comparable(
+    scores: Mapping[str, Mapping[str, Sequence[Score]]],
+) -> dict[str, dict[str, list[Score]]]:
+    """The scores, without what is known of certainty unless it is of every result of everybody."""
+    known = all(
+        isinstance(score, OpeScore) and score.certain
+        for rows in scores.values()
+        for runs in rows.values()
+        for score in runs
+    )
+
+    def kept(score: Score) -> Score:
+        return score if known or isinstance(score, OverlapScore) else replace(score, certain=())
+
+    return {
+        label: {name: [kept(score) for score in runs] for name, runs in rows.items()}
+        for label, rows in scores.items()
+    }
 
 
 def _combine(

@@ -21,6 +21,7 @@ class TrackedSequence:
         resolution: (width, height) of the frames in pixels (GOT-10k).
         results_file: what to call the predictions in a message, a path mostly.
         annotation: what to call the ground truth in a message, a path mostly.
+        certainty: (M,) in [0, 1], how sure a calibrated tracker was.
 
     Raises:
         DataError: ground truth or flags have the wrong shape.
@@ -35,6 +36,7 @@ class TrackedSequence:
     resolution: tuple[int, int] | None = None
     results_file: str = ""
     annotation: str = ""
+    certainty: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that would be broadcast into wrong numbers."""

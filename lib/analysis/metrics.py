@@ -9,7 +9,7 @@ the mean over its sequences, but for GOT-10k, which pools the frames of all.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,12 @@ from lib.analysis.conventions import (
     default_convention,
 )
 from lib.analysis.frames import FrameErrors, TrackedSequence
+from lib.analysis.longterm import (
+    CERTAINTY_METRICS,
+    CertainFrames,
+    CertaintyMetric,
+    certain_frames,
+)
 from lib.utils.errors import DataError
 
 # Groups of four steps, each from its own start: the rounding of the arange in the established
@@ -68,7 +74,8 @@ class OpeMetric:
 
 
 # A new metric is a row here: tables, files, statistics and the page take all that there are. The
-# first headline score is what rankings go by.
+# first headline score is what rankings go by. Those of a tracker that says how sure it is are rows
+# of `lib.analysis.longterm`.
 OPE_METRICS: Mapping[str, OpeMetric] = {
     "success": OpeMetric(
         "Success",
@@ -119,9 +126,15 @@ class Plot(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class OpeScore:
-    """Curves (T,) of one sequence by the name of their metric, or their mean over a data set."""
+    """Curves (T,) of one sequence by the name of their metric, or their mean over a data set.
+
+    Attributes:
+        lines: the curves.
+        certain: what a calibrated tracker said, of each sequence; empty without.
+    """
 
     lines: Mapping[str, np.ndarray]
+    certain: tuple[CertainFrames, ...] = ()
 
     @property
     def success(self) -> np.ndarray:
@@ -165,7 +178,13 @@ class OpeScore:
 
     def fractions(self) -> dict[str, float]:
         rows = OPE_METRICS.items()
-        return {k: v for name, row in rows for k, v in row.scores(self.lines[name]).items()}
+        found = {k: v for name, row in rows for k, v in row.scores(self.lines[name]).items()}
+        for more in self._certainty_metrics().values():
+            found |= more.scores(self.certain)
+        return found
+
+    def _certainty_metrics(self) -> Mapping[str, CertaintyMetric]:
+        return CERTAINTY_METRICS if self.certain else {}
 
     def percentages(self) -> dict[str, float]:
         return {name: 100 * value for name, value in self.fractions().items()}
@@ -173,7 +192,10 @@ class OpeScore:
     def curves(self) -> dict[str, np.ndarray]:
         """The curve of which each headline score is a point or the mean."""
         rows = OPE_METRICS.items()
-        return {headline: self.lines[name] for name, row in rows for headline in row.headlines}
+        found = {headline: self.lines[name] for name, row in rows for headline in row.headlines}
+        for more in self._certainty_metrics().values():
+            found |= dict.fromkeys(more.scores(self.certain), more.curve(self.certain))
+        return found
 
     def plots(self) -> list[Plot]:
         found = []
@@ -183,6 +205,10 @@ class OpeScore:
             mark = None if place is None else float(row.thresholds[place])
             words = row.title, row.axis
             found.append(Plot(name, *words, row.thresholds, line, row.in_plot, value, mark))
+        for name, more in self._certainty_metrics().items():
+            headline, value = next(iter(more.scores(self.certain).items()))
+            line = more.curve(self.certain)
+            found.append(Plot(name, more.title, more.axis, more.thresholds, line, headline, value))
         return found
 
 
@@ -254,7 +280,8 @@ def score_sequence(tracked: TrackedSequence, kind: str, convention: str | None =
     check_kind(kind)
     chosen = convention_named(convention or default_convention(kind))
     if isinstance(chosen, OpeConvention):
-        return _ope_score(chosen.errors(tracked, kind))
+        score, certain = _ope_score(chosen.errors(tracked, kind)), certain_frames(tracked)
+        return score if certain is None else replace(score, certain=(certain,))
     return _overlap_score(chosen.overlaps(tracked))
 
 
@@ -329,7 +356,10 @@ def _overlap_score(overlap: np.ndarray) -> OverlapScore:
 
 def _mean_ope(scores: Sequence[OpeScore], drop_lost: bool) -> OpeScore:
     names = scores[0].lines
-    return OpeScore({n: _mean_curve([one.lines[n] for one in scores], drop_lost) for n in names})
+    return OpeScore(
+        {n: _mean_curve([one.lines[n] for one in scores], drop_lost) for n in names},
+        tuple(row for one in scores for row in one.certain),
+    )
 
 
 def _pooled(scores: Sequence[OverlapScore]) -> OverlapScore:

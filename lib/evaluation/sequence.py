@@ -50,6 +50,7 @@ class Trace:
         self.boxes: list[list[float]] = []
         self.times: list[float] = []
         self.confidences: list[float | None] = []
+        self.certainties: list[float | None] = []
 
     def add(self, answer: Info, seconds: float) -> list[float]:
         """Note the next frame's answer and what it took; returns the box that counts.
@@ -67,6 +68,8 @@ class Trace:
         self.boxes.append(box)
         self.times.append(seconds)
         self.confidences.append(answer.get("confidence"))
+        # Of a tracker that nobody calibrated it says no more than the confidence.
+        self.certainties.append(answer.get("certainty") if answer.get("calibrated") else None)
         return box
 
     def result(self) -> SequenceResult:
@@ -75,6 +78,7 @@ class Trace:
             boxes=np.array(self.boxes, dtype=np.float64).reshape(-1, 4),
             times=np.array(self.times),
             confidences=_as_column(self.confidences),
+            certainties=_as_column(self.certainties),
         )
 
 

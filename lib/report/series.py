@@ -3,7 +3,6 @@
 import base64
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +10,8 @@ from lib.analysis.compare import read_tracked
 from lib.analysis.conventions import Convention, OpeConvention
 from lib.analysis.frames import TrackedSequence, fit_length
 from lib.datasets.sequence import Video
-from lib.results.files import ResultsFolder
+from lib.results.files import ResultsFolder, read_column
 from lib.results.find import ResultFiles
-from lib.utils.errors import ResultsError
 
 # Whole numbers per pixel, per unit of overlap and per unit of confidence; the page divides again.
 BOX_STEPS = 10
@@ -51,7 +49,7 @@ def read_track(video: Video, files: ResultFiles, kind: str, convention: Conventi
     boxes = fit_length(np.asarray(tracked.predicted, dtype=np.float64), rows)
     boxes[len(tracked.predicted) :] = np.nan
     path = ResultsFolder(files.folder).confidence_file(video.name)
-    confidence = read_confidences(path, rows) if path.is_file() else None
+    confidence = read_column(path, rows) if path.is_file() else None
     return Track(boxes, frame_overlaps(tracked, kind, convention), confidence)
 
 
@@ -73,28 +71,6 @@ def frame_overlaps(tracked: TrackedSequence, kind: str, convention: Convention) 
         counted = counted[np.asarray(tracked.cover)[1:] > 0]
     overlap[counted] = found
     return overlap
-
-
-def read_confidences(path: Path, rows: int) -> np.ndarray:
-    """Confidences (rows,) of a file with one number per line; NaN where it ends early.
-
-    Raises:
-        ResultsError: the file cannot be read, or a line is not a number.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").split()
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise ResultsError(f"{path}: not a text file (byte {error.start})") from error
-    values = np.full(rows, np.nan)
-    for number, line in enumerate(lines[:rows]):
-        try:
-            values[number] = float(line)
-        except ValueError:
-            raise ResultsError(f"{path}:{number + 1}: {line!r} is not a number") from None
-    values[np.isinf(values)] = np.nan
-    return values
 
 
 def pack(truth: np.ndarray, tracks: list[Track]) -> str:

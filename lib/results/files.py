@@ -1,7 +1,8 @@
-"""Raw result files: `<sequence>.txt`, `_time.txt` and `_confidence.txt`, and the run they are of.
+"""Raw result files: `<sequence>.txt`, `_time.txt`, `_confidence.txt`, `_certainty.txt`, their run.
 
 A folder of results holds, for every sequence, one line per frame in each file: the box (x, y, w,
-h, separated by tabs, whole numbers unless asked otherwise), the seconds, the confidence. Its
+h, separated by tabs, whole numbers unless asked otherwise), the seconds, the confidence and, of a
+calibrated tracker, the certainty in [0, 1]. Its
 `run.json` says what made them, so that a resumed run never mixes two trackers.
 """
 
@@ -33,11 +34,13 @@ class SequenceResult:
         boxes: (N, 4) x, y, w, h in pixels; row 0 is the box it was given.
         times: (N,) wall seconds per frame, row 0 the initialisation.
         confidences: (N,), or None from a tracker without.
+        certainties: (N,) in [0, 1], or None from a tracker that is not calibrated.
     """
 
     boxes: np.ndarray
     times: np.ndarray
     confidences: np.ndarray | None = None
+    certainties: np.ndarray | None = None
 
 
 def read_results(path: Path | str, *, allow_nan: bool = False) -> np.ndarray:
@@ -81,6 +84,28 @@ def write_column(path: Path | str, values: Iterable[float], fmt: str = _FLOAT_FO
     atomic_write_text(path, "".join(fmt % value + "\n" for value in values))
 
 
+def read_column(path: Path, rows: int) -> np.ndarray:
+    """Numbers (rows,) of a file with one per line; NaN where it ends early.
+
+    Raises:
+        ResultsError: the file cannot be read, or a line is not a number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split()
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise ResultsError(f"{path}: not a text file (byte {error.start})") from error
+    values = np.full(rows, np.nan)
+    for number, line in enumerate(lines[:rows]):
+        try:
+            values[number] = float(line)
+        except ValueError:
+            raise ResultsError(f"{path}:{number + 1}: {line!r} is not a number") from None
+    values[np.isinf(values)] = np.nan
+    return values
+
+
 @dataclass(frozen=True)
 class ResultsFolder:
     """The result files of one tracker, configuration and data set."""
@@ -96,8 +121,19 @@ class ResultsFolder:
     def confidence_file(self, sequence: str) -> Path:
         return self.root / f"{sequence}_confidence.txt"
 
+    def certainty_file(self, sequence: str) -> Path:
+        return self.root / f"{sequence}_certainty.txt"
+
+    def files_of(self, sequence: str) -> tuple[Path, ...]:
+        """All that may lie beside the boxes of a sequence."""
+        return (
+            self.time_file(sequence),
+            self.confidence_file(sequence),
+            self.certainty_file(sequence),
+        )
+
     def clashes(self, names: Iterable[str]) -> dict[str, str]:
-        """Sequences whose boxes would lie in another one's file of times or confidences.
+        """Sequences whose boxes would lie in another one's file of times, say.
 
         Returns:
             name of such a sequence to the name of the other one.
@@ -105,7 +141,7 @@ class ResultsFolder:
         known = set(names)
         owners = {}
         for name in known:
-            for file in (self.time_file(name), self.confidence_file(name)):
+            for file in self.files_of(name):
                 if file.stem in known:
                     owners[file.stem] = name
         return owners
@@ -125,14 +161,19 @@ class ResultsFolder:
             OSError: the folder cannot be written.
         """
         rows = len(result.boxes)
-        for values, word in ((result.times, "times"), (result.confidences, "confidences")):
+        columns = {
+            "times": result.times,
+            "confidences": result.confidences,
+            "certainties": result.certainties,
+        }
+        for word, values in columns.items():
             if values is not None and len(values) != rows:
                 raise ResultsError(f"{sequence}: {len(values)} {word} for {rows} boxes")
-        write_column(self.time_file(sequence), result.times)
-        if result.confidences is None:
-            self.confidence_file(sequence).unlink(missing_ok=True)
-        else:
-            write_column(self.confidence_file(sequence), result.confidences)
+        for file, values in zip(self.files_of(sequence), columns.values(), strict=True):
+            if values is None:
+                file.unlink(missing_ok=True)
+            else:
+                write_column(file, values)
         write_results(self.boxes_file(sequence), result.boxes, as_float)
 
 

@@ -21,7 +21,7 @@ _PREFIXES = ("uav_", "nfs_")
 # How many files a message names.
 _SHOWN = 2
 # What trackers write beside the boxes.
-_BESIDE = ("_time", "_confidence", "_score", "_scores", "_all_boxes", "_all_scores")
+_BESIDE = ("_time", "_confidence", "_certainty", "_score", "_scores", "_all_boxes", "_all_scores")
 
 
 def spelling_key(name: str) -> str:

@@ -30,10 +30,10 @@ from lib.report.series import (
     Track,
     frame_overlaps,
     pack,
-    read_confidences,
     read_track,
 )
 from lib.report.summary import dataset_tree
+from lib.results.files import read_column
 from lib.results.find import ResultFiles
 from lib.utils.errors import ResultsError
 from lib.utils.files import atomic_write_text
@@ -137,14 +137,14 @@ def test_overlaps_end_where_a_convention_cuts_to_the_shorter() -> None:
 def test_confidences(tmp_path: Path, text: str, values: list[float]) -> None:
     path = tmp_path / "a_confidence.txt"
     path.write_bytes(text.encode())
-    np.testing.assert_array_equal(read_confidences(path, 3), values)
+    np.testing.assert_array_equal(read_column(path, 3), values)
 
 
 def test_a_confidence_that_is_no_number_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a_confidence.txt"
     path.write_text("0.5\nhigh\n")
     with pytest.raises(ResultsError, match=rf"^{path}:2: 'high' is not a number$"):
-        read_confidences(path, 3)
+        read_column(path, 3)
 
 
 def test_the_lowest_segment_is_found_and_unknown_frames_do_not_count() -> None:

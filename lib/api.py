@@ -23,7 +23,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset, Video
 from lib.tracker.engine.names import AUTO, ENGINE_NAMES, PRECISIONS, check_engine
-from lib.tracker.registry import make_spec, trackers, with_checkpoint
+from lib.tracker.registry import make_spec, trackers, watching, with_checkpoint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
 from lib.utils.errors import ConfigError, DataError, SeqTrackError, did_you_mean
@@ -95,7 +95,9 @@ class Tracker:
         if spec.engine == AUTO:
             name, self.advice = choose_engine(spec, self.device)
             spec = replace(spec, engine=name)
-        self.spec = with_threads(spec, self.device, 1, 1)
+        # A data set is evaluated as the configuration says, without the state.
+        self._evaluated = with_threads(spec, self.device, 1, 1)
+        self.spec = watching(self._evaluated)
         self.engine = self.spec.engine if self.spec.config else ""
         self._tracker: BaseTracker | None = build_tracker(self.spec, self.device)
         self._stream: Generator[Result, None, None] | None = None
@@ -267,7 +269,7 @@ class Tracker:
             data = open_dataset(str(data), resolve_paths())
         options = RunOptions(max_frames=max_frames, batch_size=batch_size)
         kind = OneByOne if batch_size == 1 else Lockstep
-        spec = replace(self.spec, update_key=data.update_key)
+        spec = replace(self._evaluated, update_key=data.update_key)
         tracker = self._built if spec == self.spec else build_tracker(spec, self.device)
         tracked = []
         for outcome in kind(data, options)(tracker, ListSource(data.sequence_names), lambda: None):

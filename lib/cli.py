@@ -24,6 +24,7 @@ COMMANDS = {
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
     "profile": ("lib.commands.profile_model", "size of a network, and where its time goes"),
     "export": ("lib.commands.export", "write a network as ONNX graphs, compared with PyTorch"),
+    "calibrate": ("lib.commands.calibrate", "fit how sure a network's boxes are, from 0 to 1"),
     "bench": ("benchmarks.command", "measure speed beside the method as published"),
     "cluster": ("lib.commands.cluster", "evaluate in parts, as jobs of Slurm"),
 }

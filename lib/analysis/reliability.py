@@ -10,7 +10,7 @@ BINS = 10
 class ReliabilityBin(NamedTuple):
     """Frames whose certainty lies in one tenth: how many, what was said, and what was true."""
 
-    count: int
+    frames: int
     certainty: float
     share_good: float
 
@@ -24,7 +24,7 @@ def reliability(certainty: np.ndarray, good: np.ndarray, bins: int = BINS) -> li
 
     Example:
         >>> reliability(np.array([0.12, 0.18, 0.9]), np.array([False, True, True]))[1]
-        ReliabilityBin(count=1, certainty=0.9, share_good=1.0)
+        ReliabilityBin(frames=1, certainty=0.9, share_good=1.0)
     """
     index = np.minimum((certainty * bins).astype(int), bins - 1)
     rows = []
@@ -39,8 +39,8 @@ def reliability(certainty: np.ndarray, good: np.ndarray, bins: int = BINS) -> li
 def calibration_error(certainty: np.ndarray, good: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error (Guo et al., ICML 2017): mean |said - true| over the frames."""
     rows = reliability(certainty, good, bins)
-    total = sum(row.count for row in rows)
-    return sum(row.count * abs(row.certainty - row.share_good) for row in rows) / max(1, total)
+    total = sum(row.frames for row in rows)
+    return sum(row.frames * abs(row.certainty - row.share_good) for row in rows) / max(1, total)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:

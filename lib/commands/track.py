@@ -41,7 +41,7 @@ from lib.datasets.benchmarks.folder import LAYOUTS, open_folder
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset, Video
 from lib.tracker.engine.names import AUTO, ENGINE_NAMES
-from lib.tracker.registry import find_tracker, make_spec, trackers, with_checkpoint
+from lib.tracker.registry import find_tracker, make_spec, trackers, watching, with_checkpoint
 from lib.utils.boxes import Box
 from lib.utils.errors import (
     EXIT_OK,
@@ -227,7 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     paths = resolve_paths(args.data_dir, args.save_dir)
     tracker, config = _which_tracker(args)
-    spec = make_spec(tracker, config, args.overrides)
+    spec = watching(make_spec(tracker, config, args.overrides))
     if spec.config is None and (args.cpu_threads or args.config == config):
         option = "--cpu-threads" if args.cpu_threads else "--config"
         raise ConfigError(f"{option} does nothing for {tracker!r}, which has no network")

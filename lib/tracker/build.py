@@ -17,12 +17,15 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.tracker.base import BaseTracker
+from lib.tracker.certainty import ADVICE, Calibration, calibration_path
 from lib.tracker.engine.build import build_engine
 from lib.tracker.registry import find_tracker
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec
+from lib.utils.console import say
 from lib.utils.cores import threads_are_given, usable_cores
 from lib.utils.errors import ConfigError, SeqTrackError
+from lib.utils.files import sha256_of
 
 # Seed of the weights that `--checkpoint random` asks for.
 RANDOM_WEIGHTS_SEED = 0
@@ -87,7 +90,26 @@ def build_seqtrack_tracker(spec: TrackerSpec, device: torch.device | str) -> Seq
     with _plain_errors(spec):
         network = load_network(spec.config, spec.checkpoint, device)
         engine = build_engine(spec.engine, network, spec.config, spec.precision)
-    return SeqTrackTracker(engine, spec.config, spec.update_key)
+    calibration = find_calibration(spec.checkpoint)
+    if calibration is None and spec.config.test.lost.active:
+        say(f"no state of the target is told: these weights have no calibration; {ADVICE}")
+    return SeqTrackTracker(engine, spec.config, spec.update_key, calibration)
+
+
+def find_calibration(checkpoint: Path | None) -> Calibration | None:
+    """The calibration beside a weights file; None without one, or with one of other weights.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    path = None if checkpoint is None else calibration_path(checkpoint)
+    if checkpoint is None or path is None or not path.is_file():
+        return None
+    found = Calibration.load(path)
+    if found.record.get("weights_sha256") != sha256_of(checkpoint):
+        say(f"warning: {path} is of other weights and is not used; {ADVICE}", error=True)
+        return None
+    return found
 
 
 def with_threads(

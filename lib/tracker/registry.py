@@ -118,6 +118,15 @@ def make_spec(tracker: str, config: str, overrides: list[str]) -> TrackerSpec:
     return TrackerSpec(tracker, config)
 
 
+def watching(spec: TrackerSpec) -> TrackerSpec:
+    """The spec with TEST.LOST.ACTIVE on, unless the configuration or the user says otherwise."""
+    cfg = spec.config
+    if cfg is None or "active" in cfg.test.lost.model_fields_set:
+        return spec
+    test = cfg.test.model_copy(update={"lost": cfg.test.lost.model_copy(update={"active": True})})
+    return replace(spec, config=cfg.model_copy(update={"test": test}))
+
+
 def with_checkpoint(
     spec: TrackerSpec, wanted: str | None, paths: Paths, update_key: str
 ) -> TrackerSpec:

@@ -6,16 +6,22 @@ with B = 1.
 Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the reference tracker.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from torch import Tensor
 
 from lib.config.schema import Config
+from lib.config.schema.model import LostTarget
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.base import BaseTracker, Info
+from lib.tracker.certainty import ADVICE, Calibration, Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
 from lib.tracker.engine.build import build_engine
+from lib.tracker.gate import GateMemory, may_write, returns
+from lib.tracker.lost import Presence, judge, sure_of, where_to_look
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import CLIP_MARGIN, Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
@@ -23,6 +29,7 @@ from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 # How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
 _USUAL_SCORE_RATE = 0.1
+_TOP_SCORE = 4 * SCORE_SCALE
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,8 @@ class TrackerSettings:
         size_prior: share of the log size by which an answer is pulled toward the first box.
         hold_below: share of the usual confidence below which the box stays where it was.
         min_size: pixels that a box keeps each way, and of it inside the picture.
+        lost: how a state is told and a lost target is looked for; None: not at all.
+        gated: whether a template is written only when the network is sure (`lib.tracker.gate`).
     """
 
     template_factor: float
@@ -56,6 +65,8 @@ class TrackerSettings:
     size_prior: float = 0.0
     hold_below: float = 0.0
     min_size: int = CLIP_MARGIN
+    lost: LostTarget | None = None
+    gated: bool = False
 
     @classmethod
     def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
@@ -93,6 +104,8 @@ class TrackerSettings:
             size_prior=test.size_prior,
             hold_below=test.hold_below,
             min_size=test.min_size,
+            lost=test.lost if test.lost.active else None,
+            gated=test.update_rule == "gated",
         )
 
 
@@ -106,6 +119,8 @@ class TargetState:
         first_size: width and height in the first frame, in image pixels.
         frame: number of the last frame; 0 is the first one.
         usual_score: running mean of the score over the frames that were not held; None at first.
+        presence: what is believed of it, where a state is told.
+        memory: what the gated update needs of the frames before.
     """
 
     box: Box
@@ -113,6 +128,8 @@ class TargetState:
     first_size: tuple[float, float]
     frame: int = 0
     usual_score: float | None = None
+    presence: Presence | None = None
+    memory: GateMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +143,8 @@ class TrackerOutput:
         score: ten times the sum of these, which the update threshold is compared with.
         updated: whether a new template was taken.
         resize_factor: crop pixels per image pixel of the search crop.
+        certainty: in [0, 1], that the box is on the target.
+        sight: what that was told from; None where nobody asked.
     """
 
     state: TargetState
@@ -134,6 +153,8 @@ class TrackerOutput:
     score: float
     updated: bool
     resize_factor: float
+    certainty: float
+    sight: Sight | None = None
 
 
 def _cut_templates(
@@ -173,7 +194,13 @@ def start_target(
         )
     x, y, w, h = (float(value) for value in box)
     (template,) = _cut_templates([image], [(x, y, w, h)], settings, engine)
-    return TargetState((x, y, w, h), (template,) * settings.num_templates, first_size=(w, h))
+    return TargetState(
+        (x, y, w, h),
+        (template,) * settings.num_templates,
+        first_size=(w, h),
+        presence=None if settings.lost is None else sure_of((x, y, w, h)),
+        memory=GateMemory(image) if settings.gated else None,
+    )
 
 
 def track_step(
@@ -181,6 +208,7 @@ def track_step(
     settings: TrackerSettings,
     states: Sequence[TargetState],
     images: Sequence[np.ndarray],
+    witness: Witness | None = None,
 ) -> list[TrackerOutput]:
     """Track B targets by one frame each, in one call of the engine.
 
@@ -189,6 +217,8 @@ def track_step(
         settings: the same for all targets.
         states: B states, left as they are.
         images: B frames `(H, W, 3)` uint8 RGB; frames may differ in size.
+        witness: says how sure a box is; needed for a state and for the gated update. The engine
+            must keep its distributions for it.
 
     Returns:
         B predictions.
@@ -197,15 +227,16 @@ def track_step(
         CheckpointError: the network's probabilities are not finite.
     """
     crops = [
-        crop_square(image, state.box, settings.search_factor, settings.search_size)
-        for image, state in zip(images, states, strict=True)
+        _search_crop(image, state, settings) for image, state in zip(images, states, strict=True)
     ]
     said = engine.generate([s.templates for s in states], [c.pixels for c in crops])
     _check_finite(said)
     predictions = [
-        advance(state, image, crop, said, i, settings)
+        advance(state, image, crop, said, i, settings, witness)
         for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
     ]
+    if settings.gated:
+        predictions = _gate(engine, settings, states, images, predictions)
     due = [i for i, prediction in enumerate(predictions) if prediction.updated]
     if due:
         news = [predictions[i].state for i in due]
@@ -222,6 +253,13 @@ def _check_finite(said: EngineOutput) -> None:
         )
 
 
+def _search_crop(image: np.ndarray, state: TargetState, settings: TrackerSettings) -> Crop:
+    box, factor = state.box, settings.search_factor
+    if settings.lost and state.presence and state.presence.state == "lost":
+        box, factor = where_to_look(state.presence, settings.lost, factor, image.shape[:2])
+    return crop_square(image, box, factor, settings.search_size)
+
+
 def advance(
     state: TargetState,
     image: np.ndarray,
@@ -229,6 +267,7 @@ def advance(
     said: EngineOutput,
     index: int,
     settings: TrackerSettings,
+    witness: Witness | None = None,
 ) -> TrackerOutput:
     """One target's new state from what was read out for it, number `index` of `said`.
 
@@ -236,21 +275,25 @@ def advance(
     [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
     confidence = said.confidence[index]
-    # In float32, as the reference: the last digit decides between two rows of a result file.
-    in_crop = (said.boxes[index] * settings.search_size / crop.resize_factor).tolist()
-    mapped = map_box_back(in_crop, state.box, crop.resize_factor, settings.search_size)
-    if settings.size_prior:
-        mapped = pull_size(mapped, state.first_size, settings.size_prior)
-    box = clip_xywh(mapped, *image.shape[:2], margin=settings.min_size)
+    box = _box_in_image(state, image, crop, said.boxes[index], settings)
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
     usual = score if state.usual_score is None else state.usual_score
-    held = score < settings.hold_below * usual
+    certainty, sight, presence = score / _TOP_SCORE, None, state.presence
+    if witness is not None:
+        sight = _sight(witness, state, crop, said, index, box, score, usual)
+        certainty = sight.certainty
+    lost = presence is not None and presence.state == "lost"
+    held = not lost and score < settings.hold_below * usual
     if held:
         box = state.box
-    else:
+    elif not lost:
         usual += _USUAL_SCORE_RATE * (score - usual)
-    updated = not held and update_due(
+    if presence is not None and settings.lost is not None and sight is not None:
+        presence, box = judge(presence, settings.lost, box, certainty, sight.alike)
+        if lost := presence.state == "lost":
+            certainty = min(certainty, settings.lost.below)
+    updated = not (held or lost) and update_due(
         frame,
         score,
         settings.num_templates,
@@ -258,13 +301,84 @@ def advance(
         settings.update_threshold,
     )
     return TrackerOutput(
-        state=replace(state, box=box, frame=frame, usual_score=usual),
+        state=replace(state, box=box, frame=frame, usual_score=usual, presence=presence),
         tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence.tolist()),
         score=score,
         updated=updated,
         resize_factor=crop.resize_factor,
+        certainty=certainty,
+        sight=sight,
     )
+
+
+def _box_in_image(
+    state: TargetState, image: np.ndarray, crop: Crop, box: Tensor, settings: TrackerSettings
+) -> Box:
+    """The xywh box in image pixels of a cxcywh box normalised to the search crop."""
+    # In float32, as the reference: the last digit decides between two rows of a result file.
+    in_crop = (box * settings.search_size / crop.resize_factor).tolist()
+    mapped = map_box_back(in_crop, crop.box, crop.resize_factor, settings.search_size)
+    if settings.size_prior:
+        mapped = pull_size(mapped, state.first_size, settings.size_prior)
+    return clip_xywh(mapped, *image.shape[:2], margin=settings.min_size)
+
+
+def _sight(
+    witness: Witness,
+    state: TargetState,
+    crop: Crop,
+    said: EngineOutput,
+    index: int,
+    box: Box,
+    score: float,
+    usual: float,
+) -> Sight:
+    if said.distributions is None:
+        raise ValueError("the engine must keep its distributions for a witness")
+    return witness.look(
+        said.distributions[index].numpy(),
+        crop.pixels,
+        said.boxes[index].numpy(),
+        state.templates[0],
+        score / _TOP_SCORE,
+        math.log(max(score, 1e-6) / max(usual, 1e-6)),
+        0.5 * math.log(box[2] * box[3] / math.prod(state.first_size)),
+    )
+
+
+def _gate(
+    engine: Engine,
+    settings: TrackerSettings,
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+    predictions: Sequence[TrackerOutput],
+) -> list[TrackerOutput]:
+    """The predictions with the updates that the gated rule lets through, and what it remembers."""
+    gated, back = [], []
+    for i, (state, image, one) in enumerate(zip(states, images, predictions, strict=True)):
+        if one.sight is None or state.memory is None:
+            raise ValueError("the gated update needs a witness, in states started with it")
+        new, memory = one.state, state.memory.after(image, one.sight)
+        first = state.templates[0]
+        due = one.updated and may_write(one.sight, memory, state.box, new.box, first)
+        if due:
+            back.append(i)
+        gated.append(replace(one, state=replace(new, memory=memory), updated=due))
+    if back:
+        boxes = [gated[i].state.box for i in back]
+        made = _cut_templates([images[i] for i in back], boxes, settings, engine)
+        before = [states[i].memory.image for i in back]  # type: ignore[union-attr]
+        crops = [
+            crop_square(image, box, settings.search_factor, settings.search_size)
+            for image, box in zip(before, boxes, strict=True)
+        ]
+        rows = [(one,) * settings.num_templates for one in made]
+        said = engine.generate(rows, [crop.pixels for crop in crops])
+        for n, i in enumerate(back):
+            found = _box_in_image(states[i], before[n], crops[n], said.boxes[n], settings)
+            gated[i] = replace(gated[i], updated=returns(found, states[i].box))
+    return gated
 
 
 def _take_templates(
@@ -291,16 +405,31 @@ class SeqTrackTracker(BaseTracker):
             that runs it (`lib.tracker.engine.api`); a network gets the usual engine.
         cfg: the configuration it was built from.
         update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
+        calibration: of the network's certainty. Without one there is no state.
     """
 
-    top_confidence = 4 * SCORE_SCALE
+    top_confidence = _TOP_SCORE
 
     def __init__(
-        self, network: SeqTrack | Engine, cfg: Config, update_key: str = "DEFAULT"
+        self,
+        network: SeqTrack | Engine,
+        cfg: Config,
+        update_key: str = "DEFAULT",
+        calibration: Calibration | None = None,
     ) -> None:
         self.settings = TrackerSettings.from_config(cfg, update_key)
+        if calibration is None:
+            self.settings = replace(self.settings, lost=None)
+        if calibration is None and self.settings.gated:
+            raise ConfigError(
+                f"{cfg.name}: TEST.UPDATE_RULE gated needs a calibration of the weights; "
+                f"{ADVICE}, or take the rule interval"
+            )
+        self.witness = None if calibration is None else Witness(cfg, calibration)
         is_network = isinstance(network, SeqTrack)
         self.engine = build_engine("torch", network, cfg) if is_network else network
+        if self.witness is not None:
+            self.engine.keep_distributions = True
         self.state: TargetState | None = None
 
     def initialize(self, image: np.ndarray, info: Info) -> Info:
@@ -321,8 +450,10 @@ class SeqTrackTracker(BaseTracker):
 
         Returns:
             `target_bbox` (xywh list), `confidence` (the reference's score, ten times the sum of
-            the token probabilities), `certainty` (0..1), `best_tokens` (four ints),
-            `token_confidence` (four floats) and `template_updated`.
+            the token probabilities), `certainty` (0..1), `calibrated` (whether that
+            is a probability), `best_tokens` (four ints), `token_confidence` (four floats),
+            `template_updated`, and `state` (`tracked`,
+            `uncertain` or `lost`) where TEST.LOST.ACTIVE is on and the weights are calibrated.
         """
         if self.state is None:
             raise RuntimeError("call initialize(image, {'init_bbox': [x, y, w, h]}) before track")
@@ -332,23 +463,30 @@ class SeqTrackTracker(BaseTracker):
     def start(self, image: np.ndarray, box: Sequence[float]) -> tuple[TargetState, Info]:
         """As `start_target`; states are values, and all targets share the engine."""
         state = start_target(image, box, self.settings, self.engine)
-        given = {"confidence": self.top_confidence, "certainty": 1.0}
+        given: Info = {"confidence": self.top_confidence, "certainty": 1.0}
+        if state.presence is not None:
+            given["state"] = state.presence.state
+        if self.witness is not None:
+            given["calibrated"] = True
         return state, {"target_bbox": list(state.box), **given}
 
     def step(  # type: ignore[override]
         self, states: Sequence[TargetState], images: Sequence[np.ndarray]
     ) -> list[tuple[TargetState, Info]]:
         """As `track_step`, in one call of the engine."""
-        predictions = track_step(self.engine, self.settings, states, images)
+        predictions = track_step(self.engine, self.settings, states, images, self.witness)
         return [(one.state, _answer(one)) for one in predictions]
 
 
 def _answer(prediction: TrackerOutput) -> Info:
+    presence = prediction.state.presence
     return {
         "target_bbox": list(prediction.state.box),
         "confidence": prediction.score,
-        "certainty": prediction.score / (4 * SCORE_SCALE),
+        "certainty": prediction.certainty,
+        "calibrated": prediction.sight is not None,
         "best_tokens": list(prediction.tokens),
         "token_confidence": list(prediction.token_confidence),
         "template_updated": prediction.updated,
+        **({} if presence is None else {"state": presence.state}),
     }

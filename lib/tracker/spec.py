@@ -19,6 +19,8 @@ PLAIN_SETTINGS: Mapping[str, object] = MappingProxyType(
         "TEST.SIZE_PRIOR": 0.0,
         "TEST.HOLD_BELOW": 0.0,
         "TEST.MIN_SIZE": 10,
+        "TEST.LOST": "off",
+        "TEST.UPDATE_RULE": "interval",
         "ENGINE": "fp32",
     }
 )
@@ -80,6 +82,8 @@ class TrackerSpec:
             "TEST.SIZE_PRIOR": cfg.test.size_prior,
             "TEST.HOLD_BELOW": cfg.test.hold_below,
             "TEST.MIN_SIZE": cfg.test.min_size,
+            "TEST.LOST": str(cfg.test.lost) if cfg.test.lost.active else "off",
+            "TEST.UPDATE_RULE": cfg.test.update_rule,
             # Engines give the same boxes, coarser numbers do not.
             "ENGINE": "fp32" if self.precision == "fp32" else f"{self.engine} {self.precision}",
         }

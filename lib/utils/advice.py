@@ -17,6 +17,7 @@ SCRIPTS = {
     "download": "scripts/download_checkpoints.py",
     "profile": "tracking/profile_model.py",
     "export": "scripts/export_onnx.py",
+    "calibrate": "scripts/calibrate.py",
     "cluster": "scripts/cluster.py",
     "bench": "scripts/benchmark.py",
 }

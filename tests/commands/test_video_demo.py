@@ -407,10 +407,8 @@ def test_without_a_screen_a_window_is_refused_in_a_line(place, monkeypatch):
         raise cv2.error("no display")
 
     monkeypatch.setattr(cv2, "namedWindow", refuse)
-    for screen in ("", ":0"):
-        monkeypatch.setenv("DISPLAY", screen)
-        code, _, err = place.static(place.clip, "--box", BOX, "--show")
-        assert code == 2 and "no window can be opened" in err[0] and place.files() == []
+    code, _, err = place.static(place.clip, "--box", BOX, "--show")
+    assert code == 2 and "no window can be opened" in err[0] and place.files() == []
 
 
 def test_the_engine_that_was_asked_for_tracks_and_is_said(place):

@@ -182,6 +182,33 @@ class Model(Section):
     """The token decoder."""
 
 
+class LostTarget(Section):
+    """TEST.LOST: the state tracked, uncertain or lost, and how a lost target is looked for. The
+    certainties are those of the network's calibration; see docs/lost.md."""
+
+    active: bool = False
+    """Tell the state of a target, and look for one that is lost. Off in SeqTrack."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.4
+    """How fast the level follows the certainty: its share of the newest frame."""
+    unsure: Fraction = 0.35
+    """Level below which a tracked target is uncertain."""
+    sure: Fraction = 0.5
+    """Level from which an uncertain target is tracked again."""
+    below: Fraction = 0.2
+    """Level below which a target is lost."""
+    back: Fraction = 0.5
+    """Certainty that a close look needs to take a lost target back."""
+    alike: Fraction = 0.45
+    """Likeness to the first template (of the colours' histograms) that it needs as well."""
+    unlike: Fraction = 0.3
+    """What is less like the first template than this is not the target, however certain."""
+    widest: Annotated[float, Field(ge=1, le=8)] = 2.0
+    """How many times the usual search region the widest look is."""
+    steps: Count = 3
+    """Looks of growing size, from the usual one to the widest; then the widest go over the
+    picture."""
+
+
 class Tracking(Section):
     """TEST: tracking."""
 
@@ -213,6 +240,13 @@ class Tracking(Section):
     min_size: Count = 10
     """Pixels that a box keeps each way, and of it inside the picture; the published rule is 10. A
     target that is smaller needs a smaller number."""
+    lost: LostTarget = LostTarget()
+    """Targets that are gone."""
+    update_rule: Literal["interval", "gated"] = "interval"
+    """`interval`: as published. `gated`: a template is written at the interval only when the
+    network is sure, the size is plausible, tracking back to the frame before returns to the old
+    box, and the place is none that was rejected as a look-alike (after the memories gated by
+    certainty of SAMURAI and DAM4SAM, 2024)."""
     num_templates: Count = 1
     """Templates in use; with more than 1, all but the first are replaced now and then."""
     update_intervals: Annotated[

@@ -1,0 +1,143 @@
+"""`seqtrack calibrate`: fit how sure a network's boxes are, from 0 to 1, on videos with truth."""
+
+import argparse
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from lib import __version__
+from lib.commands._options import (
+    Parser,
+    add_checkpoint,
+    add_datasets,
+    add_device,
+    add_one_config,
+    add_roots,
+    parser,
+    positive,
+)
+from lib.commands.entry import say
+from lib.config.paths import resolve_paths
+from lib.datasets.benchmarks.open import open_dataset
+from lib.datasets.sequence import Dataset
+from lib.tracker.registry import make_spec, with_checkpoint
+from lib.tracker.spec import TrackerSpec
+from lib.utils.errors import EXIT_OK, ConfigError, DataError, counted
+from lib.utils.files import sha256_of, user_path
+
+
+def build_parser() -> Parser:
+    p = parser(
+        "calibrate",
+        "Track videos with ground truth and fit the certainty of a network's boxes on them: the "
+        "probability that a box overlaps the target by half or more. It is written beside the "
+        "weights, where every tracker finds it. Take videos that nothing is measured on.",
+        "--config seqtrack_tiny --dataset synthetic_calibration",
+        "--config seqtrack_b256 --dataset synthetic_calibration my_videos/ --max-sequences 40",
+    )
+    what = p.add_argument_group("what is calibrated")
+    add_one_config(what)
+    add_checkpoint(what)
+    add_device(what)
+    on = p.add_argument_group("on what")
+    add_datasets(on)
+    on.add_argument(
+        "--max-sequences", type=positive, metavar="N", help="take N sequences of each, evenly"
+    )
+    p.add_argument(
+        "--out",
+        metavar="FILE",
+        help="the calibration (default: <weights>.calibration.json beside the weights)",
+    )
+    add_roots(p)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = build_parser().parse_args(argv)
+    paths = resolve_paths(args.data_dir, args.save_dir)
+    spec = make_spec("seqtrack", args.config, args.overrides)
+    datasets = [open_dataset(name, paths) for name in args.dataset]
+    spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
+    if spec.checkpoint is None:
+        raise ConfigError("untrained weights cannot be calibrated; name others with --checkpoint")
+    # Only now: importing torch takes seconds, and a typo should be answered before that.
+    from lib.tracker.certainty import calibration_path
+
+    out = user_path(args.out, "--out") if args.out else calibration_path(spec.checkpoint)
+    seen = _observe(spec, datasets, args)
+    record = {
+        "config": spec.config_name,
+        "datasets": {one.name: _chosen(one, args.max_sequences) for one in datasets},
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "version": __version__,
+        "weights_sha256": sha256_of(spec.checkpoint),
+    }
+    _fit(seen, record, out)
+    return EXIT_OK
+
+
+def _chosen(dataset: Dataset, most: int | None) -> list[str]:
+    names = list(dataset.sequence_names)
+    if most is None or most >= len(names):
+        return names
+    return [names[i * len(names) // most] for i in range(most)]
+
+
+def _observe(spec: TrackerSpec, datasets: Sequence[Dataset], args: argparse.Namespace) -> list[Any]:
+    """What was seen of every video."""
+    from lib.evaluation.calibration import observe
+    from lib.tracker.build import load_network
+    from lib.tracker.certainty import Witness
+    from lib.tracker.seqtrack import SeqTrackTracker
+    from lib.utils.device import resolve_device
+
+    cfg = spec.config
+    if cfg is None:
+        raise ConfigError(f"{spec.config_name} has no network to calibrate")
+    network = load_network(cfg, spec.checkpoint, resolve_device(args.device))
+    tracker = SeqTrackTracker(network, cfg)
+    tracker.engine.keep_distributions = True
+    witness = Witness(cfg, None)
+    work = [(one, name) for one in datasets for name in _chosen(one, args.max_sequences)]
+    return [
+        observe(tracker, witness, dataset.load(name))
+        for dataset, name in tqdm(work, unit="sequence", disable=None)
+    ]
+
+
+def _fit(seen: list[Any], record: dict[str, Any], out: Path) -> None:
+    """Fit, say how good it is on videos it was not fitted on, and write it.
+
+    Raises:
+        DataError: there is too little to fit on.
+    """
+    from lib.analysis.reliability import average_precision, calibration_error
+    from lib.evaluation.calibration import held_out, pooled
+    from lib.tracker.certainty import Calibration
+
+    whole = pooled(seen)
+    try:
+        outside = held_out(seen)
+        made = Calibration.fit(whole.evidence, whole.good)
+    except ValueError as error:
+        raise DataError(f"nothing can be calibrated on these videos: {error}") from error
+    frames = len(whole.good)
+    found = {
+        "frames": frames,
+        "share_good": round(float(whole.good.mean()), 4),
+        "calibration_error": round(calibration_error(outside, whole.good), 4),
+        "average_precision_of_bad": round(average_precision(-outside, ~whole.good), 4),
+    }
+    Calibration(made.means, made.scales, made.weights, made.bias, record | found).save(out)
+    say(
+        f"{counted(len(seen), 'video')}, {counted(frames, 'frame')}, "
+        f"{100 * found['share_good']:.1f} % of the boxes good; on videos left out of the fit the "
+        f"certainty is off by {100 * found['calibration_error']:.1f} points on average, and finds "
+        f"bad boxes with an average precision of {found['average_precision_of_bad']:.2f} (chance "
+        f"{1 - found['share_good']:.2f})"
+    )
+    say(f"written: {out}")

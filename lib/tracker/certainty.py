@@ -1,0 +1,313 @@
+"""How sure a box is, from 0 to 1: evidence from one frame, and a calibration of it.
+
+The evidence is what the network's distributions say (how likely, how spread, how skewed, whether
+there is a second place, how far the window pulled) and what the pictures say (how like the first
+template the box looks). A logistic regression turns it into the probability that the box overlaps
+the target by half or more. It is fitted for a network by `seqtrack calibrate` and lies beside its
+weights.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lib.config.schema import Config
+from lib.models.seqtrack import build_tokenizer
+from lib.tracker.engine.api import Template
+from lib.utils.errors import CheckpointError
+from lib.utils.files import atomic_write_text
+
+FEATURES = (
+    "log_centre",
+    "log_size",
+    "entropy_centre",
+    "entropy_size",
+    "skew",
+    "rival",
+    "window_pull",
+    "against_usual",
+    "size_change",
+    "alike",
+    "shift",
+)
+ADVICE = "fit one with: seqtrack calibrate --config NAME --dataset synthetic_calibration"
+_TINY = 1e-12
+_PATCH = 24  # pixels along the side of what is compared
+_LEVELS = 4  # of a colour channel in a histogram
+# Bins farther from the likeliest than this share of all are another place.
+_OTHER_PLACE = 8
+
+
+def calibration_path(weights: Path) -> Path:
+    """Where the calibration of a weights file lies."""
+    return weights.with_name(f"{weights.name}.calibration.json")
+
+
+def patch_of(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """What a box of a crop shows, `(24, 24, 3)` float32, whatever its shape.
+
+    Args:
+        pixels: `(S, S, 3)` uint8.
+        box: cxcywh normalised to the crop.
+    """
+    side, n = pixels.shape[0], _PATCH
+    x, y, w, h = (float(value) * side for value in box)
+    # Pixel centres: column i of the patch lies at x - w / 2 + (i + 0.5) * w / n - 0.5.
+    to_crop = np.array(
+        [
+            [w / n, 0, x - w / 2 + w / (2 * n) - 0.5],
+            [0, h / n, y - h / 2 + h / (2 * n) - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    patch = cv2.warpAffine(pixels, to_crop, (n, n), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return patch.astype(np.float32)
+
+
+def template_patch(template: Template) -> np.ndarray:
+    """As `patch_of`, for the target of a template."""
+    x, y, w, h = template.box
+    return patch_of(template.crop, np.array([x + w / 2, y + h / 2, w, h]))
+
+
+def alike(first: np.ndarray, now: np.ndarray) -> float:
+    """How alike the colours of two patches are: Bhattacharyya's coefficient of histograms, 0..1.
+
+    On the training clips it tells the target from what is not it, where the correlation of the
+    pixels does not: a turn or a box that is a little off leaves it as it is.
+    """
+    return float(np.sqrt(_colours(first) * _colours(now)).sum())
+
+
+def _colours(patch: np.ndarray) -> np.ndarray:
+    """Share of the pixels in each of 4 x 4 x 4 boxes of the RGB cube, `(64,)`."""
+    level = patch.astype(np.int64) // (256 // _LEVELS)
+    place = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
+    return np.bincount(place.ravel(), minlength=_LEVELS**3) / place.size
+
+
+def distribution_evidence(
+    values: np.ndarray, centre: tuple[int, int], window: np.ndarray | None
+) -> list[float]:
+    """The first seven of `FEATURES`.
+
+    Args:
+        values: `(4, bins)` that the tokens were chosen from.
+        centre: which of the four are the centre's.
+        window: factors `(4, bins)` that are in `values`, or None.
+    """
+    bins = values.shape[1]
+    places = np.arange(bins)
+    share = values / (values.sum(axis=1, keepdims=True) + _TINY)
+    best = values.argmax(axis=1)
+    top = values[np.arange(4), best]
+    entropy = -(share * np.log(share + _TINY)).sum(axis=1) / np.log(bins)
+    skew = np.abs(share @ places - best) / bins
+    far = np.abs(places - best[:, None]) > bins // _OTHER_PLACE
+    rival = np.where(far, values, 0).max(axis=1) / (top + _TINY)
+    pull = 0.0
+    if window is not None:
+        free = np.where(window > 1e-3, values / np.maximum(window, 1e-3), 0).argmax(axis=1)
+        pull = float(np.abs(free - best)[list(centre)].max() / bins)
+    at, of = list(centre), [i for i in range(4) if i not in centre]
+    log = np.log(top + _TINY)
+    means = (log[at], log[of], entropy[at], entropy[of], skew)
+    return [*(float(one.mean()) for one in means), float(rival[at].max()), pull]
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """The best other place of a frame, one the network did not choose.
+
+    Attributes:
+        share: its probability as a share of the chosen one's.
+        patch: what it shows, as `patch_of`.
+    """
+
+    share: float
+    patch: np.ndarray
+
+
+def rival_of(
+    values: np.ndarray, centre: tuple[int, int], crop: np.ndarray, box: np.ndarray
+) -> Rival:
+    """The second maximum along the axis where it is higher, at the chosen place of the other.
+
+    Args:
+        values: as in `distribution_evidence`.
+        centre: as there.
+        crop: pixels of the search crop.
+        box: cxcywh in it, normalised.
+    """
+    bins = values.shape[1]
+    at = values[list(centre)]
+    best = at.argmax(axis=1)
+    far = np.abs(np.arange(bins) - best[:, None]) > bins // _OTHER_PLACE
+    others = np.where(far, at, 0)
+    share = others.max(axis=1) / (at.max(axis=1) + _TINY)
+    axis = int(share.argmax())
+    place = np.array(box, np.float64)
+    place[axis] = others[axis].argmax() / (bins - 1)
+    return Rival(float(share[axis]), patch_of(crop, place))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A logistic regression on standardised evidence.
+
+    Attributes:
+        means: (K,) of the evidence it was fitted on.
+        scales: (K,) standard deviations.
+        weights: (K,).
+        bias: of the logit.
+        record: what it was fitted on and for which weights.
+    """
+
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    bias: float
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, evidence: np.ndarray) -> np.ndarray:
+        """Certainty `(...)` in [0, 1] of evidence `(..., K)`."""
+        z = np.clip((evidence - np.array(self.means)) / np.array(self.scales), -5, 5)
+        return 1 / (1 + np.exp(-(z @ np.array(self.weights) + self.bias)))
+
+    @classmethod
+    def fit(
+        cls, evidence: np.ndarray, good: np.ndarray, record: Mapping[str, Any] | None = None
+    ) -> "Calibration":
+        """The calibration by which `good` is likeliest (Newton's method, a small ridge).
+
+        Args:
+            evidence: `(N, K)`.
+            good: `(N,)` whether the box was on the target.
+            record: kept with it.
+
+        Raises:
+            ValueError: all are good, or none.
+        """
+        if good.all() or not good.any():
+            raise ValueError("a calibration needs boxes on the target and boxes off it")
+        means, scales = evidence.mean(axis=0), np.maximum(evidence.std(axis=0), 1e-3)
+        z = np.clip((evidence - means) / scales, -5, 5)
+        z = np.concatenate([z, np.ones((len(z), 1))], axis=1)
+        ridge = np.diag([*np.full(z.shape[1] - 1, 1e-3 * len(z)), 1e-9])
+        beta = np.zeros(z.shape[1])
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-(z @ beta)))
+            slope = z.T @ (good - p) - ridge @ beta
+            curve = (z * (p * (1 - p))[:, None]).T @ z + ridge
+            step = np.linalg.solve(curve, slope)
+            beta += step
+            if np.abs(step).max() < 1e-8:
+                break
+        *weights, bias = beta.tolist()
+        return cls(
+            tuple(means.tolist()), tuple(scales.tolist()), tuple(weights), bias, record or {}
+        )
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON, atomically."""
+        tree = {"features": list(FEATURES), **asdict(self)}
+        atomic_write_text(path, json.dumps(tree, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of other evidence than this version's.
+        """
+        again = "remove it, or fit it again with seqtrack calibrate"
+        try:
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            rows = [tuple(map(float, tree[key])) for key in ("means", "scales", "weights")]
+            made = cls(*rows, float(tree["bias"]), dict(tree["record"]))
+            features = tuple(tree["features"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: no calibration ({error!r}); {again}") from error
+        numbers = np.array([*rows[0], *rows[1], *rows[2], made.bias])
+        if features != FEATURES or any(len(row) != len(FEATURES) for row in rows):
+            raise CheckpointError(f"{path}: a calibration of another version's evidence; {again}")
+        if not np.isfinite(numbers).all() or min(rows[1]) <= 0:
+            raise CheckpointError(f"{path}: numbers that are not finite, or no scale; {again}")
+        return made
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What one frame says of one target.
+
+    Attributes:
+        evidence: (K,) values of `FEATURES`.
+        certainty: that the box is on the target; the score's share of the highest where there is
+            no calibration.
+        patch: what the box shows.
+        rival: the best other place.
+    """
+
+    evidence: np.ndarray
+    certainty: float
+    patch: np.ndarray
+    rival: Rival
+
+    @property
+    def alike(self) -> float:
+        """How like the first template it looks, 0..1."""
+        return float(self.evidence[FEATURES.index("alike")])
+
+    @property
+    def size_change(self) -> float:
+        """Of the box against the first one, the absolute logarithm of the side."""
+        return float(self.evidence[FEATURES.index("size_change")])
+
+
+class Witness:
+    """Says how sure the boxes of a network are.
+
+    Args:
+        cfg: the network's configuration.
+        calibration: of its weights; None where there is none.
+    """
+
+    def __init__(self, cfg: Config, calibration: Calibration | None) -> None:
+        tokenizer = build_tokenizer(cfg)
+        self.calibration = calibration
+        self.centre = tokenizer.window_positions
+        self.window = tokenizer.window("cpu").numpy() if cfg.test.window else None
+
+    def look(
+        self,
+        values: np.ndarray,
+        crop: np.ndarray,
+        box: np.ndarray,
+        first: Template,
+        score: float,
+        against_usual: float,
+        size_change: float,
+    ) -> Sight:
+        """What a frame says.
+
+        Args:
+            values: `(4, bins)` that the tokens were chosen from.
+            crop: pixels of the search crop.
+            box: cxcywh in it, normalised.
+            first: the first template.
+            score: as a share of the highest.
+            against_usual: logarithm of the score over the usual one.
+            size_change: of the box against the first one, a logarithm.
+        """
+        patch = patch_of(crop, box)
+        shift = float(np.hypot(*(box[:2] - 0.5)))
+        rest = (against_usual, abs(size_change), alike(template_patch(first), patch), shift)
+        evidence = np.array([*distribution_evidence(values, self.centre, self.window), *rest])
+        known = self.calibration
+        certainty = score if known is None else float(known(evidence))
+        return Sight(evidence, certainty, patch, rival_of(values, self.centre, crop, box))

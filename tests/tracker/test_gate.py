@@ -1,0 +1,143 @@
+"""The gated update: only what is surely the target becomes a template."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lib.config.loader import load_config
+from lib.config.paths import repository_root
+from lib.tracker.build import build_tracker, load_network
+from lib.tracker.certainty import FEATURES, Calibration, Rival, Sight, patch_of
+from lib.tracker.engine.api import Template
+from lib.tracker.gate import GateMemory, may_write, returns
+from lib.tracker.seqtrack import SeqTrackTracker
+from lib.tracker.spec import TrackerSpec
+from lib.utils.errors import ConfigError
+from tests.helpers.tiny import draw_sequence, tiny_config
+
+WEIGHTS = repository_root() / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
+RNG = np.random.default_rng(7)
+TARGET, OTHER = (RNG.integers(0, 255, (32, 32, 3), dtype=np.uint8) for _ in "ab")
+WHOLE = np.array([0.5, 0.5, 1, 1])
+FIRST = Template(TARGET, (0.0, 0.0, 1.0, 1.0))
+BOX = (20.0, 20.0, 20.0, 20.0)
+
+
+def sight(
+    certainty: float = 0.95, pixels: np.ndarray = TARGET, rival: float = 0.0, change: float = 0.0
+) -> Sight:
+    evidence = np.zeros(len(FEATURES))
+    evidence[FEATURES.index("size_change")] = change
+    seen = Rival(rival, patch_of(OTHER, WHOLE))
+    return Sight(evidence, certainty, patch_of(pixels, WHOLE), seen)
+
+
+def memory(rejected: bool = False) -> GateMemory:
+    return GateMemory(np.zeros((9, 9, 3), np.uint8), patch_of(OTHER, WHOLE) if rejected else None)
+
+
+def test_a_sure_box_of_plausible_size_may_be_written() -> None:
+    assert may_write(sight(), memory(), BOX, BOX, FIRST)
+    assert may_write(sight(), memory(rejected=True), BOX, BOX, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("seen", "rejected", "new"),
+    [
+        (sight(certainty=0.4), False, BOX),
+        (sight(), False, (20.0, 20.0, 30.0, 30.0)),
+        (sight(change=1.5), False, BOX),
+        (sight(pixels=OTHER), True, BOX),
+    ],
+    ids=["not sure", "grows at once", "far from the first size", "looks like what was rejected"],
+)
+def test_what_may_be_something_else_is_not_written(seen, rejected, new) -> None:
+    assert not may_write(seen, memory(rejected), BOX, new, FIRST)
+
+
+def test_the_last_distractor_is_kept() -> None:
+    image = np.ones((9, 9, 3), np.uint8)
+    none = memory().after(image, sight(rival=0.01))
+    one = none.after(image, sight(rival=0.6))
+    assert none.rejected is None and np.array_equal(one.rejected, patch_of(OTHER, WHOLE))
+    assert one.after(image, sight(rival=0.01)).rejected is one.rejected
+    # Who is not sure cannot tell which of two places is the target.
+    assert none.after(image, sight(certainty=0.3, rival=0.6)).rejected is None
+
+
+def test_tracking_back_must_come_to_the_old_box() -> None:
+    assert returns((21.0, 20.0, 20.0, 20.0), BOX) and not returns((35.0, 20.0, 20.0, 20.0), BOX)
+
+
+def tracker(rule: str, sure: float, *more: str) -> SeqTrackTracker:
+    cfg = load_config(
+        "seqtrack_tiny",
+        [
+            f"TEST.UPDATE_RULE={rule}",
+            "TEST.NUM_TEMPLATES=2",
+            "TEST.UPDATE_INTERVALS.DEFAULT=1",
+            "TEST.HOLD_BELOW=0",
+            *more,
+        ],
+    )
+    count = len(FEATURES)
+    # Says the same of every box.
+    fixed = Calibration((0.0,) * count, (1.0,) * count, (0.0,) * count, float(sure))
+    return SeqTrackTracker(load_network(cfg, WEIGHTS), cfg, calibration=fixed)
+
+
+def writes(made: SeqTrackTracker, frames, box) -> int:
+    made.initialize(frames[0], {"init_bbox": box})
+    return sum(made.track(frame)["template_updated"] for frame in frames[1:])
+
+
+def test_the_interval_asks_nobody_and_the_gate_does() -> None:
+    frames, boxes = draw_sequence(6)
+    assert writes(tracker("interval", -9), frames, boxes[0]) == 5
+    assert writes(tracker("gated", -9), frames, boxes[0]) == 0
+    assert writes(tracker("gated", 9), frames, boxes[0]) > 0
+
+
+@pytest.mark.parametrize(
+    ("sure", "lost"), [(9, "false"), (-9, "true")], ids=["all is written", "all is lost"]
+)
+def test_many_gated_targets_in_one_step_equal_one_at_a_time(sure, lost) -> None:
+    made = tracker("gated", sure, f"TEST.LOST.ACTIVE={lost}")
+    videos = [draw_sequence(7, width=96 + 16 * k, seed=k) for k in range(2)]
+    alone = []
+    for frames, boxes in videos:
+        made.initialize(frames[0], {"init_bbox": boxes[0]})
+        alone.append([made.track(frame) for frame in frames[1:]])
+    states = [made.start(frames[0], boxes[0])[0] for frames, boxes in videos]
+    for i in range(1, 7):
+        answers = made.step(states, [frames[i] for frames, _ in videos])
+        states = [state for state, _ in answers]
+        for k in range(2):
+            found, expected = answers[k][1], alone[k][i - 1]
+            np.testing.assert_allclose(found["target_bbox"], expected["target_bbox"], atol=1e-3)
+            assert found.get("state") == expected.get("state")
+    assert (answers[0][1].get("state") == "lost") == (lost == "true")
+
+
+def test_without_a_calibration_nobody_knows_what_is_sure() -> None:
+    cfg = tiny_config(TEST={"UPDATE_RULE": "gated"})
+    with pytest.raises(ConfigError, match="seqtrack calibrate"):
+        build_tracker(TrackerSpec("seqtrack", "tiny", cfg))
+
+
+def test_a_state_is_told_only_where_it_is_asked_for() -> None:
+    frames, boxes = draw_sequence(3)
+    made = tracker("interval", 9)
+    assert "state" not in made.initialize(frames[0], {"init_bbox": boxes[0]})
+    assert "state" not in made.track(frames[1])
+    cfg = load_config("seqtrack_tiny", ["TEST.LOST.ACTIVE=true"])
+    watching = SeqTrackTracker(made.engine, cfg, calibration=made.witness.calibration)
+    assert watching.initialize(frames[0], {"init_bbox": boxes[0]})["state"] == "tracked"
+    assert watching.track(frames[1])["state"] == "tracked"
+    never = replace(made.witness.calibration, bias=-9.0)
+    doubting = SeqTrackTracker(made.engine, cfg, calibration=never)
+    doubting.initialize(frames[0], {"init_bbox": boxes[0]})
+    answers = [doubting.track(frames[1]) for _ in range(6)]
+    assert answers[-1]["state"] == "lost" and answers[-1]["certainty"] < 0.01
+    assert answers[-1]["target_bbox"] == list(boxes[0])

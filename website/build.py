@@ -6,6 +6,7 @@ has a comment such as `<!-- build: options -->`.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import shutil
@@ -16,7 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from website import options  # noqa: E402  (this repository goes first on sys.path)
+from lib.utils.advice import extra  # noqa: E402  (this repository goes first on sys.path)
+from website import options  # noqa: E402
 
 # The page of each document that lies outside of docs/.
 ELSEWHERE = {
@@ -85,6 +87,8 @@ def build(folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    if not importlib.util.find_spec("zensical"):
+        sys.exit(f"error: the site needs zensical, on Python 3.11.5 or newer: {extra('docs')}")
     parser = argparse.ArgumentParser(description="Build the documentation site.")
     parser.add_argument("--out", type=Path, default=ROOT / "build/website", metavar="DIR")
     sys.exit(build(parser.parse_args().out.resolve()))

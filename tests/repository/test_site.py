@@ -218,7 +218,7 @@ def test_the_form_writes_lines_that_parse(site: Path) -> None:
         unfold = "document.querySelectorAll('#form details').forEach((one) => (one.open = true))"
         page.evaluate(unfold)
         page.get_by_label("clip", exact=False).first.fill('"my clip.mp4"')
-        page.get_by_label("--box", exact=False).fill("1,2,30,40")
+        page.get_by_label("--box X,Y,W,H").fill("1,2,30,40")
         page.get_by_label("--overwrite").check()
         words = shlex.split(line.inner_text())
         assert words[:3] == ["seqtrack", "track", "my clip.mp4"]

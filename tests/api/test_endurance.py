@@ -44,6 +44,7 @@ with Tracker(spec, device="cpu") as tracker:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read the Linux way")
 def test_20000_frames_of_an_endless_source_leave_nothing_behind():
     """Guests join and leave. Memory may grow by a fourth of what one frame in a hundred takes."""

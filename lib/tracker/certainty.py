@@ -250,13 +250,13 @@ class Sight:
         certainty: that the box is on the target; the score's share of the highest where there is
             no calibration.
         patch: what the box shows.
-        rival: the best other place.
+        rival: the best other place; None where nobody asks.
     """
 
     evidence: np.ndarray
     certainty: float
     patch: np.ndarray
-    rival: Rival
+    rival: Rival | None = None
 
     @property
     def alike(self) -> float:
@@ -280,6 +280,7 @@ class Witness:
     def __init__(self, cfg: Config, calibration: Calibration | None) -> None:
         tokenizer = build_tokenizer(cfg)
         self.calibration = calibration
+        self.sees_rivals = cfg.test.update_rule == "gated"
         self.centre = tokenizer.window_positions
         self.window = tokenizer.window("cpu").numpy() if cfg.test.window else None
 
@@ -310,4 +311,5 @@ class Witness:
         evidence = np.array([*distribution_evidence(values, self.centre, self.window), *rest])
         known = self.calibration
         certainty = score if known is None else float(known(evidence))
-        return Sight(evidence, certainty, patch, rival_of(values, self.centre, crop, box))
+        rival = rival_of(values, self.centre, crop, box) if self.sees_rivals else None
+        return Sight(evidence, certainty, patch, rival)

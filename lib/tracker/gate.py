@@ -38,8 +38,9 @@ class GateMemory:
     def after(self, image: np.ndarray, sight: Sight) -> "GateMemory":
         """What is kept after one more frame."""
         rival = sight.rival
-        seen = rival.share >= _RIVAL and sight.certainty >= SURE
-        return replace(self, image=image, rejected=rival.patch if seen else self.rejected)
+        if rival is not None and rival.share >= _RIVAL and sight.certainty >= SURE:
+            return GateMemory(image, rival.patch)
+        return replace(self, image=image)
 
 
 def may_write(sight: Sight, memory: GateMemory, old: Box, new: Box, first: Template) -> bool:

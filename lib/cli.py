@@ -26,6 +26,7 @@ COMMANDS = {
     "export": ("lib.commands.export", "write a network as ONNX graphs, compared with PyTorch"),
     "calibrate": ("lib.commands.calibrate", "fit how sure a network's boxes are, from 0 to 1"),
     "bench": ("benchmarks.command", "measure speed beside the method as published"),
+    "doctor": ("lib.commands.doctor", "what is here and what is missing, for a bug report"),
     "cluster": ("lib.commands.cluster", "evaluate in parts, as jobs of Slurm"),
 }
 # Words of before.

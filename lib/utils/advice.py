@@ -20,6 +20,7 @@ SCRIPTS = {
     "calibrate": "scripts/calibrate.py",
     "cluster": "scripts/cluster.py",
     "bench": "scripts/benchmark.py",
+    "doctor": "tracking/doctor.py",
 }
 ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("tracking", "scripts")

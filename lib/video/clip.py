@@ -123,18 +123,23 @@ class Clip(Protocol):
 
 
 def frames_backward(
-    forward: Callable[[int], Generator[Frame, None, None]], start: int, chunk: int = 32
+    forward: Callable[[int], Generator[Frame, None, None]],
+    start: int,
+    window: Callable[[int], int] = lambda stop: max(0, stop - 32),
 ) -> Generator[Frame, None, None]:
-    """The frames `start`, ..., 0 of a clip that can only be read forward, `chunk` in memory.
+    """The frames `start`, ..., 0 of a clip that can only be read forward.
 
     Args:
         forward: the frames from an index on.
         start: index of the first one to give; a clip that ends before it gives its last ones.
-        chunk: frames that are read at a time.
+        window: for the end of a stretch of frames its start; a stretch is in memory at once.
     """
-    for stop in range(start + 1, 0, -chunk):
-        with contextlib.closing(forward(max(0, stop - chunk))) as frames:
-            yield from reversed(list(itertools.islice(frames, min(chunk, stop))))
+    stop = start + 1
+    while stop > 0:
+        low = window(stop)
+        with contextlib.closing(forward(low)) as frames:
+            yield from reversed(list(itertools.islice(frames, stop - low)))
+        stop = low
 
 
 def picture_size(shape: tuple[int, ...]) -> str:

@@ -2,20 +2,19 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import math
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-import cv2
-import numpy as np
-
 from lib.utils.errors import DataError, PartialFailure, counted
-from lib.utils.grey_range import GreyRange
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, frames_backward, picture_size
+from lib.video.pixels import PixelConverter
+from lib.video.seek import IndexBuilder, PictureIndex
 
 NO_PYAV = (
     "{what}: PyAV cannot be imported, so OpenCV does it, which gets interlaced, mirrored and cut "
@@ -29,9 +28,6 @@ _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)\s*", re.ASCII)
 # So much of a video may be missing, and one picture more, before it is called damaged: durations of
 # some containers are estimates, and a recording from the air has a fault here and there.
 _TOLERANCE = 0.02
-# Players take the matrix of HD for large pictures whose file does not name one.
-_HD_WIDTH, _HD_HEIGHT = 1280, 576
-_UNSPECIFIED, _BT709 = 2, 1
 # What an address, and what it leads to, may be read by.
 _PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,rtp,rtsp,rtsps,rtmp,rtmps,srt,crypto,data"
 
@@ -73,16 +69,44 @@ class VideoFile:
 
     def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
-        if backward:
+        if backward and (index := self._index) is not None:
+            last = min(start, len(index.stamps) - 1)
+            yield from frames_backward(self.frames, last, index.window)
+        elif backward:
             yield from frames_backward(self.frames, start)
-            return
-        with contextlib.closing(self._forward()) as frames:
+        else:
+            yield from self._forward(start)
+
+    def _forward(self, start: int) -> Generator[Frame, None, None]:
+        """The frames from `start` on, sought where that is sure to find them."""
+        index = self._index if start else None
+        if index is not None and start < len(index.stamps):
+            for target in index.targets(start):
+                with open_container(self.path) as container:
+                    reader = self._reader(container)
+                    frames = reader.frames(index, start, target)
+                    if (first := next(frames, None)) is not None:
+                        yield first
+                        yield from frames
+                        reader.check_end()
+                        return
+        with open_container(self.path) as container:
+            frames = all_frames(self.path, container, self.fps)
             yield from (frame for frame in frames if frame.index >= start)
 
-    def _forward(self) -> Generator[Frame, None, None]:
-        """All frames from the first one on."""
+    @functools.cached_property
+    def _index(self) -> PictureIndex | None:
+        """Where its pictures lie; None where only decoding tells."""
         with open_container(self.path) as container:
-            yield from all_frames(self.path, container, self.fps)
+            index = self._reader(container).index()
+        if index is None:
+            return None
+        with open_container(self.path) as container:
+            first = itertools.islice(self._reader(container).pictures(), 8)
+            return index if index.agrees(first) else None
+
+    def _reader(self, container: Any) -> "_FrameReader":
+        return _FrameReader(self.path, container, best_stream(self.path, container), self.fps)
 
 
 def all_frames(path: Path | str, container: Any, fps: float) -> Generator[Frame, None, None]:
@@ -244,11 +268,24 @@ class _FrameReader:
         # Decodes frames side by side where the codec can.
         stream.thread_type = "AUTO"
 
-    def frames(self) -> Generator[Frame, None, None]:
-        """All frames, as `VideoFile.frames`, without a word on missing ones."""
+    def frames(
+        self, known: PictureIndex | None = None, start: int = 0, target: int = 0
+    ) -> Generator[Frame, None, None]:
+        """All frames, as `VideoFile.frames`, without a word on missing ones.
+
+        Args:
+            known: where they lie, to read them from `start` on; nothing comes where they do not.
+            start: the first one to give, above 0.
+            target: where to seek for it.
+        """
         to_rgb = PixelConverter(self.path)
         size, first, time = None, None, 0.0
-        for index, picture in enumerate(self._pictures()):
+        pictures = self.pictures()
+        if known is not None:
+            pictures = known.resumed(self._sought(target), start)
+            first, time = known.stamps[0], known.time(start - 1)
+            self.packets, self.packet_end, self.any_end = known.counted
+        for index, picture in enumerate(pictures, start):
             image = to_rgb(picture)
             size = size or image.shape
             if image.shape != size:
@@ -264,26 +301,57 @@ class _FrameReader:
             if index:
                 time = since if since > time else time + 1 / self.fps
             yield Frame(index, time, image, _seconds(picture, picture.duration) or 1 / self.fps)
-        if self.shown == 0:
+        if self.shown == 0 and known is None:
             raise DataError(
                 f"{self.path}: not one frame can be decoded (codec "
                 f"{self.stream.codec_context.name!r}); " + CONVERT.format(name=Path(self.path).name)
             )
 
-    def _pictures(self) -> Iterator[Any]:
-        """The decoded pictures; what cannot be read or decoded is counted."""
+    def index(self) -> PictureIndex | None:
+        """Where the pictures lie; None where only decoding tells."""
+        builder = IndexBuilder(self.stream)
+        for packet in self._packets():
+            if packet.stream is self.stream:
+                builder.add(packet)
+        counted = (self.packets, self.packet_end, self.any_end)
+        return None if self.broken else builder.finish(counted)
+
+    def _sought(self, target: int) -> Iterator[Any]:
+        """The pictures from the key frame on that a seek leads to."""
+        import av
+
+        try:
+            self.container.seek(target, stream=self.stream)
+        except av.FFmpegError:
+            return iter(())
+        others = itertools.dropwhile(
+            lambda packet: packet.stream is not self.stream or not packet.is_keyframe,
+            self._packets(note=False),
+        )
+        return self.pictures(others)
+
+    def _packets(self, note: bool = True) -> Iterator[Any]:
+        """What the file holds, up to where it cannot be read."""
         import av
 
         packets = self.container.demux()
         while True:
             try:
                 packet = next(packets, None)
-                if packet is None:
-                    return
             except av.FFmpegError as error:
                 self.broken = reason(error)
                 return
-            self._note(packet)
+            if packet is None:
+                return
+            if note:
+                self._note(packet)
+            yield packet
+
+    def pictures(self, packets: Iterable[Any] | None = None) -> Iterator[Any]:
+        """The decoded pictures; what cannot be read or decoded is counted."""
+        import av
+
+        for packet in self._packets() if packets is None else packets:
             if packet.stream is not self.stream:
                 continue
             try:
@@ -368,72 +436,3 @@ def _expected_end(container: Any, stream: Any) -> float:
 def _seconds(of: Any, ticks: int | None) -> float:
     """Ticks of a packet's or picture's clock in seconds."""
     return float(ticks * of.time_base) if ticks else 0.0
-
-
-def is_hd(width: int, height: int) -> bool:
-    """Whether players take BT.709 for a picture of this size that names no matrix, else BT.601."""
-    return width >= _HD_WIDTH or height > _HD_HEIGHT
-
-
-class PixelConverter:
-    """Turns pictures into upright `(H, W, 3)` uint8 RGB, by the matrix and range that they name.
-
-    Grey of more than 8 bits, as thermal cameras write, has one range for the file, that of its
-    first picture.
-    """
-
-    def __init__(self, path: Path | str) -> None:
-        from av.video.reformatter import VideoReformatter
-
-        self.path = path
-        self.reformatter = VideoReformatter()
-        self.grey_range: GreyRange | None = None
-
-    def __call__(self, picture: Any) -> np.ndarray:
-        return upright(self._pixels(picture), _display_matrix(picture))
-
-    def _pixels(self, picture: Any) -> np.ndarray:
-        if picture.format.name.startswith("gray") and picture.format.components[0].bits > 8:
-            return self._deep_grey(picture)
-        if is_hd(picture.width, picture.height) and picture.colorspace == _UNSPECIFIED:
-            picture.colorspace = _BT709
-        return self.reformatter.reformat(picture, format="rgb24").to_ndarray()
-
-    def _deep_grey(self, picture: Any) -> np.ndarray:
-        values = self.reformatter.reformat(picture, format="gray16le").to_ndarray()
-        if self.grey_range is None:
-            self.grey_range = GreyRange.of(values)
-            logger.warning(
-                "%s: grey of more than 8 bits; values of %s become 0 to 255 in the whole clip (the "
-                "range of its first frame, a little widened)",
-                self.path,
-                self.grey_range,
-            )
-        return cv2.cvtColor(self.grey_range.apply(values), cv2.COLOR_GRAY2RGB)
-
-
-def _display_matrix(picture: Any) -> np.ndarray | None:
-    """The 2 x 2 part of a picture's display matrix, None where it has none."""
-    from av.sidedata.sidedata import Type
-
-    data = picture.side_data.get(Type.DISPLAYMATRIX)
-    if data is None:
-        return None
-    return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
-
-
-def upright(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
-    """An image turned and mirrored as its display matrix says, by the nearest quarter turn.
-
-    Args:
-        image: `(H, W, 3)`.
-        matrix: `(2, 2)`; a point (x, y) is shown at (x, y) @ matrix, up to a shift.
-    """
-    if matrix is None:
-        return image
-    (a, b), (c, d) = matrix.tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        image, a, d = cv2.transpose(image), c, b
-    if a < 0 or d < 0:
-        image = cv2.flip(image, -1 if a < 0 and d < 0 else int(a < 0))
-    return image

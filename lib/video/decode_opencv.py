@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -27,7 +28,15 @@ class OpenCVVideoFile(VideoFile):
     variable frame rate as well.
     """
 
-    def _forward(self) -> Generator[Frame, None, None]:
+    # Its seeks land beside the frame, so every frame is read from the start.
+    _index: ClassVar[None] = None  # type: ignore[assignment]
+
+    def _forward(self, start: int) -> Generator[Frame, None, None]:
+        """The frames from `start` on."""
+        with contextlib.closing(self._all_frames()) as frames:
+            yield from (frame for frame in frames if frame.index >= start)
+
+    def _all_frames(self) -> Generator[Frame, None, None]:
         """All frames from the first one on."""
         index, time = 0, 0.0
         with _capture(self.path) as capture:

@@ -22,7 +22,6 @@ import numpy as np
 from lib.utils.errors import DataError, PartialFailure, counted
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Frame, picture_size
 from lib.video.decode import (
-    PixelConverter,
     all_frames,
     best_stream,
     has_pyav,
@@ -31,6 +30,7 @@ from lib.video.decode import (
     open_video,
     reason,
 )
+from lib.video.pixels import PixelConverter
 
 STALL_SECONDS = 10.0
 # Seconds before the first try to connect again; each further one waits twice as long.

@@ -17,8 +17,9 @@ from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import atomic_path, check_replaceable
 from lib.video.clip import Result, TargetId, TargetResult
-from lib.video.decode import NO_PYAV, has_pyav, is_hd
+from lib.video.decode import NO_PYAV, has_pyav
 from lib.video.decode_opencv import OpenCVSink
+from lib.video.pixels import is_hd
 
 # FFmpeg's encoders for a suffix; the first one that is here is taken. H.264 plays everywhere; an
 # FFmpeg without x264 writes what fewer players show.

@@ -10,8 +10,8 @@ import pytest
 
 from lib.utils.errors import DataError, PartialFailure
 from lib.video.clip import Frame
-from lib.video.decode import upright
 from lib.video.open import open_clip
+from lib.video.pixels import upright
 from tests.helpers.video_files import BLUE, GREEN, RED, number_in, numbered, write_av
 
 CASES = Path(__file__).parents[1] / "cases"

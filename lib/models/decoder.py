@@ -58,11 +58,11 @@ class Cache(NamedTuple):
 
 def split_heads(x: Tensor, length: int, parts: int, heads: int) -> tuple[Tensor, ...]:
     """`(B * L, parts * D)` to that many `(B, heads, L, D / heads)`."""
-    depth = x.shape[-1] // (parts * heads)
     if length == 1:
-        return tuple(y.view(-1, heads, 1, depth) for y in x.chunk(parts, dim=-1))
+        return x.view(-1, parts, heads, 1, x.shape[-1] // (parts * heads)).unbind(1)
+    split = x.view(-1, length, parts, heads, x.shape[-1] // (parts * heads)).unbind(2)
     # One after the other: as one permutation, an exported graph would copy all of them.
-    return tuple(y.view(-1, length, heads, depth).transpose(1, 2) for y in x.chunk(parts, dim=-1))
+    return tuple(y.transpose(1, 2) for y in split)
 
 
 def add_positions(x: Tensor, positions: Tensor) -> Tensor:
@@ -158,7 +158,11 @@ class DecoderLayer(nn.Module):
         return attention(queries, *memory, causal=False)
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(F.relu(self.linear1(x))))
+        return self.linear2(self._dropped(F.relu(self.linear1(x))))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        # To call a module that does nothing costs a small network more than this question.
+        return self.dropout(x) if self.training else x
 
     def forward(
         self,
@@ -183,14 +187,14 @@ class DecoderLayer(nn.Module):
         own, cross = fixed
         if self.pre_norm:
             attended, kept = self._self_attention(self.norm1(x), positions, own, past)
-            x = x + self.dropout(attended)
+            x = x + self._dropped(attended)
             read = self._cross_attention(self.norm2(x), positions, cross, memory)
-            x = x + self.dropout(read)
-            return x + self.dropout(self._feed_forward(self.norm3(x))), kept
+            x = x + self._dropped(read)
+            return x + self._dropped(self._feed_forward(self.norm3(x))), kept
         attended, kept = self._self_attention(x, positions, own, past)
-        x = self.norm1(x + self.dropout(attended))
-        x = self.norm2(x + self.dropout(self._cross_attention(x, positions, cross, memory)))
-        return self.norm3(x + self.dropout(self._feed_forward(x))), kept
+        x = self.norm1(x + self._dropped(attended))
+        x = self.norm2(x + self._dropped(self._cross_attention(x, positions, cross, memory)))
+        return self.norm3(x + self._dropped(self._feed_forward(x))), kept
 
 
 class WordEmbedding(nn.Module):
@@ -320,14 +324,16 @@ class Decoder(nn.Module):
         x = self.embedding(flat) if constants is None else F.embedding(flat, constants.tokens)
         if start_bias is not None:
             # Nothing is added to the tokens after the first.
-            x = x + F.pad(start_bias[:, None], (0, 0, 0, length - 1)).flatten(0, 1)
-        past = []
+            if length > 1:
+                start_bias = F.pad(start_bias[:, None], (0, 0, 0, length - 1)).flatten(0, 1)
+            x = x + start_bias
+        past, positions = [], places[rows]
         for i, layer in enumerate(self.body.layers):
             fixed = (None, None)
             if constants is not None:
                 fixed = (constants.own[i][rows], constants.cross[i][rows])
             before = cache.past[i] if cache.past else None
-            x, kept = layer(x, places[rows], fixed, cache.memory[i], before)
+            x, kept = layer(x, positions, fixed, cache.memory[i], before)
             past.append(kept)
         hidden = self.body.norm(x)
         hidden = hidden.view(-1, length, hidden.shape[-1])

@@ -126,6 +126,11 @@ class JointEncoder(Protocol):
         ...
 
 
+def through(layer: nn.Module | None, x: Tensor) -> Tensor:
+    """`layer(x)`, or `x` without a layer: a call of `nn.Identity` costs a small network time."""
+    return x if layer is None else layer(x)
+
+
 class LayerScale(nn.Module):
     """A learnt factor per channel."""
 
@@ -145,15 +150,16 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.q_norm = LayerNorm(dim // heads) if qk_norm else nn.Identity()
-        self.k_norm = LayerNorm(dim // heads) if qk_norm else nn.Identity()
+        self.q_norm = LayerNorm(dim // heads) if qk_norm else None
+        self.k_norm = LayerNorm(dim // heads) if qk_norm else None
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, key_bias: Tensor | None, rows: int | None) -> Tensor:
         """See `Block.forward`."""
-        size = (*x.shape[:2], self.num_heads, -1)
-        q, k, v = (part.view(size).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
-        q, k = self.q_norm(q if rows is None else q[:, :, :rows]), self.k_norm(k)
+        qkv = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        q = through(self.q_norm, q if rows is None else q[:, :, :rows])
+        k = through(self.k_norm, k)
         bias = None if key_bias is None else key_bias.to(q.dtype)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(attended.transpose(1, 2).flatten(2))
@@ -198,9 +204,9 @@ class Block(nn.Module):
         self.norm2 = LayerNorm(dim)
         self.mlp = Mlp(dim, 4 * dim)
         self.ls1, self.ls2 = (
-            nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale) for _ in "12"
+            None if layer_scale is None else LayerScale(dim, layer_scale) for _ in "12"
         )
-        self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path) if drop_path else None
 
     def forward(self, x: Tensor, key_bias: Tensor | None = None, rows: int | None = None) -> Tensor:
         """Run the block.
@@ -213,9 +219,9 @@ class Block(nn.Module):
         Returns:
             `(B, N, C)`, or `(B, rows, C)`.
         """
-        attended = self.attn(self.norm1(x), key_bias, rows)
-        x = (x if rows is None else x[:, :rows]) + self.drop_path(self.ls1(attended))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        attended = through(self.ls1, self.attn(self.norm1(x), key_bias, rows))
+        x = (x if rows is None else x[:, :rows]) + through(self.drop_path, attended)
+        return x + through(self.drop_path, through(self.ls2, self.mlp(self.norm2(x))))
 
 
 class VisionTransformer(nn.Module):

@@ -102,9 +102,10 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(..., dims[0])` to `(..., dims[-1])`."""
-        for layer in self.layers[:-1]:
+        *hidden, last = self.layers
+        for layer in hidden:
             x = F.relu(layer(x))
-        return self.layers[-1](x)
+        return last(x)
 
 
 class SeqTrack(nn.Module):
@@ -289,7 +290,7 @@ class SeqTrack(nn.Module):
         token = torch.full((memory.shape[0], 1), tokenizer.start, device=memory.device)
         for i in range(STEPS):
             hidden, cache = self.decoder.step(token, cache, start_bias if i == 0 else None)
-            logits = self.vocab_embed(hidden[:, -1])
+            logits = self.vocab_embed(hidden.squeeze(1))
             values = logits.float().softmax(dim=-1)[:, : tokenizer.bins]
             if window is not None:
                 values = values.to(window) * window[i]
@@ -369,8 +370,6 @@ def configured(network: SeqTrack, cfg: Config) -> SeqTrack:
     made.reading = Reading(cfg, network.pos_embed.device)
     made.eval()
     made.decoder.freeze(made.pos_embed)
-    for layer in made.decoder.body.layers:
-        layer.dropout = nn.Identity()
     return made
 
 

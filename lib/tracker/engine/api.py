@@ -197,8 +197,12 @@ class BatchedEngine(Engine, ABC):
             whole = isinstance(search, np.ndarray) and len(indices) == len(search)
             crops = search if whole else [search[i] for i in indices]
             parts.append(self.run(crops, [unique[i] for i in indices]))
+        # Copies: the next step may write its answer to the same memory.
+        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        if len(groups) == 1:
+            return EngineOutput(*columns)
         order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
-        return EngineOutput(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
+        return EngineOutput(*(column[order] for column in columns))
 
     def inputs(self, unique: Sequence[UniqueTemplates]) -> StepInputs:
         """Put the templates of B targets with equally many different ones together.

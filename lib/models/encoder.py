@@ -277,7 +277,9 @@ class VisionTransformer(nn.Module):
         cells = template_size // patch_size
         self.template_box = TemplateBox(width, cells) if template_box else None
         self.correlation = (
-            Correlation(self.patch_embed.channels, width, template_size) if correlation else None
+            Correlation(self.patch_embed.channels, width, template_size, search_size)
+            if correlation
+            else None
         )
         # Rows 0 .. L_x-1 belong to the search region; all templates share the other L_z rows.
         rows = self.search_tokens + self.template_tokens

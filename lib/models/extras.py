@@ -65,25 +65,43 @@ class ConvStem(nn.Module):
         return self.tokens(self.features(images))
 
 
-def whole_kernels(side: int) -> Tensor:
-    """Where the cells of a template lie about the centre of a target of another shape.
-
-    Convolving the maps of the single cells with these adds them up, each shifted to the centre:
-    the correlation with the whole template, stretched to that shape.
+def stretching(cells: int, side: int) -> Tensor:
+    """Where the cells of a template lie about the centre of a target of another width.
 
     Args:
-        side: cells G along a side of the template.
+        cells: G along a side of the template.
+        side: places S along a side of the search region.
 
     Returns:
-        `(9, G * G, 9, 9)`: shapes, cells, and places of +-4 cells about the centre.
+        `(G * S, 3 * S)`: what a cell says of a place, as said of a centre, for three widths.
     """
     # On the CPU whatever the default, as `grid_table`.
-    offset = torch.arange(side, device="cpu") - (side - 1) / 2
-    places = torch.arange(-_REACH, _REACH + 1, device="cpu")
+    offset = torch.arange(cells, device="cpu") - (cells - 1) / 2
+    places = torch.arange(side, device="cpu")
+    ahead = places[:, None] - places  # from a centre to a place
     # A cell that falls between two places is shared between them.
-    along = [(1 - (r * offset[:, None] - places).abs()).clamp_min(0) for r in _RATIOS]
-    shapes = [y[:, None, :, None] * x[None, :, None, :] for y in along for x in along]
-    return torch.stack(shapes).flatten(1, 2)
+    widths = [(1 - (r * offset[:, None, None] - ahead).abs()).clamp_min(0) for r in _RATIOS]
+    return (torch.stack(widths, dim=2) * (ahead.abs() <= _REACH)[:, None]).flatten(2).flatten(0, 1)
+
+
+def whole(maps: Tensor, along: Tensor) -> Tensor:
+    """The correlation with the whole template, stretched to nine shapes.
+
+    The maps of the single cells are added up, each shifted to the centre: first along x, then y.
+
+    Args:
+        maps: `(B, G * G, S, S)`, what each cell says of each place.
+        along: from `stretching`.
+
+    Returns:
+        `(B, 9, S, S)`: three heights with three widths each.
+    """
+    side = maps.shape[-1]
+    cells = len(along) // side
+    rows = maps.unflatten(1, (cells, cells)).transpose(2, 3).flatten(3)  # (B, G, S, G * S)
+    both = along.T @ (rows @ along).flatten(1, 2)
+    shapes = both.unflatten(2, (-1, side)).unflatten(1, (-1, side))  # (B, 3, S, 3, S)
+    return shapes.transpose(2, 3).flatten(1, 2)
 
 
 class Correlation(nn.Module):
@@ -96,13 +114,15 @@ class Correlation(nn.Module):
         channels: channels F of the stem's features.
         width: channels C of a token.
         template_size: side of a template crop in pixels.
+        search_size: side of a search crop in pixels.
     """
 
-    def __init__(self, channels: int, width: int, template_size: int) -> None:
+    def __init__(self, channels: int, width: int, template_size: int, search_size: int) -> None:
         super().__init__()
-        kernels = whole_kernels(template_size // STRIDE)
-        self.cells = kernels.shape[1]
-        self.register_buffer("kernels", kernels, persistent=False)
+        cells = template_size // STRIDE
+        self.cells = cells * cells
+        along = stretching(cells, search_size // STRIDE)
+        self.register_buffer("along", along, persistent=False)
         self.refine = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
@@ -111,7 +131,7 @@ class Correlation(nn.Module):
         )
         self.match = nn.Conv2d(channels, channels, 1)
         self.mix = nn.Sequential(
-            nn.Conv2d(self.cells + channels + len(kernels), width, 3, stride=2, padding=1),
+            nn.Conv2d(self.cells + channels + len(_RATIOS) ** 2, width, 3, stride=2, padding=1),
             nn.GELU(),
             nn.Conv2d(width, width, 1),
         )
@@ -152,10 +172,10 @@ class Correlation(nn.Module):
         # What cell i of the template says of every place.
         maps = (keys.transpose(1, 2) @ places * 8.0).unflatten(2, side)
         cells = covered.clamp_min(1.0)[:, None, None, None]
-        stretched = F.conv2d(maps, self.kernels, padding=_REACH) / cells
+        stretched = whole(maps, self.along) / cells
         # The target as one vector, compared channel by channel.
-        whole = F.normalize(keys.mean(dim=2), dim=1)
-        channels = (places * whole[:, :, None] * 8.0).unflatten(2, side)
+        vector = F.normalize(keys.mean(dim=2), dim=1)
+        channels = (places * vector[:, :, None] * 8.0).unflatten(2, side)
         mixed = self.mix(torch.cat([maps, channels, stretched], dim=1))
         return mixed.flatten(2).transpose(1, 2)
 

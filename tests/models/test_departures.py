@@ -8,7 +8,7 @@ import torch
 
 from lib.config.loader import list_configs, load_config
 from lib.config.schema import Config
-from lib.models.extras import CentreHint, covered_share, whole_kernels
+from lib.models.extras import CentreHint, covered_share, stretching, whole
 from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.tokens import BoxTokenizer
 from lib.models.weights import PUBLISHED_CONFIGS
@@ -174,7 +174,7 @@ def test_ordered_words_start_alike_where_coordinates_are(on: bool) -> None:
 
 def test_the_whole_template_answers_where_the_target_is_and_how_wide() -> None:
     """Maps of cells that answer at one place each, as those of a target twice as wide would."""
-    side = 8
+    side, along = 8, stretching(8, 24)
     offset = np.arange(side) - (side - 1) / 2
     for stretch, shape in ((1.0, 4), (1.25, 5)):  # of 9: heights .8, 1, 1.25, each with 3 widths
         maps = torch.zeros(1, side * side, 24, 24)
@@ -182,9 +182,24 @@ def test_the_whole_template_answers_where_the_target_is_and_how_wide() -> None:
             y, x = 11.5 + offset[i // side], 11.5 + offset[i % side] * stretch
             share = np.maximum(0, 1 - np.abs(np.arange(24) - x))
             maps[0, i, int(y)] = torch.from_numpy(share)
-        whole = torch.nn.functional.conv2d(maps, whole_kernels(side), padding=4)[0]
-        best, row, column = np.unravel_index(int(whole.argmax()), whole.shape)
+        found = whole(maps, along)[0]
+        best, row, column = np.unravel_index(int(found.argmax()), found.shape)
         assert best == shape and {int(row), int(column)} <= {11, 12}
+
+
+def test_the_whole_template_is_the_sum_of_its_cells_shifted_to_the_centre() -> None:
+    torch.manual_seed(0)
+    cells, side = 4, 9
+    maps = torch.rand(2, cells * cells, side, side)
+    found = whole(maps, stretching(cells, side))
+    ratios = (0.8, 1.0, 1.25)
+    for shape, (high, wide) in enumerate((a, b) for a in ratios for b in ratios):
+        total = torch.zeros(2)
+        for i in range(cells * cells):
+            y, x = (4 + r * (at - 1.5) for r, at in ((high, i // cells), (wide, i % cells)))
+            near_y, near_x = ((1 - (torch.arange(side) - at).abs()).clamp_min(0) for at in (y, x))
+            total += torch.einsum("byx,y,x->b", maps[:, i], near_y, near_x)
+        torch.testing.assert_close(found[:, shape, 4, 4], total)
 
 
 def test_the_hint_says_what_and_where_the_likeliest_token_is() -> None:

@@ -34,7 +34,7 @@ from lib.utils.files import atomic_path, user_cache, user_path
 
 CACHE_VARIABLE = "SEQTRACK_ONNX"
 # Of the graphs: raise it when they change, so that older files are not used any more.
-VERSION = 2
+VERSION = 3
 _OPSET = 20
 _OUTPUTS = {
     "template": ("tokens", "keys", "covered"),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from lib.config.schema import Config
 from lib.models.decoder import DecoderAttention, DecoderLayer
-from lib.models.encoder import VisionTransformer
+from lib.models.encoder import VisionTransformer, through
 from lib.models.pixels import Normaliser, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.tracker.engine.api import Engine, EngineOutput, Template
@@ -39,9 +39,9 @@ def encoder_block(block: nn.Module, x: Tensor) -> Tensor:
         part.unflatten(-1, (heads, -1)) for part in attn.qkv(block.norm1(x)).chunk(3, dim=-1)
     )
     # Norms and scales do nothing in the published networks.
-    q, k = attn.q_norm(q).flatten(2), attn.k_norm(k).flatten(2)
-    x = x + block.ls1(attn.proj(attend(q, k, v.flatten(2), heads)))
-    return x + block.ls2(mlp.fc2(mlp.act(mlp.fc1(block.norm2(x)))))
+    q, k = through(attn.q_norm, q).flatten(2), through(attn.k_norm, k).flatten(2)
+    x = x + through(block.ls1, attn.proj(attend(q, k, v.flatten(2), heads)))
+    return x + through(block.ls2, mlp.fc2(mlp.act(mlp.fc1(block.norm2(x)))))
 
 
 def decoder_attention(

@@ -123,10 +123,28 @@ def test_quickstart_without_set_up(machine: Machine) -> None:
     settings = {"SEQTRACK_NO_SETUP": "1", "SEQTRACK_QUICKSTART": "else where"}
     code, said, asked = machine.run("scripts/quickstart.sh", *words, **settings)
     assert code == 0, said
-    assert len(asked) == 6 and all("--save-dir else where" in line for line in asked)
-    train = "tracking/train.py --config seqtrack_tiny --save-dir else where --set TRAIN.EPOCH=1"
-    assert asked[0] == train
+    assert len(asked) == 8 and all("else where" in line for line in asked)
+    # First of all somebody sees a tracker that works.
+    assert (
+        asked[0].startswith("tracking/video_demo.py") and "--out else where/shipped.gif" in asked[0]
+    )
+    assert "else where/shipped.gif" in said.partition("== 2.")[0]
+    train = "tracking/train.py --config seqtrack_tiny --save-dir else where --set TRAIN.EPOCH=6"
+    assert asked[1] == f"{train} --set TRAIN.EPOCH=1", "the last one counts"
+    scores = next(line for line in asked if "analysis_results" in line)
+    assert "--config seqtrack_tiny" in scores and "--results shipped=else where/shipped/" in scores
     assert machine.run("scripts/quickstart.sh", "--set")[0] == 2
+
+
+def test_quickstart_that_is_stopped_says_how_to_go_on(machine: Machine) -> None:
+    python = machine.home / "python"
+    python.write_text('#!/bin/sh\ncase "$*" in *train.py*) exit 130 ;; esac\n')
+    python.chmod(0o755)
+    code, said, _ = machine.run("scripts/quickstart.sh", SEQTRACK_NO_SETUP="1")
+    assert code == 130 and "== 3." not in said
+    assert said.endswith(
+        "Stopped. What was done is kept: bash scripts/quickstart.sh goes on from here.\n"
+    )
 
 
 @pytest.mark.parametrize(

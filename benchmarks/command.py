@@ -299,17 +299,17 @@ def _runner(
 
 
 def _quietly(words: list[str]) -> None:
-    """The test command, without its words; those of an error are said."""
+    """Run the test command without its output; of an error the last line is kept."""
     from lib.commands.test import main as test_main
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             code = test_main(words)
         except SystemExit as ended:
             code = int(ended.code or 0)
     if code != EXIT_OK:
-        last = said.getvalue().strip().splitlines()[-1:]
+        last = output.getvalue().strip().splitlines()[-1:]
         raise SeqTrackError(f"`test.py {' '.join(words)}` ended with {code}: {' '.join(last)}")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.same_rows import compare_folders
-from lib.profile.timing import Times
+from lib.profile.stages import Times
 from lib.synthetic.video.dataset import synthetic_sequence
 from lib.synthetic.video.suite import SUITES
 from lib.utils.image_io import write_rgb
@@ -106,20 +106,20 @@ def race(
 def _record(
     seconds: Mapping[str, Sequence[float]], work: Path, frames: int, factors: Sequence[float]
 ) -> dict[str, Any]:
-    """What the rounds of all sides say; the first one is the reference."""
+    """A row per side; the first one is the reference."""
     first = next(iter(seconds))
     slow = float(np.median(seconds[first]))
     rows = []
     for label, each in seconds.items():
         took = float(np.median(each))
-        said = compare_folders(work / first / "0", work / label / "0", factors)
+        agreement = compare_folders(work / first / "0", work / label / "0", factors)
         rows.append(
             {
                 "what": label,
                 **Times(tuple(1e3 * value for value in each)).row(),
                 "frames_per_s": round(frames / took, 2),
                 "ratio_to_reference": round(slow / took, 4),
-                **said.row(),
+                **agreement.row(),
             }
         )
     best = max(rows[1:], key=lambda row: row["ratio_to_reference"])

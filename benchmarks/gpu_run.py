@@ -147,11 +147,11 @@ class Check:
             raise PartFailed(f"the command ended with {code}: {self.last_line()}")
 
     def last_line(self) -> str:
-        """What the programs of the part said last."""
+        """The last error, or else the last line, that the programs of the part printed."""
         text = (self.out / "logs" / f"{self.part}.log").read_text(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith(("error: ", "E   "))]
-        return (errors or lines or ["it said nothing"])[-1][:300]
+        return (errors or lines or ["no output"])[-1][:300]
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -256,8 +256,8 @@ def claim(out: Path, about: dict[str, Any], again: bool) -> None:
         SystemExit: its records are of another commit or machine.
     """
     out.mkdir(parents=True, exist_ok=True)
-    told = out / "about.json"
-    before = json.loads(told.read_text()) if told.is_file() else about
+    about_file = out / "about.json"
+    before = json.loads(about_file.read_text()) if about_file.is_file() else about
     for key, value in before.items():
         if about.get(key) != value:
             print(
@@ -266,7 +266,7 @@ def claim(out: Path, about: dict[str, Any], again: bool) -> None:
                 file=sys.stderr,
             )
             raise SystemExit(2)
-    write(told, json.dumps(about, indent=1))
+    write(about_file, json.dumps(about, indent=1))
     if again:
         for record in read_records(out).values():
             if record.outcome != PASSED:

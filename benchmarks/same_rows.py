@@ -89,15 +89,15 @@ def compare_folders(one: Path, other: Path, factors: Sequence[float]) -> RowAgre
     Raises:
         DataError: a box is none.
     """
-    said = RowAgreement()
+    agreement = RowAgreement()
     for path in sorted(one.rglob("*.txt")):
         if path.stem.endswith(("_time", "_confidence")):
             continue
         twin = other / path.relative_to(one)
         boxes = np.loadtxt(path, ndmin=2)
         its = np.loadtxt(twin, ndmin=2) if twin.is_file() else np.full((0, 4), math.nan)
-        said.add(path.stem, boxes, its, factors)
-    return said
+        agreement.add(path.stem, boxes, its, factors)
+    return agreement
 
 
 def _tie(

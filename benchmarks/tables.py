@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib.utils.columns import align
+from lib.utils.console import align
 
 # Column -> heading; columns that no row has are left out.
 _COLUMNS = {

@@ -11,7 +11,7 @@ from benchmarks.machine import matrix_product
 from benchmarks.turns import take_turns
 from lib.config.schema import Config
 from lib.profile.scene import Workload
-from lib.profile.timing import Times
+from lib.profile.stages import Times
 from lib.profile.work import frame_macs
 from lib.tracker.agreement import Agreement, box_distance
 from lib.tracker.engine.api import Engine

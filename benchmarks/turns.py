@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lib.profile.timing import WARM_UPS, Times, timed
+from lib.profile.stages import WARM_UPS, Times, timed
 
 
 def take_turns(
@@ -25,7 +25,7 @@ def take_turns(
         device: where they work.
         rounds: how many rounds at most.
         seconds: begin no further round after that time, but finish `at_least`.
-        seen: told the round and what each of them returned.
+        seen: called with the round and what each of them returned.
         at_least: so many rounds, however long they take.
 
     Returns:

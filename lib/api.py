@@ -261,7 +261,7 @@ class Tracker:
         from lib.evaluation.lockstep import Lockstep
         from lib.evaluation.one_by_one import OneByOne
         from lib.evaluation.plan import RunOptions
-        from lib.evaluation.sources import ListSource
+        from lib.evaluation.sequence import ListSource
         from lib.tracker.build import build_tracker
 
         data = dataset

@@ -20,7 +20,7 @@ COMMANDS = {
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
     "data": ("lib.commands.data", "check, list, pack and show data sets"),
     "vot": ("lib.commands.vot", "VOT's challenges: make a workspace, run, analyse, score"),
-    "submit": ("lib.commands.pack", "check raw results, write the zip for an evaluation server"),
+    "submit": ("lib.commands.submit", "check raw results, write the zip for an evaluation server"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
     "profile": ("lib.commands.profile_model", "size of a network, and where its time goes"),
     "export": ("lib.commands.export", "write a network as ONNX graphs, compared with PyTorch"),

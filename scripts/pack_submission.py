@@ -7,4 +7,4 @@ import _path  # noqa: F401  (puts this repository first on sys.path)
 from lib.commands.entry import run
 
 if __name__ == "__main__":
-    sys.exit(run("lib.commands.pack"))
+    sys.exit(run("lib.commands.submit"))

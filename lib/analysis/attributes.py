@@ -70,17 +70,13 @@ _FILES: Mapping[str, _Published] = {
 
 @dataclass(frozen=True)
 class Attributes:
-    """Attributes of the sequences of a data set.
+    """Attributes of the sequences of a data set."""
 
-    Attributes:
-        names: short names, in the order of the source; `MEANINGS` has the words of most.
-        by_sequence: name of a sequence to its attributes; without any it is ().
-        source: where they come from, for people.
-    """
-
+    # Short names, in the order of the source; `MEANINGS` has the words of most
     names: tuple[str, ...]
+    # Name of a sequence to its attributes; without any it is ()
     by_sequence: Mapping[str, tuple[str, ...]]
-    source: str
+    source: str  # where they come from, for people
 
     def sequences(self, attribute: str) -> tuple[str, ...]:
         return tuple(name for name, found in self.by_sequence.items() if attribute in found)

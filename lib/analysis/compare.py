@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from lib.analysis.conventions import (
     Convention,
     OpeConvention,
     convention_named,
     default_convention,
 )
-from lib.analysis.first_rows import OddFirstRow, first_rows_caution, odd_first_row
 from lib.analysis.frames import TrackedSequence, join
 from lib.analysis.metrics import (
     DatasetScore,
@@ -23,10 +24,56 @@ from lib.analysis.metrics import (
 )
 from lib.datasets.benchmarks.rows import CATALOG
 from lib.datasets.sequence import Dataset, Video
+from lib.datasets.text.box_reading import likely_reading_against
 from lib.results.files import read_column, read_results
 from lib.results.find import ResultFiles
 from lib.results.record import run_cautions
-from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted
+from lib.utils.boxes import iou_xywh
+from lib.utils.errors import DataError, ResultsError, SeqTrackError, counted, some
+
+# Pixels that rounding and an origin of 1 may take a coordinate off by.
+_NEAR = 2.0
+# A first row that overlaps less is not a tracker's own idea of the given box.
+_SAME_TARGET = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class OddFirstRow:
+    """A first row that is not the box that the tracker was given."""
+
+    sequence: str  # its name
+    found: np.ndarray  # (4,) the row
+    given: np.ndarray  # (4,) x, y, w, h of the ground truth, in pixels
+
+
+def odd_first_row(tracked: TrackedSequence) -> OddFirstRow | None:
+    """The first row of the results if it is not the given box; None if it is, or nobody knows."""
+    found = np.array(tracked.predicted[0], dtype=np.float64)
+    given = np.array(tracked.ground_truth[0], dtype=np.float64)
+    if not (np.isfinite(found).all() and np.isfinite(given).all() and (given[2:] > 0).all()):
+        return None
+    near = np.abs(found - given).max() <= _NEAR
+    if near or iou_xywh(found[None], given[None])[0] >= _SAME_TARGET:
+        return None
+    return OddFirstRow(tracked.name, found, given)
+
+
+def first_rows_caution(odd: Sequence[OddFirstRow], sequences: int) -> str:
+    """One line about the odd first rows of a tracker on so many `sequences`."""
+    reading = likely_reading_against(
+        np.array([one.found for one in odd]), np.array([one.given for one in odd])
+    )
+    first, count = odd[0], len({one.sequence for one in odd})
+    return (
+        f"in {count} of {sequences} sequences the first row is not the given box, as in "
+        f"{first.sequence}: {_row(first.found)}, not {_row(first.given)}; "
+        + (f"{reading}; or are they of other data?" if reading else "are they of other data?")
+    )
+
+
+def _row(box: np.ndarray) -> str:
+    return f"({', '.join(f'{value:g}' for value in box.tolist())})"
+
 
 MAX_LINES = 10
 
@@ -37,20 +84,13 @@ class NothingToScoreError(DataError):
 
 @dataclass(frozen=True)
 class TrackerResults:
-    """A tracker in the comparison: what to call it, and where its results are.
+    """A tracker in the comparison: what to call it, and where its results are."""
 
-    Attributes:
-        label: unique in the comparison.
-        folder: of its result files, in a form that `ResultFiles` knows.
-        more_runs: folders of further runs, averaged with the first.
-        config: the configuration of seqtrack that made them, '' for any other tracker.
-        runids: numbers of the runs, in the order of their folders; () where they have none.
-    """
-
-    label: str
-    folder: Path
-    more_runs: tuple[Path, ...] = ()
-    config: str = ""
+    label: str  # unique in the comparison
+    folder: Path  # of its result files, in a form that `ResultFiles` knows
+    more_runs: tuple[Path, ...] = ()  # folders of further runs, averaged with the first
+    config: str = ""  # the configuration of seqtrack that made them, '' for any other tracker
+    # Numbers of the runs, in the order of their folders; () where they have none
     runids: tuple[int, ...] = ()
 
     @property
@@ -63,30 +103,22 @@ FoundFiles = Mapping[str, Mapping[str, Sequence[Path]]]
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Scores of all trackers on the same sequences of one data set.
+    """Scores of all trackers on the same sequences of one data set."""
 
-    Attributes:
-        dataset: name of the data set.
-        kind: the protocol it was scored by.
-        convention: the toolkit's reading of it.
-        scores: by the tracker's label.
-        left_out: sequences that lack a result of some tracker, or ground truth beyond the first
-            box; scored for none.
-        warnings: one line for every caution, one per tracker whose sequences have unequal numbers
-            of results, then one per result file that was scored though its length is wrong, those
-            too short first.
-        cautions: by label, what a score must not be quoted without: cut videos, untrained weights,
-            runs that were not made alike, boxes that look like another form.
-        short: by label, sequences with fewer results than frames.
-    """
-
-    dataset: str
-    kind: str
-    convention: str
-    scores: Mapping[str, DatasetScore]
+    dataset: str  # name of the data set
+    kind: str  # the protocol it was scored by
+    convention: str  # the toolkit's reading of it
+    scores: Mapping[str, DatasetScore]  # by the tracker's label
+    # Sequences that lack a result of some tracker, or ground truth beyond the first box; scored for
+    # none
     left_out: tuple[str, ...] = ()
+    # One line for every caution, one per tracker whose sequences have unequal numbers of results,
+    # then one per result file that was scored though its length is wrong, those too short first
     warnings: tuple[str, ...] = ()
+    # By label, what a score must not be quoted without: cut videos, untrained weights, runs that
+    # were not made alike, boxes that look like another form
     cautions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # By label, sequences with fewer results than frames
     short: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def notes(self, label: str) -> tuple[str, ...]:
@@ -94,30 +126,25 @@ class Comparison:
         short = self.short.get(label, ())
         if not short:
             return self.cautions.get(label, ())
-        more = f" and {len(short) - MAX_LINES} more" if len(short) > MAX_LINES else ""
-        names = f"{', '.join(short[:MAX_LINES])}{more}"
+        names = some(short, MAX_LINES)
         fewer = f"{counted(len(short), 'sequence')} with fewer results than frames: {names}"
         return (*self.cautions.get(label, ()), fewer)
 
 
 @dataclass
 class _Found:
-    """What scoring the files of a comparison gives.
+    """What scoring the files of a comparison gives."""
 
-    Attributes:
-        scores: of the runs, by label and sequence.
-        lengths: for every file of a wrong length, whether it is too long, and a line about it.
-        short: by label, sequences with fewer results than frames.
-        odd_rows: by label, first rows that are not the given box.
-        problems: lines about what cannot be scored, each once.
-        unknown: sequences of which only the first box is known, with a line about each.
-    """
-
-    scores: dict[str, dict[str, list[Score]]]
+    scores: dict[str, dict[str, list[Score]]]  # of the runs, by label and sequence
+    # For every file of a wrong length, whether it is too long, and a line about it
     lengths: list[tuple[bool, str]] = field(default_factory=list)
+    # By label, sequences with fewer results than frames
     short: dict[str, list[str]] = field(default_factory=dict)
+    # By label, first rows that are not the given box
     odd_rows: dict[str, list[OddFirstRow]] = field(default_factory=dict)
+    # Lines about what cannot be scored, each once
     problems: dict[str, None] = field(default_factory=dict)
+    # Sequences of which only the first box is known, with a line about each
     unknown: dict[str, str] = field(default_factory=dict)
 
     def note_rows(self, label: str, tracked: TrackedSequence, chosen: Convention) -> None:
@@ -143,26 +170,25 @@ class _Found:
 
 def compare(
     dataset: Dataset,
-    contenders: Sequence[TrackerResults],
+    trackers: Sequence[TrackerResults],
     kind: str | None = None,
     convention: str | None = None,
     skip_missing: bool = False,
     mixed_runs: bool = False,
 ) -> Comparison:
-    """Score every contender on every sequence of `dataset`.
+    """Score every tracker on every sequence of `dataset`.
 
     Args:
         dataset: sequences with their ground truth.
-        contenders: the trackers.
         kind: protocol; the data set's own by default.
         convention: the kind's own by default.
-        skip_missing: leave out, for all, sequences that lack the result file of some contender.
+        skip_missing: leave out, for all, sequences that lack the result file of some tracker.
         mixed_runs: average runs that were not made alike.
 
     Raises:
         DataError: the ground truth is private or cannot be scored.
         ResultsError: result files are missing or refused, one line for each; or the runs of a
-            contender were not made alike.
+            tracker were not made alike.
     """
     kind = kind or dataset.protocol
     if kind in {row.protocol for row in CATALOG if row.server}:
@@ -171,9 +197,9 @@ def compare(
             "submit the raw results to the benchmark's evaluation server"
         )
     convention = convention or default_convention(kind)
-    cautions = {one.label: run_cautions(one.folders, mixed_runs) for one in contenders}
-    files = {one.label: _files_of(one, dataset) for one in contenders}
-    names, left_out = _common_sequences(dataset, contenders, files, skip_missing)
+    cautions = {one.label: run_cautions(one.folders, mixed_runs) for one in trackers}
+    files = {one.label: _files_of(one, dataset) for one in trackers}
+    names, left_out = _common_sequences(dataset, trackers, files, skip_missing)
     found = _score_all(dataset, names, files, kind, convention)
     found.scores = comparable(found.scores)
     for label, rows in found.odd_rows.items():
@@ -185,7 +211,7 @@ def compare(
     )
     totals = {
         one.label: _combine(found.scores[one.label], kind, convention, one.runids)
-        for one in contenders
+        for one in trackers
     }
     left_out += tuple(found.unknown)
     return Comparison(
@@ -260,17 +286,17 @@ def _files_of(one: TrackerResults, dataset: Dataset) -> dict[str, list[Path]]:
 
 
 def _common_sequences(
-    dataset: Dataset, contenders: Sequence[TrackerResults], files: FoundFiles, skip_missing: bool
+    dataset: Dataset, trackers: Sequence[TrackerResults], files: FoundFiles, skip_missing: bool
 ) -> tuple[list[str], tuple[str, ...]]:
-    """Sequences with a result file of every contender, and the others."""
+    """Sequences with a result file of every tracker, and the others."""
     lacking = {
-        name for one in contenders for name in dataset.sequence_names if not files[one.label][name]
+        name for one in trackers for name in dataset.sequence_names if not files[one.label][name]
     }
     if lacking and not skip_missing:
         raise ResultsError(
             list_findings(
                 f"{dataset.name}: {{}} result files are missing",
-                [line for one in contenders for line in _missing_files(one, dataset)],
+                [line for one in trackers for line in _missing_files(one, dataset)],
                 "track them, or leave them out for all trackers with --skip-missing",
             )
         )
@@ -278,7 +304,7 @@ def _common_sequences(
     if not names:
         seen = [
             f"{folder}: {ResultFiles(folder).seen()}"
-            for one in contenders
+            for one in trackers
             for folder in one.folders
             if not any(files[one.label].values())
         ]
@@ -289,7 +315,7 @@ def _common_sequences(
 
 
 def _missing_files(one: TrackerResults, dataset: Dataset) -> list[str]:
-    """A line for every file that a contender lacks."""
+    """A line for every file that a tracker lacks."""
     lines = []
     for folder in one.folders:
         files = ResultFiles(folder, dataset.sequence_names)
@@ -305,11 +331,7 @@ def _missing_files(one: TrackerResults, dataset: Dataset) -> list[str]:
 def _score_all(
     dataset: Dataset, names: Sequence[str], files: FoundFiles, kind: str, convention: str
 ) -> _Found:
-    """Scores of all runs on all sequences, and what was noticed.
-
-    Raises:
-        ResultsError: all that is wrong, at once.
-    """
+    """Scores of all runs on all sequences, and what was noticed."""
     chosen = convention_named(convention)
     found = _Found({label: {} for label in files})
     for name in names:
@@ -380,7 +402,7 @@ def _combine(
 
 
 def _uneven_runs(dataset: str, files: FoundFiles, names: Sequence[str]) -> list[str]:
-    """A line for every contender that tracked some sequences less often than others."""
+    """A line for every tracker that tracked some sequences less often than others."""
     lines = []
     for label, found in files.items():
         most = max(len(found[name]) for name in names)

@@ -7,9 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lib.analysis.certainty import metric_names
 from lib.analysis.compare import Comparison
-from lib.analysis.findings import Difference, Findings
+from lib.analysis.findings import Difference, Findings, metric_names
 from lib.analysis.statistics import Interval
 from lib.analysis.tables import as_latex, as_markdown
 from lib.analysis.text import tables
@@ -18,9 +17,9 @@ ALL_SEQUENCES = "(all)"
 _DECIMALS = 6
 
 
-def documents(findings: Findings, top: int = 3) -> dict[str, str]:
-    """The text of a file in every format, by its ending; `top` as in `report.tables`."""
-    shown = list(tables(findings, top))
+def documents(findings: Findings) -> dict[str, str]:
+    """The text of a file in every format, by its ending."""
+    shown = list(tables(findings))
     return {
         ".csv": to_csv(findings.comparison),
         ".json": to_json(findings),

@@ -12,30 +12,22 @@ from lib.utils.errors import DataError, ResultsError
 class TrackedSequence:
     """One sequence with its ground truth and the boxes that a tracker gave.
 
-    Attributes:
-        name: unique within the data set.
-        ground_truth: (N, 4) x, y, w, h in pixels; NaN where the benchmark marks absence so.
-        predicted: (M, 4) x, y, w, h in pixels; M may differ from N, the protocol decides.
-        visible: (N,) true where the target is visible, None without such flags.
-        cover: (N,) visible eighths of the target, 0..8 (GOT-10k).
-        resolution: (width, height) of the frames in pixels (GOT-10k).
-        results_file: what to call the predictions in a message, a path mostly.
-        annotation: what to call the ground truth in a message, a path mostly.
-        certainty: (M,) in [0, 1], how sure a calibrated tracker was.
-
     Raises:
         DataError: ground truth or flags have the wrong shape.
         ResultsError: the predictions are not (M, 4).
     """
 
-    name: str
+    name: str  # unique within the data set
+    # (N, 4) x, y, w, h in pixels; NaN where the benchmark marks absence so
     ground_truth: np.ndarray
-    predicted: np.ndarray
+    predicted: np.ndarray  # (M, 4) x, y, w, h in pixels; M may differ from N, the protocol decides
+    # (N,) true where the target is visible, None without such flags
     visible: np.ndarray | None = None
-    cover: np.ndarray | None = None
-    resolution: tuple[int, int] | None = None
-    results_file: str = ""
-    annotation: str = ""
+    cover: np.ndarray | None = None  # (N,) visible eighths of the target, 0..8 (GOT-10k)
+    resolution: tuple[int, int] | None = None  # (width, height) of the frames in pixels (GOT-10k)
+    results_file: str = ""  # what to call the predictions in a message, a path mostly
+    annotation: str = ""  # what to call the ground truth in a message, a path mostly
+    # (M,) in [0, 1], how sure a calibrated tracker was
     certainty: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -94,24 +86,16 @@ class FrameErrors:
 
     A value that no threshold passes makes the frame a miss, one that every threshold passes a
     hit: overlap -1 is a miss, an error of +inf a miss, an error of -1 a hit.
-
-    Attributes:
-        overlap: (N,) IoU.
-        center: (N,) distance of the centres in pixels.
-        normalised: (N,) distance of the centres in units of the ground truth's width and height.
-        valid: (N,) frames with a usable ground truth.
-        counted: number of frames that the counts are divided by.
-        predicted: (N, 4) boxes that were compared, xywh.
-        truth: (N, 4) what they were compared with.
     """
 
-    overlap: np.ndarray
-    center: np.ndarray
+    overlap: np.ndarray  # (N,) IoU
+    center: np.ndarray  # (N,) distance of the centres in pixels
+    # (N,) distance of the centres in units of the ground truth's width and height
     normalised: np.ndarray
-    valid: np.ndarray
-    counted: int
-    predicted: np.ndarray
-    truth: np.ndarray
+    valid: np.ndarray  # (N,) frames with a usable ground truth
+    counted: int  # number of frames that the counts are divided by
+    predicted: np.ndarray  # (N, 4) boxes that were compared, xywh
+    truth: np.ndarray  # (N, 4) what they were compared with
 
 
 def rows_with_nan(boxes: np.ndarray) -> np.ndarray:

@@ -40,25 +40,17 @@ GOT10K_THRESHOLDS = np.linspace(0, 1, 101)
 
 @dataclass(frozen=True)
 class OpeMetric:
-    """A curve of one-pass evaluation, and the headline scores that are read off it.
+    """A curve of one-pass evaluation, and the headline scores that are read off it."""
 
-    Attributes:
-        title: of its plot.
-        axis: of its plot, what the thresholds are.
-        values: (N,) values of the frames, from their errors.
-        passes: whether values `(N, 1)` pass thresholds `(T,)`.
-        thresholds: (T,).
-        headlines: name of a score to the place of its threshold; None is the mean of the curve.
-        in_plot: what the first of them is called beside the plot.
-    """
-
-    title: str
-    axis: str
-    values: Callable[[FrameErrors], np.ndarray]
+    title: str  # of its plot
+    axis: str  # of its plot, what the thresholds are
+    values: Callable[[FrameErrors], np.ndarray]  # (N,) values of the frames, from their errors
+    # Whether values `(N, 1)` pass thresholds `(T,)`
     passes: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    thresholds: np.ndarray
+    thresholds: np.ndarray  # (T,)
+    # Name of a score to the place of its threshold; None is the mean of the curve
     headlines: Mapping[str, int | None]
-    in_plot: str
+    in_plot: str  # what the first of them is called beside the plot
 
     def curve(self, errors: FrameErrors) -> np.ndarray:
         """Share (T,) of the frames that pass each threshold."""
@@ -156,26 +148,6 @@ class OpeScore:
         """Mean of the success curve."""
         return self.fractions()["AUC"]
 
-    @property
-    def op50(self) -> float:
-        """Share of frames with an overlap above 0.5."""
-        return self.fractions()["OP50"]
-
-    @property
-    def op75(self) -> float:
-        """Share of frames with an overlap above 0.75."""
-        return self.fractions()["OP75"]
-
-    @property
-    def precision20(self) -> float:
-        """Share of frames whose centre is at most 20 pixels off."""
-        return self.fractions()["Precision"]
-
-    @property
-    def norm_precision20(self) -> float:
-        """Share of frames whose normalised error is at most 0.2."""
-        return self.fractions()["NormPrecision"]
-
     def fractions(self) -> dict[str, float]:
         rows = OPE_METRICS.items()
         found = {k: v for name, row in rows for k, v in row.scores(self.lines[name]).items()}
@@ -214,21 +186,13 @@ class OpeScore:
 
 @dataclass(frozen=True, eq=False)
 class OverlapScore:
-    """GOT-10k's scores over the counted frames of one sequence, or of all; fractions.
+    """GOT-10k's scores over the counted frames of one sequence, or of all; fractions."""
 
-    Attributes:
-        success: (101,) share of overlaps above 0, 0.01 … 1.
-        ao: average overlap.
-        sr50: share of overlaps above 0.5.
-        sr75: share of overlaps above 0.75.
-        frames: number of counted frames; with none, the scores are NaN.
-    """
-
-    success: np.ndarray
-    ao: float
-    sr50: float
-    sr75: float
-    frames: int
+    success: np.ndarray  # (101,) share of overlaps above 0, 0.01 … 1
+    ao: float  # average overlap
+    sr50: float  # share of overlaps above 0.5
+    sr75: float  # share of overlaps above 0.75
+    frames: int  # number of counted frames; with none, the scores are NaN
 
     def percentages(self) -> dict[str, float]:
         return {"AO": 100 * self.ao, "SR50": 100 * self.sr50, "SR75": 100 * self.sr75}
@@ -247,20 +211,13 @@ Score = OpeScore | OverlapScore
 
 @dataclass(frozen=True, eq=False)
 class DatasetScore:
-    """The score of one tracker on one data set.
+    """The score of one tracker on one data set."""
 
-    Attributes:
-        kind: the protocol.
-        convention: the toolkit's reading of it.
-        total: of the whole data set.
-        sequences: by name; of several runs, their average.
-        runs: the total of each run by its number, where there are several.
-    """
-
-    kind: str
-    convention: str
-    total: Score
-    sequences: Mapping[str, Score]
+    kind: str  # the protocol
+    convention: str  # the toolkit's reading of it
+    total: Score  # of the whole data set
+    sequences: Mapping[str, Score]  # by name; of several runs, their average
+    # The total of each run by its number, where there are several
     runs: Mapping[int, Score] = field(default_factory=dict)
 
 

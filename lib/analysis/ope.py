@@ -39,10 +39,9 @@ def pytracking_errors(
     repeats the previous one. Longer results are cut, shorter ones padded with empty boxes.
 
     Args:
-        tracked: the sequence.
         kind: the kind of its data set.
-        all_positive: a frame is valid if x, y, w and h are positive (PyTracking); by default
-            only w and h need be (SeqTrack and its relatives).
+        all_positive: a frame is valid if x, y, w and h are positive (PyTracking); by default only w
+            and h need be (SeqTrack and its relatives).
         valid_only: divide by the number of valid frames instead of all.
 
     Raises:
@@ -106,7 +105,6 @@ def otb_matlab_errors(
     its ground truth are positive, and precise if it is not; flags of absent targets are ignored.
 
     Args:
-        tracked: the sequence.
         kind: not looked at: the toolkit has one rule.
         decimals: to round errors of the centre to; the port to Python has 4.
     """

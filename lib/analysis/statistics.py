@@ -40,20 +40,14 @@ UNKNOWN = Interval(float("nan"), float("nan"))
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Whether two trackers differ on the same sequences.
+    """Whether two trackers differ on the same sequences."""
 
-    Attributes:
-        difference: score of the first less that of the second; NaN where nothing is scored.
-        interval: of the difference.
-        p_value: two-sided. Below 1 - level where the interval leaves 0 out; but never below
-            2 / 2**D for D sequences that differ, the least that any exact paired test gives.
-        sequences: how many have scores of both.
-    """
-
-    difference: float
-    interval: Interval
+    difference: float  # score of the first less that of the second; NaN where nothing is scored
+    interval: Interval  # of the difference
+    # Two-sided. Below 1 - level where the interval leaves 0 out; but never below 2 / 2**D for D
+    # sequences that differ, the least that any exact paired test gives.
     p_value: float
-    sequences: int
+    sequences: int  # how many have scores of both
 
 
 def bootstrap_pooled(
@@ -71,7 +65,6 @@ def bootstrap_pooled(
         counts: (S,) number of those frames; sequences with none are no part of the sample.
         samples: how often S sequences are drawn.
         level: share of the drawn ratios inside the interval.
-        seed: of the draws.
 
     Raises:
         ValueError: not both (S,), or samples or level are out of range.
@@ -114,8 +107,6 @@ def paired_bootstrap(
             equal by default.
         counts_b: (S,) of B's; as `counts_a` by default.
         samples: how often S sequences are drawn, the same ones for both trackers.
-        level: of the interval.
-        seed: of the draws.
 
     Raises:
         ValueError: not all (S,), or samples or level are out of range.

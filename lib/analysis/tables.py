@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from lib.utils.columns import align
+from lib.utils.console import align
 
 UNKNOWN = "-"
 _LATEX_SPECIAL = str.maketrans(
@@ -28,20 +28,14 @@ _LATEX_SPECIAL = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """One table.
+    """One table."""
 
-    Attributes:
-        title: what it shows; one line.
-        header: of the columns; the first names the rows and is aligned to the left.
-        rows: cells, as many as the header in each.
-        best: (row, column) of cells to mark; None where nothing is compared.
-        notes: (name of a row, what its numbers must not be quoted without).
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    title: str  # what it shows; one line
+    header: tuple[str, ...]  # of the columns; the first names the rows and is aligned to the left
+    rows: tuple[tuple[str, ...], ...]  # cells, as many as the header in each
+    # (row, column) of cells to mark; None where nothing is compared
     best: frozenset[tuple[int, int]] | None = None
+    # (name of a row, what its numbers must not be quoted without)
     notes: tuple[tuple[str, str], ...] = ()
 
     @property

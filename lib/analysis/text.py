@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from lib.analysis.attributes import MEANINGS
-from lib.analysis.certainty import metric_names, run_spread
 from lib.analysis.compare import Comparison
 from lib.analysis.conventions import default_convention
-from lib.analysis.findings import Findings
+from lib.analysis.findings import Findings, metric_names, run_spread
 from lib.analysis.statistics import LEVEL, SAMPLES, Interval
 from lib.analysis.tables import UNKNOWN, Table, as_text, best_cells
 from lib.datasets.benchmarks.open import find_row
@@ -23,7 +22,7 @@ def format_table(comparison: Comparison) -> str:
     return as_text(score_table(comparison)).rstrip("\n")
 
 
-def tables(findings: Findings, top: int) -> Iterator[Table]:
+def tables(findings: Findings, top: int = 3) -> Iterator[Table]:
     """All tables of a comparison, the scores first.
 
     Args:

@@ -148,7 +148,6 @@ def parser(name: str, description: str, *examples: str) -> Parser:
 
     Args:
         name: of the command, as in `seqtrack NAME`.
-        description: what it does.
         examples: its arguments, as they are typed behind its name.
     """
     text = _epilog(name, examples)

@@ -3,7 +3,8 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,24 @@ from lib.analysis.attributes import Attributes, NoAttributesError, read_attribut
 from lib.analysis.compare import MAX_LINES, Comparison, TrackerResults
 from lib.analysis.export import as_tree, to_csv, to_json
 from lib.analysis.findings import Findings, work_out
+from lib.analysis.locate import OtherResults, OwnResults
 from lib.analysis.tables import WRITERS
 from lib.analysis.text import tables
 from lib.analysis.zoo.published import published_scores
+from lib.analysis.zoo.table import make_zoo, zoo_json, zoo_notes, zoo_table
 from lib.commands._options import Parser, add_roots, count, parser
-from lib.commands.contenders import (
-    Chosen,
+from lib.commands._results import (
     add_result_arguments,
     check_rules,
-    chosen_results,
     compare_as_asked,
-    contenders_on,
+    named_results,
     open_all,
+    print_warnings,
 )
 from lib.commands.entry import say
-from lib.commands.zoo import show_zoo
 from lib.config.paths import Paths, resolve_paths
 from lib.datasets.sequence import Dataset
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ResultsError, SeqTrackError
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, ResultsError, SeqTrackError, some
 from lib.utils.files import atomic_write_text, user_path
 
 # Formats of the tables that are kept in a file as well, and its ending.
@@ -86,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_rules(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     if args.zoo:
-        return show_zoo(args, paths)
-    chosen = chosen_results(args)
+        return _show_zoo(args, paths)
+    named = named_results(args)
     datasets = open_all(args.dataset, paths)
     out = user_path(args.out, "--out") if args.out else paths.analysis_dir
     screen = Screen(args.format or "text", args.top)
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scored = 0
     for typed, dataset in datasets.items():
         try:
-            findings, lacking = _score(dataset, typed, chosen, args, paths)
+            findings, lacking = _score(dataset, typed, named, args, paths)
             _write(findings, screen, out)
         except SeqTrackError as error:
             failures.append(str(error))
@@ -111,14 +112,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_PARTIAL if failures else EXIT_OK
 
 
-def _score(
-    dataset: Dataset, typed: str, chosen: Sequence[Chosen], args: argparse.Namespace, paths: Paths
-) -> tuple[Findings, list[str]]:
-    """All that is to be said about one data set, and what was asked for and is not known.
+def _show_zoo(args: argparse.Namespace, paths: Paths) -> int:
+    """Make the table, print it, and write it to `--out`; returns the exit code.
 
     Raises:
-        SeqTrackError: it cannot be scored.
+        ConfigError: arguments that `--zoo` has no use for, or a malformed `scores.yaml`.
+        ResultsError: a malformed file of scores, or a file that cannot be written.
     """
+    _refuse_with_zoo(args)
+    zoo = make_zoo(paths)
+    form = args.format or "markdown"
+    table = zoo_table(zoo, beside_published=args.reference == "published")
+    text = zoo_json(zoo) if form == "json" else WRITERS[form](table)
+    if args.out:
+        path = user_path(args.out, "--out")
+        with _writes(path):
+            atomic_write_text(path, text)
+        say(f"written: {path}", error=True)
+    print(text)
+    # What another program is to read has nothing else in it.
+    notes = sys.stdout if form in ("text", "markdown") else sys.stderr
+    for line in zoo_notes(zoo):
+        print(line, file=notes)
+    return EXIT_PARTIAL if any(cell.failed for cell in zoo.values()) else EXIT_OK
+
+
+def _refuse_with_zoo(args: argparse.Namespace) -> None:
+    if args.trackers or args.config or args.dataset or args.runid or args.results:
+        raise ConfigError(
+            "--zoo takes the eight published configurations and the data sets of its columns; "
+            "leave --config, --dataset, --runid and --results out"
+        )
+    others = ("protocol", "convention", "skip_missing", "mixed_runs", "strict", "attributes")
+    if any(getattr(args, name) for name in others):
+        raise ConfigError(
+            "--zoo scores whole data sets by their own protocols; leave --protocol, "
+            "--convention, --skip-missing, --mixed-runs, --strict and --attributes out"
+        )
+
+
+def _score(
+    dataset: Dataset,
+    typed: str,
+    named: Sequence[OwnResults | OtherResults],
+    args: argparse.Namespace,
+    paths: Paths,
+) -> tuple[Findings, list[str]]:
+    """The findings on one data set, and what was asked for and is not known."""
     attributes: Attributes | None = None
     lacking = []
     if args.attributes:
@@ -126,18 +166,17 @@ def _score(
             attributes = read_attributes(dataset)
         except NoAttributesError as error:
             lacking.append(str(error))
-    contenders = contenders_on(chosen, dataset, typed, args, paths)
-    comparison = compare_as_asked(dataset, contenders, args)
-    published = _published(dataset, contenders) if args.reference else None
+    trackers, comparison = compare_as_asked(named, dataset, typed, args, paths)
+    published = _published(dataset, trackers) if args.reference else None
     return work_out(comparison, attributes, published), lacking
 
 
-def _published(dataset: Dataset, contenders: Sequence[TrackerResults]) -> dict[str, float]:
-    """The published number of every contender that has one, by its label."""
+def _published(dataset: Dataset, trackers: Sequence[TrackerResults]) -> dict[str, float]:
+    """The published number of every tracker that has one, by its label."""
     known = published_scores()
     return {
         one.label: known[one.config][dataset.name]
-        for one in contenders
+        for one in trackers
         if dataset.name in known.get(one.config, {})
     }
 
@@ -173,26 +212,29 @@ class Screen:
 
 def _write(findings: Findings, screen: Screen, out: Path) -> None:
     name = findings.comparison.dataset
-    try:
+    with _writes(out):
         atomic_write_text(out / f"{name}.csv", to_csv(findings.comparison))
         atomic_write_text(out / f"{name}.json", to_json(findings))
         if screen.format in _SUFFIXES:
             atomic_write_text(out / f"{name}{_SUFFIXES[screen.format]}", screen.text(findings))
+
+
+@contextmanager
+def _writes(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise ResultsError(f"{out}: cannot write the scores ({error.strerror or error})") from error
+        raise ResultsError(
+            f"{path}: cannot write the scores ({error.strerror or error})"
+        ) from error
 
 
 def _warn(comparison: Comparison) -> None:
-    for warning in comparison.warnings[:MAX_LINES]:
-        print(f"warning: {warning}", file=sys.stderr)
-    more = len(comparison.warnings) - MAX_LINES
-    if more > 0:
-        print(f"warning: {more} more like these", file=sys.stderr)
-    if comparison.left_out:
-        unnamed = len(comparison.left_out) - MAX_LINES
-        print(
+    print_warnings(comparison.warnings)
+    if left_out := comparison.left_out:
+        named = " (the JSON file names all)" if len(left_out) > MAX_LINES else ""
+        say(
             f"warning: {comparison.dataset}: left out for all trackers, since results or ground "
-            f"truth are missing: {', '.join(comparison.left_out[:MAX_LINES])}"
-            + (f" and {unnamed} more (the JSON file names all)" if unnamed > 0 else ""),
-            file=sys.stderr,
+            f"truth are missing: {some(left_out, MAX_LINES)}{named}",
+            error=True,
         )

@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--overwrite would track all again with each try; add --tries 1")
     jobs = test.plan_jobs(wanted)
     submit = _slurm_jobs(args)
-    from lib.commands.evaluation import count_results
+    from lib.evaluation.jobs import count_results
 
     with keeps("finished sequences are saved, and jobs that were given out may still run"):
         for attempt in range(args.tries):
@@ -84,7 +84,7 @@ def run_part(arguments: list[str], part: int, parts: int, folder: str) -> int:
         folder: that relative paths start from.
 
     Returns:
-        the exit code; what is wrong has been said in the job's output.
+        the exit code; the job's output names what is wrong.
     """
     os.chdir(folder)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -122,7 +122,7 @@ def _slurm_jobs(args: argparse.Namespace) -> Callable[[list[str]], None]:
         folder = os.getcwd()
         several = [(arguments, part, args.parts, folder) for part in range(args.parts)]
         for job in executor.map_array(run_part, *zip(*several, strict=True)):
-            _tell(f"job {job.job_id}", job.result)
+            _wait(f"job {job.job_id}", job.result)
 
     return submit
 
@@ -131,8 +131,8 @@ def _search_path() -> str:
     return os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
 
 
-def _tell(name: str, result: Callable[[], object]) -> None:
-    """Wait for a part and say how it ended; what it left undone is counted later."""
+def _wait(name: str, result: Callable[[], object]) -> None:
+    """Wait for a part and report how it ended; what it left undone is counted later."""
     try:
         code = result()
     except Exception as error:

@@ -15,7 +15,7 @@ from lib.config.paths import Paths, repository_root, resolve_paths
 from lib.datasets.benchmarks.open import all_rows, place_of
 from lib.models.weights import find_checkpoint
 from lib.utils.advice import advice, extra
-from lib.utils.columns import align
+from lib.utils.console import align
 from lib.utils.cores import usable_cores
 from lib.utils.errors import EXIT_OK, CheckpointError, SeqTrackError
 

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -21,13 +22,11 @@ from lib.utils.download import (
     DownloadSource,
     DriveFile,
     DriveFolder,
-    FileRecord,
     Ledger,
     MirrorFolder,
     RemoteFile,
     UnreachableError,
-    discard,
-    fetch,
+    obtain,
 )
 from lib.utils.errors import (
     EXIT_OK,
@@ -38,7 +37,6 @@ from lib.utils.errors import (
     did_you_mean,
 )
 from lib.utils.file_format import FileFormat, file_format
-from lib.utils.files import check_replaceable
 
 SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
 # The mask network: weights without a configuration, so `all` does not mean it.
@@ -46,28 +44,24 @@ MASK_NETWORK = "alpha_refine"
 
 
 class Item(NamedTuple):
-    """One file to have: of which configuration, from where, to where."""
+    """One file to have: from where, to where."""
 
-    config: str
     remote: RemoteFile
     target: Path
 
 
 @dataclass(frozen=True)
 class Collection:
-    """One kind of published files.
-
-    Attributes:
-        choose: the files of one configuration among all, with their places.
-        check: raises CheckpointError for a file (second argument) that is not one of that
-            configuration (first argument).
-    """
+    """One kind of published files."""
 
     name: str
     drive: DownloadSource
     mirror_path: str
     root: Callable[[Paths], Path]
+    # The files of one configuration among all, with their places
     choose: Callable[[str, Sequence[RemoteFile], Paths], list[Item]]
+    # Raises CheckpointError for a file (second argument) that is not one of that configuration
+    # (first argument)
     check: Callable[[str, Path], None]
 
 
@@ -138,7 +132,8 @@ def download(
             quiet = len(items) > 1
             for item in tqdm(items, config, disable=not quiet or not sys.stderr.isatty()):
                 try:
-                    line = obtain(item, collection.check, ledger, force, quiet)
+                    check = partial(collection.check, config)
+                    line = obtain(item.remote.url, item.target, check, ledger, force, quiet)
                 except UnreachableError:
                     raise
                 except (SeqTrackError, OSError) as error:
@@ -154,56 +149,6 @@ def download(
     finally:
         ledger.save()
     return done, failures
-
-
-def obtain(
-    item: Item, check: Callable[[str, Path], None], ledger: Ledger, force: bool, quiet: bool
-) -> str:
-    """Have one file: keep it where it is intact, else fetch, check and record it; in words.
-
-    Raises:
-        DownloadError: it did not come, or is another file than the one recorded.
-        CheckpointError: it is not what it should be.
-    """
-    known = None if force else ledger.find(item.target)
-    if item.target.is_file() and not force:
-        return _confirm(item, known, check, ledger)
-    check_replaceable(item.target)
-    incoming = item.target.with_name(item.target.name + ".incoming")
-    if force:
-        discard(incoming)
-    fetch(item.remote.url, incoming, quiet)
-    try:
-        check(item.config, incoming)
-        record = FileRecord.of(incoming, item.remote.url)
-        if known and known.sha256 != record.sha256:
-            raise DownloadError(
-                f"{incoming} is another file than the one recorded in {ledger.path} (sha256 "
-                f"{record.sha256[:12]}… now, {known.sha256[:12]}… then): --overwrite takes it"
-            )
-    except SeqTrackError as error:
-        discard(incoming)
-        text = str(error).replace(str(incoming), f"what {item.remote.url} gave")
-        raise type(error)(text) from None
-    os.replace(incoming, item.target)
-    ledger.add(item.target, record)
-    return f"fetched {item.target} ({record.size / 1e6:.1f} MB, sha256 {record.sha256})"
-
-
-def _confirm(
-    item: Item, known: FileRecord | None, check: Callable[[str, Path], None], ledger: Ledger
-) -> str:
-    """A file that is there already: is it the one recorded, or else one to record?"""
-    if known is None:
-        check(item.config, item.target)
-        ledger.add(item.target, FileRecord.of(item.target, item.remote.url))
-        return f"{item.target} was there already; it loads and is now recorded"
-    if not known.matches(item.target):
-        raise DownloadError(
-            f"{item.target} has changed since it was recorded in {ledger.path} "
-            f"({known.size} bytes, sha256 {known.sha256[:12]}…): --overwrite fetches it again"
-        )
-    return f"{item.target} is there already, unchanged: nothing to do"
 
 
 def _wanted(args: argparse.Namespace) -> list[tuple[Collection, list[str]]]:
@@ -261,7 +206,7 @@ def _choose_checkpoint(config: str, files: Sequence[RemoteFile], paths: Paths) -
 
     found = [f for f in files if _belongs(config, f.path) and f.path.name.endswith(".pth.tar")]
     target = paths.checkpoint_dir(config) / "SEQTRACK.pth.tar"
-    return [Item(config, max(found, key=rank), target)] if found else []
+    return [Item(max(found, key=rank), target)] if found else []
 
 
 def _choose_results(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
@@ -270,7 +215,7 @@ def _choose_results(config: str, files: Sequence[RemoteFile], paths: Paths) -> l
             return paths.save_dir.joinpath(*path.parts[path.parts.index("external") :])
         return paths.results_dir("seqtrack", config).joinpath(*_below_config(config, path))
 
-    return [Item(config, f, target(f.path)) for f in files if _belongs(config, f.path)]
+    return [Item(f, target(f.path)) for f in files if _belongs(config, f.path)]
 
 
 def _choose_logs(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
@@ -279,14 +224,14 @@ def _choose_logs(config: str, files: Sequence[RemoteFile], paths: Paths) -> list
             return paths.log_dir / path.name
         return paths.log_dir.joinpath(config, *_below_config(config, path))
 
-    return [Item(config, f, target(f.path)) for f in files if _belongs(config, f.path)]
+    return [Item(f, target(f.path)) for f in files if _belongs(config, f.path)]
 
 
 def _choose_mask_weights(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
     # The last by name, as the tracker takes.
     found = sorted((f for f in files if f.path.name.endswith(".pth.tar")), key=lambda f: f.path)
     folder = paths.alpha_refine_dirs[0]
-    return [Item(config, file, folder / file.path.name) for file in found[-1:]]
+    return [Item(file, folder / file.path.name) for file in found[-1:]]
 
 
 def _check_mask_weights(config: str, path: Path) -> None:

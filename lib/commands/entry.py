@@ -62,7 +62,7 @@ def run(module: str, argv: Sequence[str] | None = None) -> int:
         say(": ".join([word, *map(str, stop.args)]), error=True)
         return EXIT_INTERRUPTED if interrupted else EXIT_TERMINATED
     except BrokenPipeError:
-        # The reader of our output went away before all was said.
+        # The reader of our output went away before its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PARTIAL
     except OSError as error:

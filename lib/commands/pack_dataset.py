@@ -114,11 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _crop_rule(args: argparse.Namespace) -> CropRule | None:
-    """How frames are cut, or None.
-
-    Raises:
-        ConfigError: an option that goes with --crop is there without it, or is out of range.
-    """
+    """How frames are cut, or None."""
     given = [name for name in ("sigmas", "shrink", "quality") if getattr(args, name) is not None]
     if not args.crop:
         if given:

@@ -64,19 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.backends.cudnn.allow_tf32 = False
     # Speed and size do not depend on what the weights are.
     network = benchmark_network(cfg, None, device)
-    _tell_parameters(cfg, network)
-    _tell_macs(cfg, network)
+    _print_parameters(cfg, network)
+    _print_macs(cfg, network)
     if not args.no_speed:
         threads = args.cpu_threads
         if threads is None and device.type == "cpu":
             threads = choose_threads(cfg)
         if threads is not None:
             torch.set_num_threads(threads)
-        _tell_speed(cfg, network, args.rounds)
+        _print_speed(cfg, network, args.rounds)
     return EXIT_OK
 
 
-def _tell_parameters(cfg: "Config", network: "SeqTrack") -> None:
+def _print_parameters(cfg: "Config", network: "SeqTrack") -> None:
     say(f"{cfg.name}: {_millions(network)} parameters")
     parts = {
         "encoder": network.encoder,
@@ -92,9 +92,9 @@ def _millions(part: "nn.Module") -> str:
     return f"{sum(p.numel() for p in part.parameters()) / 1e6:.2f} M"
 
 
-def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
+def _print_macs(cfg: "Config", network: "SeqTrack") -> None:
     from lib.profile.work import frame_macs
-    from lib.utils.columns import align
+    from lib.utils.console import align
 
     count = cfg.test.num_templates
     cases = {"as published": None, "equal templates" if count > 1 else "one template": 1}
@@ -109,13 +109,13 @@ def _tell_macs(cfg: "Config", network: "SeqTrack") -> None:
         say("  " + line)
 
 
-def _tell_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
+def _print_speed(cfg: "Config", network: "SeqTrack", rounds: int) -> None:
     import torch
 
     from lib.profile.scene import ProfileScene, Workload
     from lib.profile.stages import stage_rows
     from lib.synthetic.video.dataset import load_synthetic
-    from lib.utils.columns import align
+    from lib.utils.console import align
 
     workload = Workload(network, cfg, ProfileScene.of(load_synthetic("synthetic-002")))
     say(f"time per stage on {workload.device}, {torch.get_num_threads()} CPU threads")

@@ -2,23 +2,21 @@
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lib.analysis.attributes import Attributes, NoAttributesError, read_attributes
-from lib.analysis.compare import MAX_LINES
 from lib.analysis.export import documents
 from lib.analysis.findings import work_out
 from lib.analysis.text import format_table
 from lib.commands._options import Parser, add_roots, parser
-from lib.commands.contenders import (
+from lib.commands._results import (
     add_result_arguments,
     check_rules,
-    chosen_results,
     compare_as_asked,
-    contenders_on,
+    named_results,
     open_all,
+    print_warnings,
 )
 from lib.commands.entry import say
 from lib.config.paths import resolve_paths
@@ -87,18 +85,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if plots:
         require_matplotlib()
     tables = _folder(args.tables, "--tables")
-    chosen = chosen_results(args)
+    named = named_results(args)
     paths = resolve_paths(args.data_dir, args.save_dir)
     parts = []
     for typed, dataset in open_all(args.dataset, paths).items():
-        contenders = contenders_on(chosen, dataset, typed, args, paths)
-        comparison = compare_as_asked(dataset, contenders, args)
-        parts.append(Part(dataset, contenders, work_out(comparison, _attributes(dataset))))
+        trackers, comparison = compare_as_asked(named, dataset, typed, args, paths)
+        parts.append(Part(dataset, trackers, work_out(comparison, _attributes(dataset))))
     built = build_report(
         args.title or _title(parts), parts, page.parent, args.max_mb, args.link_frames, say
     )
     atomic_write_text(page, built.page)
-    _tell(parts, built, page)
+    _print(parts, built, page)
     if plots:
         count_written = sum(len(write_plots(tree, plots)) for tree in built.figures)
         print(f"written: {counted(count_written, 'plot')} in {plots}")
@@ -145,16 +142,13 @@ def _attributes(dataset: Dataset) -> Attributes | None:
 
 
 def _title(parts: Sequence[Part]) -> str:
-    labels = dict.fromkeys(one.label for part in parts for one in part.contenders)
+    labels = dict.fromkeys(one.label for part in parts for one in part.trackers)
     return f"{', '.join(labels)} on {', '.join(part.dataset.name for part in parts)}"
 
 
-def _tell(parts: Sequence[Part], built: Built, page: Path) -> None:
+def _print(parts: Sequence[Part], built: Built, page: Path) -> None:
     warnings = [text for part in parts for text in part.comparison.warnings] + [*built.problems]
-    for warning in warnings[:MAX_LINES]:
-        print(f"warning: {warning}", file=sys.stderr)
-    if len(warnings) > MAX_LINES:
-        print(f"warning: {len(warnings) - MAX_LINES} more like these", file=sys.stderr)
+    print_warnings(warnings)
     sequences = sum(len(figures["sequences"]) for figures in built.figures)
     if built.pictures < _FEW * sequences < _FEW * built.frames:
         say(

@@ -40,7 +40,7 @@ def build_parser() -> Parser:
     p = parser(
         "data show",
         "Write a contact sheet of training samples: templates and search region of each, its box "
-        "(green), and the box that its tokens say (red).",
+        "(green), and the box that its tokens give (red).",
         "--config seqtrack_tiny",
         "--config seqtrack_b256 --part val --samples 32 --out val.png",
     )
@@ -118,8 +118,8 @@ def contact_sheet(samples: Sequence["TrainingSample"], tokenizer: "BoxTokenizer"
     _, targets = tokenizer.encode(boxes)
     tokens = targets[:, :4]
     rows = [
-        _row(sample, words, decoded)
-        for sample, words, decoded in zip(
+        _row(sample, ids, decoded)
+        for sample, ids, decoded in zip(
             samples, tokens.tolist(), tokenizer.decode(tokens).numpy(), strict=True
         )
     ]
@@ -132,19 +132,19 @@ def _row(sample: "TrainingSample", tokens: list[int], decoded: np.ndarray) -> np
         _with_boxes(crop, [(box, TRUTH_COLOUR)])
         for crop, box in zip(sample.templates, sample.template_boxes, strict=True)
     ]
-    said = np.concatenate([decoded[:2] - decoded[2:] / 2, decoded[2:]])
+    predicted = np.concatenate([decoded[:2] - decoded[2:] / 2, decoded[2:]])
     pictures.append(
-        _with_boxes(sample.search, [(sample.box, TRUTH_COLOUR), (said, PREDICTION_COLOUR)])
+        _with_boxes(sample.search, [(sample.box, TRUTH_COLOUR), (predicted, PREDICTION_COLOUR)])
     )
     row = np.full((_SIDE + 2 * _LINE + 2 * _GAP, (_SIDE + _GAP) * len(pictures), 3), _GROUND)
     row = row.astype(np.uint8)
     for i, picture in enumerate(pictures):
         left = i * (_SIDE + _GAP)
         row[:_SIDE, left : left + _SIDE] = picture
-    words = f"{sample.number}: tokens {' '.join(map(str, tokens))}"
-    for line, text in enumerate((words, sample.source)):
-        place = (2, _SIDE + _LINE * (line + 1) - 3)
-        cv2.putText(row, text, place, *_FONT, _TEXT_COLOUR, 1, cv2.LINE_AA)
+    title = f"{sample.number}: tokens {' '.join(map(str, tokens))}"
+    for line, text in enumerate((title, sample.source)):
+        corner = (2, _SIDE + _LINE * (line + 1) - 3)
+        cv2.putText(row, text, corner, *_FONT, _TEXT_COLOUR, 1, cv2.LINE_AA)
     return row
 
 

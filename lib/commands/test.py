@@ -162,14 +162,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     jobs = plan_jobs(args)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.commands.evaluation import run_jobs, run_shared
     from lib.evaluation.distributed import WorkerRank
+    from lib.evaluation.jobs import run_jobs
 
     rank = WorkerRank.of(os.environ)
     with keeps("finished sequences are saved, and the same command goes on with the others"):
-        if rank is not None:
-            return run_shared(jobs, rank, args)
-        return run_jobs(jobs, _which_devices(args), args)
+        devices = _which_devices(args) if rank is None else [_rank_device(args, rank.local_rank)]
+        return run_jobs(jobs, devices, args.workers == 0, args.shard, rank)
 
 
 def plan_jobs(args: argparse.Namespace) -> list[Job]:
@@ -264,6 +263,22 @@ def _which_devices(args: argparse.Namespace) -> list[str]:
     return [f"cuda:{k % (args.num_gpus or there)}" for k in range(workers)]
 
 
+def _rank_device(args: argparse.Namespace, local_rank: int) -> str:
+    """The device of one of torchrun's workers on a machine: they take turns with its GPUs."""
+    import torch
+
+    from lib.utils.device import resolve_device
+
+    for option, given in (("--workers", args.workers), ("--shard", args.shard)):
+        if given:
+            raise ConfigError(f"{option} does not go with torchrun, which starts the workers")
+    device = resolve_device(args.device)
+    if device.type != "cuda" or device.index is not None:
+        return str(device)
+    gpus = min(args.num_gpus or torch.cuda.device_count(), torch.cuda.device_count())
+    return f"cuda:{local_rank % gpus}"
+
+
 def _make_job(
     spec: TrackerSpec,
     dataset: Dataset,
@@ -272,11 +287,7 @@ def _make_job(
     paths: Paths,
     args: argparse.Namespace,
 ) -> Job:
-    """One configuration on the data set.
-
-    Raises:
-        ResultsError: there are results of another run.
-    """
+    """One configuration on the data set."""
     where = (spec.tracker, spec.config_name, dataset.results_folder, args.runid)
     record = RunRecord(
         tracker=spec.tracker,

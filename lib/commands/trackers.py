@@ -51,11 +51,7 @@ def _split(word: str, tracker: str) -> tuple[str, str]:
 
 
 def find_sequence(dataset: Dataset, wanted: str) -> str:
-    """The sequence of that name, or of that number from 0.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The sequence of that name, or of that number from 0. Raises DataError: there is none."""
     names = dataset.sequence_names
     if wanted in names or not (wanted.isascii() and wanted.isdecimal()):
         return wanted

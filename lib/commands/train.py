@@ -105,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not args.dry_run:
             check_writable(paths.checkpoint_dir(cfg.name))
         if processes > 1:
-            from lib.commands.launch import launch
+            from lib.train.launch import launch
 
             return launch(MODULE, words, processes)
     return _train(cfg, paths, args, words)
@@ -147,11 +147,7 @@ def _dry_run(cfg: Config, options: "Options", paths: Paths, world: "World") -> N
 
 
 def _start(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
-    """Make everything, and train; the log knows how it ended, and is closed then.
-
-    Raises:
-        SeqTrackError: another training runs in the folder; nothing of it was touched.
-    """
+    """Make everything, and train; the log knows how it ended, and is closed then."""
     from lib.train.build import open_log, prepare
     from lib.train.closed_loop import build_closed_loop
     from lib.train.lock import TrainingLock
@@ -176,11 +172,7 @@ def _start(cfg: Config, options: "Options", paths: Paths, world: "World") -> Non
 
 
 def _fit(run: "Run") -> None:
-    """Train.
-
-    Raises:
-        PartialFailure: the system refused a file.
-    """
+    """Train."""
     from lib.train.logging.log import warnings_in
     from lib.train.logging.record import write_record
     from lib.train.loop import fit

@@ -1,1 +1,1 @@
-"""What a run is told: the configuration and the paths."""
+"""The configuration of a run, and its paths."""

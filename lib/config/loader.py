@@ -247,7 +247,7 @@ def _finding(layer: ConfigLayer, path: KeyPath, text: str) -> Finding:
 
 
 def _rule_finding(layer: ConfigLayer, keys: list[tuple[str, ...]], message: str) -> Finding:
-    """A broken rule, told about the first of `keys`, at the place of the first that is given."""
+    """A broken rule, named by the first of `keys`, at the place of the first that is given."""
     value = _at(layer.values, keys[0])
     text = message if value is None else f"{message} (value {show_value(value)})"
     given = next((key for key in keys if key in layer.origins), keys[0])

@@ -32,11 +32,9 @@ class FrameSource(Protocol):
 
     def read(self, index: int) -> np.ndarray:
         """Frame `index` as (H, W, 3) uint8 RGB; raises DataError naming it."""
-        ...
 
     def describe(self, index: int) -> str:
         """What to call frame `index` in a message: its path, mostly."""
-        ...
 
 
 class ClipFrames(ABC):
@@ -102,19 +100,12 @@ class ImageFiles(EncodedFrames):
 
 @dataclass(frozen=True)
 class NumberedFrames:
-    """Frames named by consecutive numbers: nothing is listed, and nothing large is kept.
+    """Frames named by consecutive numbers: nothing is listed, and nothing large is kept."""
 
-    Attributes:
-        folder: of the frames.
-        pattern: name of a frame below it by its number, such as `%08d.jpg`.
-        first: number of the first frame.
-        count: number of frames.
-    """
-
-    folder: Path
-    pattern: str
-    first: int
-    count: int
+    folder: Path  # of the frames
+    pattern: str  # name of a frame below it by its number, such as `%08d.jpg`
+    first: int  # number of the first frame
+    count: int  # number of frames
 
     def __len__(self) -> int:
         return self.count
@@ -181,14 +172,10 @@ class PatchedFrames:
 
     Where one of them cannot be read, the frame before it stands in, so that the sequence is not
     lost; any other damage is an error, as everywhere.
-
-    Attributes:
-        frames: as they are.
-        broken: 0-based indices that this is allowed for.
     """
 
-    frames: FrameSource
-    broken: frozenset[int]
+    frames: FrameSource  # as they are
+    broken: frozenset[int]  # 0-based indices that this is allowed for
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -207,23 +194,14 @@ class PatchedFrames:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """One video with its ground truth. Boxes are x, y, w, h in pixels, float64.
+    """One video with its ground truth. Boxes are x, y, w, h in pixels, float64."""
 
-    Attributes:
-        name: unique within its data set; names the result files.
-        frames: the images; reading is lazy.
-        ground_truth: (N, 4), or (1, 4) where only the first box is public.
-        visible: (N,) bool where the data set flags absent targets.
-        cover: (N,) int 0..8, visible eighths of the target (GOT-10k).
-        annotation: the ground-truth file, or how it was made; for messages.
-    """
-
-    name: str
-    frames: FrameSource
-    ground_truth: np.ndarray
-    visible: np.ndarray | None = None
-    cover: np.ndarray | None = None
-    annotation: str = ""
+    name: str  # unique within its data set; names the result files
+    frames: FrameSource  # the images; reading is lazy
+    ground_truth: np.ndarray  # (N, 4), or (1, 4) where only the first box is public
+    visible: np.ndarray | None = None  # (N,) bool where the data set flags absent targets
+    cover: np.ndarray | None = None  # (N,) int 0..8, visible eighths of the target (GOT-10k)
+    annotation: str = ""  # the ground-truth file, or how it was made; for messages
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -242,24 +220,15 @@ class Video:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A list of sequence names and a way to load each; picklable for worker processes.
+    """A list of sequence names and a way to load each; picklable for worker processes."""
 
-    Attributes:
-        name: the row's name, or the folder's own name.
-        results_folder: folder of the raw results below the configuration's.
-        update_key: key of the template-update settings, 'DEFAULT' for folders.
-        protocol: scoring rules, such as 'lasot' or 'got10k_val'.
-        source: the folder it was opened from, or 'built-in'.
-        sequence_names: in evaluation order.
-        loader: `loader(name)` reads the annotation of one sequence; a picklable callable.
-    """
-
-    name: str
-    results_folder: str
-    update_key: str
-    protocol: str
-    source: str
-    sequence_names: tuple[str, ...]
+    name: str  # the row's name, or the folder's own name
+    results_folder: str  # folder of the raw results below the configuration's
+    update_key: str  # key of the template-update settings, 'DEFAULT' for folders
+    protocol: str  # scoring rules, such as 'lasot' or 'got10k_val'
+    source: str  # the folder it was opened from, or 'built-in'
+    sequence_names: tuple[str, ...]  # in evaluation order
+    # `loader(name)` reads the annotation of one sequence; a picklable callable
     loader: Callable[[str], Video]
 
     def __len__(self) -> int:

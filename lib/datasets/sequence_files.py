@@ -12,20 +12,13 @@ class SequenceFiles:
     In a row of the catalog they are patterns: `{name}` is the sequence, `{group}` its name before
     the last '-'; some rows know more words. In benchmarks, `*` stands for what the only file that
     fits has there.
-
-    Attributes:
-        images: folder of the frames.
-        annotation: the ground-truth file.
-        absence: files of flags; the target is visible where all are 0.
-        cover: file of GOT-10k cover labels 0..8.
-        frame_range: file with the numbers of the first and the last frame.
     """
 
-    images: str = ""
-    annotation: str = ""
-    absence: tuple[str, ...] = ()
-    cover: str = ""
-    frame_range: str = ""
+    images: str = ""  # folder of the frames
+    annotation: str = ""  # the ground-truth file
+    absence: tuple[str, ...] = ()  # files of flags; the target is visible where all are 0
+    cover: str = ""  # file of GOT-10k cover labels 0..8
+    frame_range: str = ""  # file with the numbers of the first and the last frame
 
     @property
     def texts(self) -> list[str]:

@@ -15,16 +15,11 @@ _STORE_TIMEOUT = timedelta(seconds=60)
 
 @dataclass(frozen=True)
 class WorkerRank:
-    """A worker of a launch of torchrun.
+    """A worker of a launch of torchrun."""
 
-    Attributes:
-        local_rank: number of the worker on its machine.
-        local_size: workers on this machine.
-        store: host and port of the launch's store; None where it has none that outlives a worker.
-    """
-
-    local_rank: int
-    local_size: int
+    local_rank: int  # number of the worker on its machine
+    local_size: int  # workers on this machine
+    # Host and port of the launch's store; None where it has none that outlives a worker
     store: tuple[str, int] | None = None
 
     @classmethod

@@ -19,8 +19,14 @@ from lib.datasets.prefetch import FrameStream, Readers, reader_threads
 from lib.datasets.sequence import Dataset, Video, announce_range
 from lib.evaluation.one_by_one import after_frame, failure
 from lib.evaluation.plan import RunOptions
-from lib.evaluation.sequence import OnFrame, Outcome, Trace, first_box_of, frames_to_run
-from lib.evaluation.sources import SequenceSource
+from lib.evaluation.sequence import (
+    OnFrame,
+    Outcome,
+    SequenceSource,
+    Trace,
+    first_box_of,
+    frames_to_run,
+)
 from lib.tracker.base import BaseTracker, Info
 
 # Sequences that are opened before there is room for them.

@@ -11,8 +11,7 @@ import numpy as np
 from lib.datasets.prefetch import Readers, reader_threads
 from lib.datasets.sequence import Dataset, Video
 from lib.evaluation.plan import RunOptions
-from lib.evaluation.sequence import OnFrame, Outcome, frame_writer, run_sequence
-from lib.evaluation.sources import SequenceSource
+from lib.evaluation.sequence import OnFrame, Outcome, SequenceSource, frame_writer, run_sequence
 from lib.tracker.base import BaseTracker
 from lib.utils.errors import SeqTrackError
 from lib.utils.files import is_disk_full

@@ -18,44 +18,26 @@ FAILURES_SHOWN = 20
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a data set is run.
+    """How a data set is run."""
 
-    Attributes:
-        max_frames: frames per sequence, or None for all.
-        as_float: keep decimals in the raw results.
-        debug_dir: where frames with drawn boxes go, or None.
-        overwrite: track again what is complete already.
-        batch_size: sequences that one process tracks at a time, in lock-step.
-        readers: threads of one process that read frames ahead; 0 chooses by the cores.
-    """
-
-    max_frames: int | None = None
-    as_float: bool = False
-    debug_dir: Path | None = None
-    overwrite: bool = False
-    batch_size: int = 1
-    readers: int = 0
+    max_frames: int | None = None  # frames per sequence, or None for all
+    as_float: bool = False  # keep decimals in the raw results
+    debug_dir: Path | None = None  # where frames with drawn boxes go, or None
+    overwrite: bool = False  # track again what is complete already
+    batch_size: int = 1  # sequences that one process tracks at a time, in lock-step
+    readers: int = 0  # threads of one process that read frames ahead; 0 chooses by the cores
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One configuration on a data set.
+    """One configuration on a data set."""
 
-    Attributes:
-        dataset: where the sequences come from.
-        names: which of them.
-        spec: builds the tracker.
-        folder: where the results go; complete ones in it are not tracked again.
-        record: what makes these results, and has made those in the folder.
-        options: limits and formats.
-    """
-
-    dataset: Dataset
-    names: list[str]
-    spec: TrackerSpec
-    folder: ResultsFolder
-    record: RunRecord
-    options: RunOptions = RunOptions()
+    dataset: Dataset  # where the sequences come from
+    names: list[str]  # which of them
+    spec: TrackerSpec  # builds the tracker
+    folder: ResultsFolder  # where the results go; complete ones in it are not tracked again
+    record: RunRecord  # what makes these results, and has made those in the folder
+    options: RunOptions = RunOptions()  # limits and formats
 
     @property
     def title(self) -> str:
@@ -64,19 +46,13 @@ class Job:
 
 @dataclass
 class Plan:
-    """The sequences of a job.
+    """The sequences of a job."""
 
-    Attributes:
-        job: what is asked for.
-        lengths: frames to track, for each sequence that can be started.
-        failed: for each of the others, why it cannot.
-        started: when the run began, by the clock of the folder; results that are to be
-            overwritten are older.
-    """
-
-    job: Job
+    job: Job  # what is asked for
+    # Frames to track, for each sequence that can be started
     lengths: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)  # for each of the others, why it cannot
+    # When the run began, by the clock of the folder; results that are to be overwritten are older
     started: float = 0.0
 
     @property

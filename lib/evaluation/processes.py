@@ -20,7 +20,7 @@ from lib.evaluation.queue import (
     failure_of,
     new_worker,
 )
-from lib.evaluation.sources import Follow
+from lib.evaluation.sequence import Follow
 from lib.evaluation.writer import Ended, work
 from lib.tracker.build import build_tracker
 from lib.tracker.spec import TrackerSpec
@@ -53,7 +53,7 @@ def _work(
     names: list[str],
     worker: str,
 ) -> None:
-    def tell(kind: str, content: object = None) -> None:
+    def report(kind: str, content: object = None) -> None:
         try:
             connection.send((kind, content))
         except BrokenPipeError:
@@ -63,14 +63,14 @@ def _work(
     try:
         tracker = build_tracker(spec, device)
     except SeqTrackError as error:
-        return tell("unable", error)
-    tell("ready")
+        return report("unable", error)
+    report("ready")
     try:
-        with FolderQueue(plan, names, idle=lambda: tell("idle"), worker=worker) as queue:
-            for ended in work(plan, tracker, queue, follow, lambda: tell("frame")):
-                tell("ended", ended)
+        with FolderQueue(plan, names, idle=lambda: report("idle"), worker=worker) as queue:
+            for ended in work(plan, tracker, queue, follow, lambda: report("frame")):
+                report("ended", ended)
     except SeqTrackError as error:
-        tell("stop", error)
+        report("stop", error)
 
 
 def track_in_processes(
@@ -120,7 +120,7 @@ def _watch(plan: Plan, workers: list[_Worker], on_frame: Callable[[], object]) -
             try:
                 kind, content = worker.connection.recv()
             except (EOFError, ConnectionResetError):
-                # Only now has all been read that it said before it died.
+                # Only now has all been read that it sent before it died.
                 workers.remove(worker)
                 yield from _death(plan, worker)
                 continue
@@ -165,9 +165,9 @@ def _start(
 
 
 def _poll(workers: list[_Worker]) -> list[_Worker]:
-    """The workers that have said something or died, as soon as there is one."""
-    talking = wait([worker.connection for worker in workers])
-    return [worker for worker in workers if worker.connection in talking]
+    """The workers that have sent something or died, as soon as there is one."""
+    ready = wait([worker.connection for worker in workers])
+    return [worker for worker in workers if worker.connection in ready]
 
 
 def _death(plan: Plan, worker: _Worker) -> Iterator[Ended]:

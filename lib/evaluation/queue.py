@@ -17,7 +17,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from lib.evaluation.plan import Plan
 from lib.utils.files import atomic_write_text
@@ -57,8 +56,6 @@ def end_claims(results: Path, worker: str, reason: str = "") -> list[str]:
     """Remove the claims of a worker that has ended; returns their sequences.
 
     Args:
-        results: the folder.
-        worker: its name.
         reason: if given, nobody is to try them again, for this reason.
     """
     names = []
@@ -122,12 +119,7 @@ class FolderQueue:
         self._heartbeat.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._heartbeat.stop()
         end_claims(self._results, self._worker)
         with contextlib.suppress(OSError):
@@ -225,7 +217,7 @@ class FolderQueue:
         return self._create(path)
 
     def _is_alive(self, worker: str) -> bool:
-        """Whether a worker has been heard of lately; one that is unknown gets the same time."""
+        """Whether a worker's heartbeat is recent; one that is unknown gets the same time."""
         try:
             beat = _heartbeat(self._results, worker).stat().st_mtime
         except FileNotFoundError:

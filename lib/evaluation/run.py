@@ -19,7 +19,7 @@ from lib.evaluation.one_by_one import OneByOne
 from lib.evaluation.plan import Job, failure_lines, make_plan
 from lib.evaluation.processes import track_in_processes
 from lib.evaluation.queue import FolderQueue, failure_of, folder_time
-from lib.evaluation.sources import Follow
+from lib.evaluation.sequence import Follow
 from lib.evaluation.writer import Ended, work
 from lib.results.files import check_run_record
 from lib.tracker.build import build_tracker, with_threads
@@ -33,25 +33,16 @@ _LATE_LOOKS, _LATE_PAUSE = 3, 2.0
 
 @dataclass
 class RunSummary:
-    """What became of every sequence that was asked for.
+    """What became of every sequence that was asked for."""
 
-    Attributes:
-        asked: all of them.
-        finished: tracked and saved by this run.
-        resumed: complete before this run.
-        elsewhere: tracked meanwhile by processes that this run has not started.
-        failed: name to reason.
-        frames: frames tracked in this run.
-        seconds: wall time of tracking in this run.
-    """
-
-    asked: list[str]
-    finished: list[str] = field(default_factory=list)
-    resumed: list[str] = field(default_factory=list)
+    asked: list[str]  # all of them
+    finished: list[str] = field(default_factory=list)  # tracked and saved by this run
+    resumed: list[str] = field(default_factory=list)  # complete before this run
+    # Tracked meanwhile by processes that this run has not started
     elsewhere: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    frames: int = 0
-    seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)  # name to reason
+    frames: int = 0  # frames tracked in this run
+    seconds: float = 0.0  # wall time of tracking in this run
 
     @property
     def text(self) -> str:
@@ -82,7 +73,6 @@ class Evaluation:
     """A job under way, in this process or in workers that it starts.
 
     Args:
-        job: what is tracked.
         devices: one entry per worker; in this process the first is used.
         in_process: track here, without worker processes.
         rank: this process among those that torchrun has started, or None.

@@ -3,9 +3,11 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -27,19 +29,12 @@ def frames_to_run(sequence: Video, max_frames: int | None) -> int:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one sequence ended.
+    """How one sequence ended."""
 
-    Attributes:
-        name: the sequence.
-        result: boxes, times and confidences, or None if it failed.
-        reason: why it failed, one line.
-        disk_full: it failed because nothing more can be written.
-    """
-
-    name: str
-    result: SequenceResult | None = None
-    reason: str = ""
-    disk_full: bool = False
+    name: str  # the sequence
+    result: SequenceResult | None = None  # boxes, times and confidences, or None if it failed
+    reason: str = ""  # why it failed, one line
+    disk_full: bool = False  # it failed because nothing more can be written
 
 
 class Trace:
@@ -170,3 +165,37 @@ def has_pictures(folder: Path, name: str, frames: int) -> bool:
 
 def _picture(folder: Path, name: str, index: int) -> Path:
     return folder / name / f"{index + 1:06d}.jpg"
+
+
+class SequenceSource(Protocol):
+    """Gives names of sequences, each to one taker."""
+
+    def take(self, wait: bool) -> str | None:
+        """The next sequence.
+
+        Args:
+            wait: whether to wait until there is one. Who still has sequences to track must not
+                wait: others may be waiting for those.
+
+        Returns:
+            its name; None where there is none just now, and after waiting, none ever.
+        """
+
+
+class ListSource:
+    """Gives what is in a list.
+
+    Args:
+        names: in this order.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = deque(names)
+
+    def take(self, wait: bool) -> str | None:
+        return self._names.popleft() if self._names else None
+
+
+# Tracks what a source gives; the callback is called after each frame. Raises SeqTrackError only
+# where nothing can be tracked at all.
+Follow = Callable[[BaseTracker, SequenceSource, Callable[[], object]], Iterator[Outcome]]

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from lib.evaluation.plan import Plan
 from lib.evaluation.queue import FolderQueue
-from lib.evaluation.sequence import Outcome
-from lib.evaluation.sources import Follow
+from lib.evaluation.sequence import Follow, Outcome
 from lib.results.files import claim_folder
 from lib.tracker.base import BaseTracker
 from lib.utils.errors import PartialFailure, counted
@@ -16,19 +15,12 @@ from lib.utils.files import is_disk_full
 
 @dataclass(frozen=True)
 class Ended:
-    """How a sequence ended.
+    """How a sequence ended."""
 
-    Attributes:
-        name: the sequence.
-        reason: why there is no result; empty if there is one.
-        frames: how many were tracked.
-        seconds: what they took.
-    """
-
-    name: str
-    reason: str = ""
-    frames: int = 0
-    seconds: float = 0.0
+    name: str  # the sequence
+    reason: str = ""  # why there is no result; empty if there is one
+    frames: int = 0  # how many were tracked
+    seconds: float = 0.0  # what they took
 
     def __str__(self) -> str:
         if self.reason:

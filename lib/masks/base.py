@@ -47,17 +47,11 @@ class MaskRefiner(Protocol):
 
 @dataclass(frozen=True)
 class RefinerKind:
-    """What there is to know of a kind of refiner without building it.
+    """What there is to know of a kind of refiner without building it."""
 
-    Attributes:
-        method: its name, for people.
-        suffix: what follows the configuration in the name of a tracker (`seqtrack_b256_ar`).
-        published: whether tracker and refiner together are the method with published results.
-    """
-
-    method: str
-    suffix: str
-    published: bool
+    method: str  # its name, for people
+    suffix: str  # what follows the configuration in the name of a tracker (`seqtrack_b256_ar`)
+    published: bool  # whether tracker and refiner together are the method with published results
 
 
 REFINERS: Mapping[str, RefinerKind] = {
@@ -75,7 +69,6 @@ def build_refiner(
         kind: a key of `REFINERS`.
         checkpoint: the weights: a file for `alpha_refine`, a folder for `sam2`. None takes the
             documented place.
-        device: where it computes.
 
     Raises:
         ConfigError: there is no such kind.

@@ -31,7 +31,6 @@ class Sam2Refiner:
     Args:
         model: a `Sam2Model` of transformers, in evaluation mode.
         processor: the `Sam2Processor` that belongs to it.
-        device: where it computes.
     """
 
     def __init__(self, model: Any, processor: Any, device: torch.device | str = "cpu") -> None:

@@ -39,17 +39,11 @@ def benchmark_network(cfg: Config, checkpoint: Path | None, device: torch.device
 
 @dataclass(frozen=True)
 class ProfileScene:
-    """Frames of a clip, and where the target is in them.
+    """Frames of a clip, and where the target is in them."""
 
-    Attributes:
-        images: `(H, W, 3)` uint8 RGB each.
-        boxes: xywh of the target in each.
-        name: of the clip.
-    """
-
-    images: tuple[np.ndarray, ...]
-    boxes: tuple[tuple[float, float, float, float], ...]
-    name: str
+    images: tuple[np.ndarray, ...]  # `(H, W, 3)` uint8 RGB each
+    boxes: tuple[tuple[float, float, float, float], ...]  # xywh of the target in each
+    name: str  # of the clip
 
     @classmethod
     def of(cls, sequence: Video) -> "ProfileScene":
@@ -90,17 +84,11 @@ class ProfileScene:
 
 @dataclass
 class Workload:
-    """A network, and frames to run it on.
+    """A network, and frames to run it on."""
 
-    Attributes:
-        network: with its weights, on the device.
-        cfg: the configuration it was built from.
-        scene: the frames.
-    """
-
-    network: SeqTrack
-    cfg: Config
-    scene: ProfileScene
+    network: SeqTrack  # with its weights, on the device
+    cfg: Config  # the configuration it was built from
+    scene: ProfileScene  # the frames
 
     def __post_init__(self) -> None:
         self.settings = TrackerSettings.from_config(self.cfg)

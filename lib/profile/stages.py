@@ -4,14 +4,17 @@ A stage ends when the device has done it, so on a GPU the sum is larger than a f
 started as a whole.
 """
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lib.models.seqtrack import STEPS
 from lib.profile.scene import Workload
-from lib.profile.timing import WARM_UPS, Times, timed
 from lib.tracker.engine.api import EngineOutput, UniqueTemplates
 from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.torch import TorchEngine
@@ -20,6 +23,46 @@ from lib.utils.crop import crop_square
 from lib.utils.image_io import read_rgb, write_rgb
 
 STAGES = ("read", "crop", "upload", "encode", *(f"token {i + 1}" for i in range(STEPS)), "post")
+# The first calls allocate memory, choose kernels and record graphs.
+WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of the single calls of one alternative, in order."""
+
+    each: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.each))
+
+    def row(self) -> dict[str, Any]:
+        """Median, 10th and 90th percentile, and how many calls there were."""
+        low, high = np.percentile(self.each, (10, 90))
+        return {
+            "median_ms": round(self.median, 4),
+            "p10_ms": round(float(low), 4),
+            "p90_ms": round(float(high), 4),
+            "calls": len(self.each),
+        }
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def timed(work: Callable[[], object], device: torch.device) -> tuple[float, Any]:
+    """Milliseconds that `work` takes, the device's share included, and what it returns."""
+    synchronise(device)
+    begun = time.perf_counter()
+    result = work()
+    synchronise(device)
+    return 1e3 * (time.perf_counter() - begun), result
 
 
 class StageClock:
@@ -49,9 +92,7 @@ def stage_rows(bench: Workload, folder: Path, rounds: int) -> list[dict[str, Any
     """Rows per stage of PyTorch and of the reference, for each situation of the templates.
 
     Args:
-        bench: what to measure.
         folder: a frame is written there, and read again.
-        rounds: frames of each.
     """
     path = folder / "frame.jpg"
     write_rgb(path, bench.scene.images[1 % len(bench.scene.images)])
@@ -81,11 +122,11 @@ def _look(
 
 
 def _finish(
-    clock: StageClock, bench: Workload, engine: Any, reading: Any, seen: tuple, said: tuple
+    clock: StageClock, bench: Workload, engine: Any, reading: Any, seen: tuple, outputs: tuple
 ) -> None:
-    """Box in the image and new state, from what was said and seen."""
+    """Box in the image and new state, from the outputs and what was seen."""
     image, crop, _ = seen
-    tokens, confidence, distributions = said
+    tokens, confidence, distributions = outputs
 
     def post() -> None:
         means = reading.tokenizer.expected(distributions) if reading.expectation else tokens
@@ -107,10 +148,10 @@ def _torch_frame(
     memory = clock("encode", lambda: network.remember(seen[2], *inputs))
     # Keys and values of the memory belong to the first token.
     steps = network.read_tokens(memory, reading.tokenizer, reading.window, inputs.templates.boxes)
-    said = [clock(f"token {step + 1}", lambda: next(steps)) for step in range(STEPS)]
-    tokens, confidence, values = zip(*said, strict=True)
-    said = (torch.cat(tokens, 1), torch.cat(confidence, 1), torch.stack(values, 1))
-    _finish(clock, bench, engine, reading, seen, said)
+    parts = [clock(f"token {step + 1}", lambda: next(steps)) for step in range(STEPS)]
+    tokens, confidence, values = zip(*parts, strict=True)
+    outputs = (torch.cat(tokens, 1), torch.cat(confidence, 1), torch.stack(values, 1))
+    _finish(clock, bench, engine, reading, seen, outputs)
 
 
 def _reference_frame(
@@ -121,11 +162,13 @@ def _reference_frame(
     images, boxes = (torch.stack(x)[None] for x in zip(*(t.cached for t in row), strict=True))
     memory = clock("encode", lambda: engine.remember(images, seen[2], boxes))
     begin = engine.network.start_bias(memory, boxes)
-    words = torch.tensor([[engine.tokenizer.start]], device=bench.device)
-    said = []
+    tokens = torch.tensor([[engine.tokenizer.start]], device=bench.device)
+    outputs = []
     for step in range(STEPS):
-        values = clock(f"token {step + 1}", lambda w=words, s=step: engine.say(w, s, memory, begin))
-        said.append(values)
-        words = torch.cat([words, values.argmax(-1, keepdim=True).to(words)], dim=1)
-    values = torch.stack(said, dim=1)
-    _finish(clock, bench, engine, engine, seen, (words[:, 1:], values.amax(-1), values))
+        values = clock(
+            f"token {step + 1}", lambda t=tokens, s=step: engine.say(t, s, memory, begin)
+        )
+        outputs.append(values)
+        tokens = torch.cat([tokens, values.argmax(-1, keepdim=True).to(tokens)], dim=1)
+    values = torch.stack(outputs, dim=1)
+    _finish(clock, bench, engine, engine, seen, (tokens[:, 1:], values.amax(-1), values))

@@ -19,15 +19,10 @@ from lib.models.seqtrack import STEPS, SeqTrack
 
 @dataclass(frozen=True)
 class Macs:
-    """Multiply-accumulates of one frame.
+    """Multiply-accumulates of one frame."""
 
-    Attributes:
-        linear_conv: of linear and convolution layers.
-        attention: of the products of queries with keys, and of the shares with values.
-    """
-
-    linear_conv: int = 0
-    attention: int = 0
+    linear_conv: int = 0  # of linear and convolution layers
+    attention: int = 0  # of the products of queries with keys, and of the shares with values
 
     @property
     def all(self) -> int:
@@ -43,7 +38,6 @@ def embedding_macs(network: SeqTrack, cfg: Config, templates: int, cached: bool)
     Args:
         network: its embedding is run once, on zeros.
         cfg: the configuration that it was built from.
-        templates: T.
         cached: whether the templates have been through it before.
     """
     body, size = network.encoder.body, cfg.test.template_size
@@ -68,7 +62,6 @@ def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
     """The blocks over the search tokens and `distinct` templates.
 
     Args:
-        network: its sizes count.
         distinct: how many templates are computed.
         pruned: whether the last block computes only the search tokens.
     """
@@ -126,7 +119,6 @@ def frame_macs(network: SeqTrack, cfg: Config, distinct: int | None) -> Macs:
     """One whole frame.
 
     Args:
-        network: the network.
         cfg: the configuration that it was built from.
         distinct: how many templates differ; None for the published method, which does not care.
     """

@@ -45,17 +45,11 @@ _STEPS = {
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One data set of the report.
+    """One data set of the report."""
 
-    Attributes:
-        dataset: its sequences.
-        contenders: the trackers, as they were compared.
-        findings: their scores, and what is said about them.
-    """
-
-    dataset: Dataset
-    contenders: Sequence[TrackerResults]
-    findings: Findings
+    dataset: Dataset  # its sequences
+    trackers: Sequence[TrackerResults]  # the trackers, as they were compared
+    findings: Findings  # their scores, and what these show
 
     @property
     def comparison(self) -> Comparison:
@@ -64,21 +58,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Built:
-    """The page, and what had to be left out of it.
+    """The page, and what had to be left out of it."""
 
-    Attributes:
-        page: HTML.
-        figures: of `dataset_tree`, for each data set.
-        pictures: number of frames that can be seen.
-        frames: number of frames of all sequences.
-        problems: one line per file that could not be used.
-    """
-
-    page: str
-    figures: tuple[dict[str, Any], ...]
-    pictures: int
-    frames: int
-    problems: tuple[str, ...]
+    page: str  # HTML
+    figures: tuple[dict[str, Any], ...]  # of `dataset_tree`, for each data set
+    pictures: int  # number of frames that can be seen
+    frames: int  # number of frames of all sequences
+    problems: tuple[str, ...]  # one line per file that could not be used
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,29 +84,27 @@ def build_report(
     page_folder: Path,
     megabytes: float | None = None,
     link_frames: bool = False,
-    tell: Callable[[str], None] | None = None,
+    report_progress: Callable[[str], None] | None = None,
 ) -> Built:
     """Make the page.
 
     Args:
-        title: of the page.
-        parts: the data sets.
         page_folder: where the page will lie; linked frames are named relative to it.
         megabytes: what the page may have, `default_megabytes` by default; figures of frames go
             first, pictures get the rest.
         link_frames: link the image files instead of embedding a sample of them.
-        tell: is told how far it is.
+        report_progress: called with how far it is.
 
     Raises:
         ResultsError: result files are missing or malformed.
         DataError: so is the ground truth.
     """
-    tell = tell or (lambda text: None)
+    report_progress = report_progress or (lambda text: None)
     problems: list[str] = []
     clips: list[_ReportClip] = []
     trees = []
     for number, part in enumerate(parts):
-        tell(f"{part.dataset.name}: reading the frames' figures")
+        report_progress(f"{part.dataset.name}: reading the frames' figures")
         tree, found = _read_part(part, f"s{number}")
         trees.append(tree)
         clips += found
@@ -129,7 +113,7 @@ def build_report(
         megabytes = default_megabytes(len(clips))
     used = len(build_page(title, report, [(one.block, one.content) for one in clips])) + _SLACK
     link_to = page_folder if link_frames else None
-    samples = _samples(clips, int(megabytes * 1e6) - used, link_to, tell)
+    samples = _samples(clips, int(megabytes * 1e6) - used, link_to, report_progress)
     blocks = []
     for clip in clips:
         sample = samples[clip.block]
@@ -156,10 +140,10 @@ def _read_part(part: Part, prefix: str) -> tuple[dict[str, Any], list[_ReportCli
     """The figures of a data set, and those of the frames of its sequences."""
     tree = dataset_tree(part.findings)
     names = part.dataset.sequence_names
-    files = [ResultFiles(one.folder, names) for one in part.contenders]
+    files = [ResultFiles(one.folder, names) for one in part.trackers]
     clips = [_clip(part, files, f"{prefix}-{i}", row) for i, row in enumerate(tree["sequences"])]
-    tree["confidenceTop"] = _confidence_tops(clips, len(part.contenders))
-    tree["sources"] = [_source(one) for one in part.contenders]
+    tree["confidenceTop"] = _confidence_tops(clips, len(part.trackers))
+    tree["sources"] = [_source(one) for one in part.trackers]
     return tree, clips
 
 
@@ -203,10 +187,10 @@ def _segment(segment: Segment | None) -> list[float] | None:
     return None if segment is None else [segment.start, segment.end, round(segment.mean, 3)]
 
 
-def _source(contender: TrackerResults) -> dict[str, str]:
+def _source(result: TrackerResults) -> dict[str, str]:
     """What is known of a run: its weights and the version of the project that made it."""
     try:
-        record = read_run_record(contender.folder / RUN_FILE)
+        record = read_run_record(result.folder / RUN_FILE)
     except ResultsError:
         return {}  # raw results of another program
     known = {"weights": str(record.get("checkpoint_sha256") or "")[:12]}
@@ -215,15 +199,17 @@ def _source(contender: TrackerResults) -> dict[str, str]:
 
 
 def _samples(
-    clips: Sequence[_ReportClip], budget: int, link_to: Path | None, tell: Callable[[str], None]
+    clips: Sequence[_ReportClip],
+    budget: int,
+    link_to: Path | None,
+    report_progress: Callable[[str], None],
 ) -> dict[str, Sample]:
     """Pictures of every sequence; what a short one leaves over goes to the longer ones.
 
     Args:
-        clips: the sequences.
         budget: characters for all embedded pictures together.
         link_to: folder of the page, to link files where there are any; None to embed.
-        tell: is told how far it is.
+        report_progress: called with how far it is.
     """
     samples: dict[str, Sample] = {}
     if link_to is not None:
@@ -235,7 +221,7 @@ def _samples(
     )
     for number, clip in enumerate(waiting):
         if number % _TELL_EVERY == 0:
-            tell(f"choosing pictures: sequence {number + 1} of {len(waiting)}")
+            report_progress(f"choosing pictures: sequence {number + 1} of {len(waiting)}")
         share = max(0, budget) // (len(waiting) - number)
         order = picture_order(len(clip.video), clip.segments)
         samples[clip.block] = embedded_sample(clip.video.frames, order, share)

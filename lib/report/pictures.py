@@ -14,7 +14,7 @@ from lib.datasets.sequence import FrameSource
 from lib.utils.errors import DataError
 
 _QUALITY = 72
-# (longest side in pixels, how many pictures must fit for it to be chosen). Motion tells more than
+# (longest side in pixels, how many pictures must fit for it to be chosen). Motion shows more than
 # detail: a large picture only where there are enough of them.
 _SIZES = ((640, 120), (480, 120), (400, 100), (320, 16), (256, 0))
 _PROBES = 3
@@ -25,15 +25,10 @@ _AROUND = 16
 
 @dataclass(frozen=True)
 class Picture:
-    """The picture of one frame.
+    """The picture of one frame."""
 
-    Attributes:
-        frame: 0-based number.
-        source: a `data:` address, or where the file is, seen from the page.
-    """
-
-    frame: int
-    source: str
+    frame: int  # 0-based number
+    source: str  # a `data:` address, or where the file is, seen from the page
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,6 @@ def embedded_sample(frames: FrameSource, order: Iterable[int], budget: int) -> S
     """As many frames, in the given order, as fit into `budget` characters.
 
     Args:
-        frames: of the sequence.
         order: 0-based numbers, the most important first.
         budget: for all of them together.
     """
@@ -77,7 +71,6 @@ def linked_frames(frames: FrameSource, page_folder: Path) -> Sample | None:
     """Links to the files of all frames; None where frames are no files that a browser shows.
 
     Args:
-        frames: of the sequence.
         page_folder: where the page will lie; the links are relative to it.
     """
     pictures = []

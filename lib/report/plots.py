@@ -10,7 +10,7 @@ from lib.utils.errors import MissingExtraError
 from lib.utils.files import atomic_path
 
 FORMATS = ("png", "pdf")
-# As on the page, so that text and report can speak of the same line.
+# As on the page, so that text and report can name the same line.
 _COLOURS = ("#1f5fd0", "#d2480d", "#7b3ff2", "#00796b", "#bf1d5c", "#826400", "#47586b", "#83492a")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.2, 1.8)), (0, (6, 2, 1.2, 2)))
 # Inches: one column of a paper with two.
@@ -32,11 +32,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def require_matplotlib() -> Any:
-    """The package, or the line that installs it.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """The package, or the line that installs it. Raises MissingExtraError: it is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -80,7 +76,7 @@ def _save(
     with matplotlib.rc_context(_STYLE):
         # A figure of its own: pyplot would keep it, and look for a screen.
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure, figure.subplots(), *content)
+        draw(figure.subplots(), *content)
         for form in FORMATS:
             path = folder / f"{stem}.{form}"
             # Without a date the same scores give the same file.
@@ -91,7 +87,7 @@ def _save(
     return written
 
 
-def _draw_curve(figure: Any, axes: Any, tree: dict[str, Any], curve: dict[str, Any]) -> None:
+def _draw_curve(axes: Any, tree: dict[str, Any], curve: dict[str, Any]) -> None:
     order = _by_score(curve["headline"])
     for place in order:
         score = curve["headline"][place]
@@ -111,7 +107,7 @@ def _draw_curve(figure: Any, axes: Any, tree: dict[str, Any], curve: dict[str, A
     axes.legend(loc="best")
 
 
-def _draw_attributes(figure: Any, axes: Any, tree: dict[str, Any]) -> None:
+def _draw_attributes(axes: Any, tree: dict[str, Any]) -> None:
     rows, trackers = tree["attributes"], tree["trackers"]
     thick = 0.8 / len(trackers)
     for place, tracker in enumerate(trackers):
@@ -125,7 +121,7 @@ def _draw_attributes(figure: Any, axes: Any, tree: dict[str, Any]) -> None:
     axes.grid(axis="y", visible=False)
     axes.set(xlim=(0, 100), xlabel=f"{tree['metrics'][0]}, in percent")
     axes.set_title(f"{_plain(tree['name'])}: attributes (number of sequences)")
-    figure.legend(loc="outside lower center", ncols=2)
+    axes.figure.legend(loc="outside lower center", ncols=2)
 
 
 def _by_score(scores: Sequence[float | None]) -> list[int]:

@@ -24,16 +24,11 @@ _LARGEST = 2**30
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """What one tracker did in one sequence of N frames.
+    """What one tracker did in one sequence of N frames."""
 
-    Attributes:
-        boxes: (N, 4) x, y, w, h as they lie in the result file, NaN where it has none.
-        overlap: (N,) IoU by the rules of the convention, NaN where a frame is not scored.
-        confidence: (N,) on the tracker's own scale, NaN where unknown; None without any.
-    """
-
-    boxes: np.ndarray
-    overlap: np.ndarray
+    boxes: np.ndarray  # (N, 4) x, y, w, h as they lie in the result file, NaN where it has none
+    overlap: np.ndarray  # (N,) IoU by the rules of the convention, NaN where a frame is not scored
+    # (N,) on the tracker's own scale, NaN where unknown; None without any
     confidence: np.ndarray | None = None
 
 

@@ -6,8 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from lib.analysis.attributes import MEANINGS
-from lib.analysis.certainty import paired_test, run_spread
-from lib.analysis.findings import Findings
+from lib.analysis.findings import Findings, paired_test, run_spread
 from lib.analysis.metrics import DatasetScore
 
 _DECIMALS = 3

@@ -9,8 +9,8 @@ calibrated tracker, the certainty in [0, 1]. Its
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,12 @@ _FLOAT_FORMAT = "%.6f"
 
 @dataclass(frozen=True, eq=False)
 class SequenceResult:
-    """What a tracker gave for one sequence of N frames.
+    """What a tracker gave for one sequence of N frames."""
 
-    Attributes:
-        boxes: (N, 4) x, y, w, h in pixels; row 0 is the box it was given.
-        times: (N,) wall seconds per frame, row 0 the initialisation.
-        confidences: (N,), or None from a tracker without.
-        certainties: (N,) in [0, 1], or None from a tracker that is not calibrated.
-    """
-
-    boxes: np.ndarray
-    times: np.ndarray
-    confidences: np.ndarray | None = None
+    boxes: np.ndarray  # (N, 4) x, y, w, h in pixels; row 0 is the box it was given
+    times: np.ndarray  # (N,) wall seconds per frame, row 0 the initialisation
+    confidences: np.ndarray | None = None  # (N,), or None from a tracker without
+    # (N,) in [0, 1], or None from a tracker that is not calibrated
     certainties: np.ndarray | None = None
 
 
@@ -79,9 +73,9 @@ def write_results(path: Path | str, boxes: np.ndarray, as_float: bool = False) -
     atomic_write_text(path, "".join("\t".join(row) + "\n" for row in rows))
 
 
-def write_column(path: Path | str, values: Iterable[float], fmt: str = _FLOAT_FORMAT) -> None:
-    """Write one number per line in printf style `fmt`, atomically; OSError as above."""
-    atomic_write_text(path, "".join(fmt % value + "\n" for value in values))
+def write_column(path: Path | str, values: Iterable[float]) -> None:
+    """Write one number per line, atomically; OSError as above."""
+    atomic_write_text(path, "".join(_FLOAT_FORMAT % value + "\n" for value in values))
 
 
 def read_column(path: Path, rows: int) -> np.ndarray:
@@ -182,32 +176,20 @@ class RunRecord:
     """What made the results of a folder; it must stay the same in it, but for the version.
 
     Data may also move, or have sequences added. Only both at once are taken for other data.
-
-    Attributes:
-        tracker: name of the tracker.
-        config_name: name of its configuration.
-        settings: those of the configuration that decide boxes, by dotted key.
-        checkpoint_sha256: of the weights, None for trackers without.
-        dataset: name of the data set.
-        source: the folder it was read from, or 'built-in'.
-        max_frames: limit of frames per sequence, None for all.
-        float_results: whether the boxes keep decimals.
-        data_sha256: tells this data from other data, see `hash_data`; None if not known.
-        benchmark: whether its name alone tells what the data is.
-        version: version of the project; kept for information.
     """
 
-    tracker: str
-    config_name: str
-    settings: Mapping[str, Any]
-    checkpoint_sha256: str | None
-    dataset: str
-    source: str
-    max_frames: int | None = None
-    float_results: bool = False
+    tracker: str  # name of the tracker
+    config_name: str  # name of its configuration
+    settings: Mapping[str, Any]  # those of the configuration that decide boxes, by dotted key
+    checkpoint_sha256: str | None  # of the weights, None for trackers without
+    dataset: str  # name of the data set
+    source: str  # the folder it was read from, or 'built-in'
+    max_frames: int | None = None  # limit of frames per sequence, None for all
+    float_results: bool = False  # whether the boxes keep decimals
+    # Tells this data from other data, see `hash_data`; None if not known
     data_sha256: str | None = None
-    benchmark: bool = False
-    version: str = ""
+    benchmark: bool = False  # whether its name alone tells what the data is
+    version: str = ""  # version of the project; kept for information
 
 
 # Of a record: what may change in a folder of results.
@@ -261,7 +243,7 @@ def claim_folder(folder: ResultsFolder, record: RunRecord, overwrite: bool = Fal
     elif _other_run(folder, record):
         for leftover in _result_files(folder):
             leftover.unlink()
-    content = {field.name: getattr(record, field.name) for field in fields(record)}
+    content = dict(vars(record))
     if path.exists() and not _difference(path, record):
         known = read_run_record(path)
         # Data that moved, or to which something was added, has to be known by that next time.
@@ -310,14 +292,20 @@ def _difference(path: Path, record: RunRecord) -> str:
         known = read_run_record(path)
     except ResultsError as error:
         return str(error)
-    differing = [
-        f"{name} was {known.get(name)!r} and is now {getattr(record, name)!r}"
-        for name in (field.name for field in fields(record))
-        if name not in (*_MAY_CHANGE, "settings") and known.get(name) != getattr(record, name)
-    ]
-    differing += _other_data(known, record)
-    differing += changed_settings(known.get("settings"), record.settings)
+    differing = [*_other_data(known, record), *record_changes(known, vars(record), _MAY_CHANGE)]
     return f"{path}: results of another run ({', '.join(differing)})" if differing else ""
+
+
+def record_changes(
+    known: Mapping[str, Any], now: Mapping[str, Any], may_change: Sequence[str]
+) -> list[str]:
+    """Every field of a record that was another, with both values; settings by their dotted key."""
+    changes = [
+        f"{name} was {known.get(name)!r} and is now {value!r}"
+        for name, value in now.items()
+        if name not in (*may_change, "settings") and known.get(name) != value
+    ]
+    return changes + changed_settings(known.get("settings"), now["settings"])
 
 
 def _other_data(known: Mapping[str, Any], record: RunRecord) -> list[str]:

@@ -14,12 +14,10 @@ from pathlib import Path
 
 from lib.datasets.sequence import Dataset
 from lib.results.files import RUN_FILE
-from lib.utils.errors import ResultsError, did_you_mean
+from lib.utils.errors import ResultsError, did_you_mean, some
 
 # Put before the sequences' own names by PyTracking and its relatives.
 _PREFIXES = ("uav_", "nfs_")
-# How many files a message names.
-_SHOWN = 2
 # What trackers write beside the boxes.
 _BESIDE = ("_time", "_confidence", "_certainty", "_score", "_scores", "_all_boxes", "_all_scores")
 
@@ -76,9 +74,7 @@ class ResultFiles:
         names = [self._shown(name) for name in self._listing if _may_be_boxes(name)]
         if not names:
             return "nothing like results is there"
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        verb = "is" if len(names) == 1 else "are"
-        return f"there {verb} {', '.join(names[:_SHOWN])}{more}"
+        return f"there {'is' if len(names) == 1 else 'are'} {some(names, 2)}"
 
     def _repetitions(self, folder: Path, sequence: str) -> list[Path]:
         """`<sequence>_001.txt` and so on in `folder`, in order."""
@@ -138,7 +134,6 @@ def results_below(folder: Path, dataset: Dataset, other_names: Sequence[str] = (
 
     Args:
         folder: what the user gave, such as an unpacked zip.
-        dataset: to be scored.
         other_names: what else the data set is called.
 
     Raises:

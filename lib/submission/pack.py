@@ -17,10 +17,8 @@ import numpy as np
 
 from lib.datasets.benchmarks.layout import Server
 from lib.datasets.benchmarks.rows import CATALOG
-from lib.datasets.text.boxes import read_text, split_lines
-from lib.datasets.text.numbers import plain_table
+from lib.datasets.text.boxes import plain_table, read_text, split_lines
 from lib.results.files import RUN_FILE, ResultsFolder, read_results, read_run_record
-from lib.results.find import ResultFiles
 from lib.results.record import Record, differences, is_untrained
 from lib.utils.errors import DataError, ResultsError
 from lib.utils.files import atomic_path
@@ -35,40 +33,30 @@ SERVERS = tuple(row.server for row in CATALOG if row.server)
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """What the data set says about a sequence; None where it is not at hand.
+    """What the data set says about a sequence; None where it is not at hand."""
 
-    Attributes:
-        frames: how many there are.
-        box: x, y, w, h of the first frame, in pixels.
-    """
-
-    frames: int | None = None
-    box: tuple[float, float, float, float] | None = None
+    frames: int | None = None  # how many there are
+    box: tuple[float, float, float, float] | None = None  # x, y, w, h of the first frame, in pixels
 
 
 @dataclass
 class Submission:
-    """What was found in the raw results; it can be packed if it has no problems.
+    """What was found in the raw results; it can be packed if it has no problems."""
 
-    Attributes:
-        members: path in the zip to content, of the sequences without a problem.
-        missing: files of raw results that are not there.
-        problems: what else is wrong, a line each that names the file.
-        finished: files of boxes that are readable and as many as the frames, of sequences with a
-            problem all the same: tracking goes on without them, as they look done.
-        other_run: whether a record says that the results are of another data set, of cut videos,
-            of untrained weights, or that the runs were not made alike.
-        extras: files and folders that do not belong to the results, left out of the zip.
-        frames: number of boxes.
-    """
-
+    # Path in the zip to content, of the sequences without a problem
     members: dict[str, str] = field(default_factory=dict)
-    missing: list[Path] = field(default_factory=list)
+    missing: list[Path] = field(default_factory=list)  # files of raw results that are not there
+    # What else is wrong, a line each that names the file
     problems: list[str] = field(default_factory=list)
+    # Files of boxes that are readable and as many as the frames, of sequences with a problem all
+    # the same: tracking goes on without them, as they look done
     finished: list[Path] = field(default_factory=list)
+    # Whether a record says that the results are of another data set, of cut videos, of untrained
+    # weights, or that the runs were not made alike
     other_run: bool = False
+    # Files and folders that do not belong to the results, left out of the zip
     extras: list[Path] = field(default_factory=list)
-    frames: int = 0
+    frames: int = 0  # number of boxes
 
     @property
     def complete(self) -> bool:
@@ -93,7 +81,6 @@ def check_submission(
     """Read all raw results and say everything that a server would not take.
 
     Args:
-        server: where they go.
         folders: raw results of one or several runs of a tracker.
         names: all sequences of the test set.
         facts: what is known of them.
@@ -298,8 +285,3 @@ def _boxes_text(boxes: np.ndarray) -> str:
 def _plain(value: float) -> str:
     """A number as short as it is exact, without an exponent."""
     return str(int(value)) if value.is_integer() else np.format_float_positional(value, trim="-")
-
-
-def spelled_like(folder: ResultsFolder, missing: Path, names: Iterable[str]) -> str:
-    """Which file in a folder of results may have been meant for a missing one; '' if none."""
-    return ResultFiles(folder.root, names).hint(missing.stem)

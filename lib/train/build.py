@@ -39,20 +39,13 @@ _SYNC_BUFFERS = _NEW_NAME if _NEW_NAME in _KNOWN else "broadcast_buffers"
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says besides the configuration.
+    """What the command line says besides the configuration."""
 
-    Attributes:
-        seed: of the weights, the samples and dropout.
-        init_from: weights to start from.
-        pretrained: file of the pre-trained encoder, or its folder.
-        command: the command line, for the records.
-    """
-
-    seed: int = 0
-    init_from: Path | None = None
-    pretrained: Path | None = None
+    seed: int = 0  # of the weights, the samples and dropout
+    init_from: Path | None = None  # weights to start from
+    pretrained: Path | None = None  # file of the pre-trained encoder, or its folder
     compiled: bool = False
-    command: Sequence[str] = ()
+    command: Sequence[str] = ()  # the command line, for the records
 
 
 def prepare(

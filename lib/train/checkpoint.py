@@ -30,14 +30,13 @@ from lib.train.optim import restore_optimizer, share_optimizer
 from lib.train.precision import Precision
 from lib.utils.checkpoint import load_tensors, read_checkpoint, save_checkpoint, weights_in
 from lib.utils.distributed import World
-from lib.utils.errors import CheckpointError, PartialFailure, counted
+from lib.utils.errors import CheckpointError, PartialFailure, counted, some
 from lib.utils.files import remove_temporaries
 
 # Weights among what trackers do not read.
 _RESUMED = ("net", "heads")
 _KEPT_LAST = 10
 _KEPT_EVERY = 10
-_CHANGES_SHOWN = 5
 # Keys that change no weight, or that the message names anyway.
 _NO_MATTER = (
     "TEST.",
@@ -53,17 +52,11 @@ _ADVICE = "to train anew from its weights, give --init-from and another --save-d
 
 @dataclass(frozen=True)
 class Position:
-    """How far a training has come; the default is its start.
+    """How far a training has come; the default is its start."""
 
-    Attributes:
-        epoch: complete epochs.
-        samples: samples of the next epoch that were learned from, over all processes.
-        step: optimizer steps since the start.
-    """
-
-    epoch: int = 0
-    samples: int = 0
-    step: int = 0
+    epoch: int = 0  # complete epochs
+    samples: int = 0  # samples of the next epoch that were learned from, over all processes
+    step: int = 0  # optimizer steps since the start
 
     def __str__(self) -> str:
         within = f" and {counted(self.samples, 'sample')} of the next" if self.samples else ""
@@ -101,10 +94,6 @@ class TrainState:
 
 class CheckpointFolder:
     """The files of one training.
-
-    Args:
-        path: of the folder.
-        name: of the model.
 
     Attributes:
         final: the weights of a finished training.
@@ -402,8 +391,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any], no_matter: tuple
         for key in here
         if key in then and then[key] != here[key] and not key.startswith(no_matter)
     ]
-    more = len(changes) - _CHANGES_SHOWN
-    return ", ".join(changes[:_CHANGES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return some(changes)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

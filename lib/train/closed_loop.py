@@ -15,8 +15,7 @@ from lib.datasets.sequence import Dataset
 from lib.evaluation.lockstep import Lockstep
 from lib.evaluation.one_by_one import failure
 from lib.evaluation.plan import RunOptions
-from lib.evaluation.sequence import Outcome
-from lib.evaluation.sources import ListSource
+from lib.evaluation.sequence import ListSource, Outcome
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.seqtrack import SeqTrackTracker, TrackerSettings
 from lib.utils.distributed import World

@@ -51,19 +51,12 @@ class RandomImages:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a dry run measured, in this process.
+    """What a dry run measured, in this process."""
 
-    Attributes:
-        batch: samples of a forward pass.
-        parts: forward passes of a step.
-        step_seconds: of an optimizer step, without waiting for data.
-        sample_seconds: of making a sample; None where images are random.
-    """
-
-    batch: int
-    parts: int
-    step_seconds: float
-    sample_seconds: float | None
+    batch: int  # samples of a forward pass
+    parts: int  # forward passes of a step
+    step_seconds: float  # of an optimizer step, without waiting for data
+    sample_seconds: float | None  # of making a sample; None where images are random
     peak_bytes: int
 
 

@@ -62,11 +62,7 @@ class Ema:
         return {"updates": self.updates, "weights": self.weights()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over a saved average.
-
-        Raises:
-            CheckpointError: it is of another network.
-        """
+        """Take over a saved average. Raises CheckpointError: it is of another network."""
         weights = state["weights"]
         shapes = {key: value.shape for key, value in self._shadow.items()}
         if {key: value.shape for key, value in weights.items()} != shapes:

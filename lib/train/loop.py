@@ -42,40 +42,28 @@ _RARE = ("redraws", "broken")
 
 @dataclass
 class Run:
-    """What `fit` works with, on its device already.
-
-    Attributes:
-        state: what learns.
-        module: `state.model` as a step calls it: as it is, or in DDP, or compiled.
-        log_dir: where the dump of an offending batch goes.
-        validate: epoch -> named values; runs in all processes. None: nothing to validate on.
-        seed: of the samples and of dropout.
-    """
+    """What `fit` works with, on its device already."""
 
     cfg: Config
-    state: TrainState
-    module: nn.Module
+    state: TrainState  # what learns
+    module: nn.Module  # `state.model` as a step calls it: as it is, or in DDP, or compiled
     checkpoints: Checkpoints
     sampler: TrackingSampler
     world: World
     log: QuietLog
-    log_dir: Path
+    log_dir: Path  # where the dump of an offending batch goes
+    # Epoch -> named values; runs in all processes. None: nothing to validate on.
     validate: Callable[[int], dict[str, float]] | None
-    seed: int
+    seed: int  # of the samples and of dropout
 
 
 class StepResult(NamedTuple):
-    """What one optimizer step did.
+    """What one optimizer step did."""
 
-    Attributes:
-        terms: scalars of the model without gradients, means over the parts.
-        grad_norm: of all gradients before clipping.
-        applied: whether the weights moved: fp16 skips steps. One whose numbers are still to be
-            checked counts as applied.
-    """
-
-    terms: dict[str, Tensor]
-    grad_norm: Tensor
+    terms: dict[str, Tensor]  # scalars of the model without gradients, means over the parts
+    grad_norm: Tensor  # of all gradients before clipping
+    # Whether the weights moved: fp16 skips steps. One whose numbers are still to be checked counts
+    # as applied.
     applied: bool
 
 
@@ -271,11 +259,7 @@ def _leave(
 
 @contextlib.contextmanager
 def _dumping(run: Run) -> Iterator[None]:
-    """Write the batch of a step with bad numbers, which may be the step before the running one.
-
-    Raises:
-        NonFiniteLoss: that of the block, with the folder of the dump.
-    """
+    """Write the batch of a step with bad numbers, which may be the step before the running one."""
     try:
         yield
     except NonFiniteLoss as error:

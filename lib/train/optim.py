@@ -200,11 +200,10 @@ def learning_rate_factor(cfg: Config, epoch: int, step: int, progress: float) ->
     """Share of the base learning rates that one optimizer step uses.
 
     Args:
-        cfg: the configuration.
         epoch: that of the step, from 1.
         step: optimizer steps before this one, over the whole training.
-        progress: share of the training that is done, 0 to 1. It is of epochs, not of steps:
-            a training that goes on with more processes takes fewer steps from then on.
+        progress: share of the training that is done, 0 to 1. It is of epochs, not of steps: a
+            training that goes on with more processes takes fewer steps from then on.
     """
     scheduler = cfg.train.scheduler
     # The first step already moves: a rate of 0 would waste it.

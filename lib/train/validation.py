@@ -32,23 +32,15 @@ _PICTURED_SAMPLES = 6
 
 @dataclass(frozen=True)
 class Validator:
-    """What `Run.validate` calls in all processes.
-
-    Attributes:
-        state: of its model the average is validated, where there is one.
-        log: gets the pictures.
-        samples: held-out samples, or None.
-        pictured: samples to show: the held-out ones, or else the training's.
-        closed_loop: scores the tracker on sequences, or None.
-    """
+    """What `Run.validate` calls in all processes."""
 
     cfg: Config
-    state: TrainState
+    state: TrainState  # of its model the average is validated, where there is one
     world: World
-    log: QuietLog
-    samples: TrackingSampler | None
-    pictured: TrackingSampler
-    closed_loop: Scorer | None
+    log: QuietLog  # gets the pictures
+    samples: TrackingSampler | None  # held-out samples, or None
+    pictured: TrackingSampler  # samples to show: the held-out ones, or else the training's
+    closed_loop: Scorer | None  # scores the tracker on sequences, or None
 
     def __call__(self, epoch: int) -> dict[str, float]:
         """Validate after an epoch.

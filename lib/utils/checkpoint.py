@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, some
 from lib.utils.file_format import FileFormat, file_format
 from lib.utils.files import atomic_path
 from lib.utils.stand_ins import pickled_names, refused_names, stand_ins
@@ -33,30 +33,24 @@ from lib.utils.stand_ins import pickled_names, refused_names, stand_ins
 WEIGHT_FIELDS = ("net", "model", "state_dict")
 # Objects before the raw numbers in the old format: magic, version, system, content, keys.
 _OLD_FORMAT_PICKLES = 5
-_NAMES_SHOWN = 8
 
 _PLAIN_TYPES = (str, int, float, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Weights and where they come from.
+    """Weights and where they come from."""
 
-    Attributes:
-        state: parameter name -> tensor on the CPU, all values finite, by `plain_names`.
-        epoch: epoch after which it was written, where the file says.
-        net_type: class name of the network, where the file says.
-    """
-
+    # Parameter name -> tensor on the CPU, all values finite, by `plain_names`
     state: OrderedDict[str, Tensor]
-    epoch: int | None = None
-    net_type: str | None = None
+    epoch: int | None = None  # epoch after which it was written, where the file says
+    net_type: str | None = None  # class name of the network, where the file says
 
 
 def load_tensors(path: Path | str) -> Any:
     """Everything in a checkpoint: tensors and plain containers, stand-ins for the rest.
 
-    Reads torch's zip and old formats and safetensors, told apart by content.
+    Reads torch's zip and old formats and safetensors, recognised by content.
 
     Raises:
         CheckpointError: the file is missing, damaged, of another format, or asks for
@@ -70,10 +64,9 @@ def load_tensors(path: Path | str) -> Any:
     refused = refused_names(names)
     torch_made = form in (FileFormat.TORCH_ZIP, FileFormat.TORCH_OLD)
     if refused and (complete or torch_made):
-        shown = ", ".join(map(printable, refused[:_NAMES_SHOWN]))
-        more = f" and {len(refused) - _NAMES_SHOWN} more" if len(refused) > _NAMES_SHOWN else ""
+        shown = some([*map(printable, refused)], 8)
         raise CheckpointError(
-            f"{path} asks for {shown}{more}, which no checkpoint of tensors needs: refused, and "
+            f"{path} asks for {shown}, which no checkpoint of tensors needs: refused, and "
             "nothing in it was run; get it again from a source you trust, or, if it is a model of "
             "your own, save its weights alone: torch.save(model.state_dict(), FILE)"
         )
@@ -135,26 +128,10 @@ def save_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
         try:
             torch.save(payload, stream)
         except RuntimeError as error:
-            # What the stream said (the disk is full) is buried under what torch makes of it.
+            # The stream's own error (the disk is full) is buried under what torch makes of it.
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
-
-
-def save_safetensors(
-    path: Path | str, state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
-    """Write weights as safetensors, atomically, with `epoch` and `net_type` as text metadata.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
-    from safetensors.torch import save_file
-
-    # Views of one storage would be refused; copies are what the file holds anyway.
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(metadata or {}))
 
 
 def printable(text: str, limit: int = 80) -> str:

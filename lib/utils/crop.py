@@ -23,17 +23,11 @@ MAX_SIDE = 32000
 
 @dataclass(frozen=True)
 class Crop:
-    """A square crop and what is needed to map a box back.
+    """A square crop and what is needed to map a box back."""
 
-    Attributes:
-        pixels: `(S, S, 3)` uint8, the channel order of the image it was cut from.
-        resize_factor: crop pixels per image pixel.
-        box: the xywh box it is centred on, in image pixels.
-    """
-
-    pixels: np.ndarray
-    resize_factor: float
-    box: Box
+    pixels: np.ndarray  # `(S, S, 3)` uint8, the channel order of the image it was cut from
+    resize_factor: float  # crop pixels per image pixel
+    box: Box  # the xywh box it is centred on, in image pixels
 
 
 def crop_side(box: Sequence[float], factor: float) -> int:

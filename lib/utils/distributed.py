@@ -27,17 +27,12 @@ class World:
     """The processes of a run, seen from one of them.
 
     With one process every method is the trivial one and no process group is needed.
-
-    Attributes:
-        rank: number of this process, from 0.
-        size: number of processes.
-        local_rank: number of this process on its machine.
-        device: where this process computes.
     """
 
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
+    rank: int = 0  # number of this process, from 0
+    size: int = 1  # number of processes
+    local_rank: int = 0  # number of this process on its machine
+    # Where this process computes
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property

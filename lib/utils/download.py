@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
 from lib.utils.errors import MissingExtraError, SeqTrackError
-from lib.utils.files import atomic_write_text, sha256_of
+from lib.utils.files import atomic_write_text, check_replaceable, sha256_of
 
 # Seconds to connect, and between two pieces of data.
 TIMEOUT = (15, 60)
@@ -45,11 +45,7 @@ class DownloadSource(Protocol):
     def page(self) -> str: ...
 
     def list_files(self) -> list[RemoteFile]:
-        """All files below the folder.
-
-        Raises:
-            DownloadError: the folder cannot be listed.
-        """
+        """All files below the folder. Raises DownloadError: the folder cannot be listed."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +195,67 @@ class Ledger:
 
     def _key(self, file: Path) -> str:
         return Path(os.path.relpath(file, self.path.parent)).as_posix()
+
+
+def obtain(
+    url: str,
+    target: Path,
+    check: Callable[[Path], None],
+    ledger: Ledger,
+    force: bool,
+    quiet: bool,
+) -> str:
+    """Have one file: keep it where it is intact, else fetch, check and record it.
+
+    Returns:
+        a sentence about it.
+
+    Raises:
+        DownloadError: it did not come, or is another file than the one recorded.
+        CheckpointError: it is not what it should be, as `check` found out.
+    """
+    known = None if force else ledger.find(target)
+    if target.is_file() and not force:
+        return _confirm(url, target, known, check, ledger)
+    check_replaceable(target)
+    incoming = target.with_name(target.name + ".incoming")
+    if force:
+        discard(incoming)
+    fetch(url, incoming, quiet)
+    try:
+        check(incoming)
+        record = FileRecord.of(incoming, url)
+        if known and known.sha256 != record.sha256:
+            raise DownloadError(
+                f"{incoming} is another file than the one recorded in {ledger.path} (sha256 "
+                f"{record.sha256[:12]}… now, {known.sha256[:12]}… then): --overwrite takes it"
+            )
+    except SeqTrackError as error:
+        discard(incoming)
+        raise type(error)(str(error).replace(str(incoming), f"what {url} gave")) from None
+    os.replace(incoming, target)
+    ledger.add(target, record)
+    return f"fetched {target} ({record.size / 1e6:.1f} MB, sha256 {record.sha256})"
+
+
+def _confirm(
+    url: str,
+    target: Path,
+    known: FileRecord | None,
+    check: Callable[[Path], None],
+    ledger: Ledger,
+) -> str:
+    """A file that is there already: it is the one recorded, or else one to record."""
+    if known is None:
+        check(target)
+        ledger.add(target, FileRecord.of(target, url))
+        return f"{target} was there already; it loads and is now recorded"
+    if not known.matches(target):
+        raise DownloadError(
+            f"{target} has changed since it was recorded in {ledger.path} "
+            f"({known.size} bytes, sha256 {known.sha256[:12]}…): --overwrite fetches it again"
+        )
+    return f"{target} is there already, unchanged: nothing to do"
 
 
 def _links(folder: str) -> list[str]:

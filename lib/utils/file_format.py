@@ -1,11 +1,11 @@
-"""What a file is, told from its first bytes, because endings lie."""
+"""What a file is, by its first bytes, because endings lie."""
 
 from enum import Enum
 from pathlib import Path
 
 
 class FileFormat(Enum):
-    """Formats that turn up where weights are expected; the value says it to people."""
+    """Formats that turn up where weights are expected; the value is for messages."""
 
     TORCH_ZIP = "a zip archive"
     TORCH_OLD = "an old-format checkpoint"
@@ -23,11 +23,7 @@ _OLD_MAGIC = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def file_format(path: Path | str) -> FileFormat:
-    """The format of a file.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
+    """The format of a file. Raises OSError: the file cannot be read."""
     with open(path, "rb") as stream:
         head = stream.read(4096)
     if not head:

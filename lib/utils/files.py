@@ -90,11 +90,7 @@ def remove_temporaries(folder: Path, pattern: str) -> None:
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:
-    """Write `text` (UTF-8) to `path` atomically.
-
-    Raises:
-        OSError: the folder cannot be written.
-    """
+    """Write `text` (UTF-8) to `path` atomically. Raises OSError: the folder cannot be written."""
     with atomic_path(path) as temporary:
         # File names of another encoding reach us as surrogates; they leave as the same bytes.
         data = text.encode("utf-8", errors="surrogateescape")

@@ -9,10 +9,10 @@ from lib.utils.advice import advice
 from lib.utils.console import say
 from lib.utils.errors import CheckpointError, ResultsError, SeqTrackError, counted
 from lib.vot.entry import TrackerParts, made_of
-from lib.vot.record import other_maker
+from lib.vot.results import other_maker
 from lib.vot.run import check_interpreter, why
 from lib.vot.sequences import VotSequence
-from lib.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, said
+from lib.vot.toolkit import TOOLKIT_VERSION, Toolkit, find_toolkit, log_lines
 from lib.vot.workspace import Workspace
 
 # What the toolkit prints at the end of its self-test, in its own spelling.
@@ -31,12 +31,12 @@ class CheckReport:
         try:
             found = question()
         except SeqTrackError as error:
-            self.tell(f"{what}: {error}")
+            self.fail(f"{what}: {error}")
             return None
         say(f"ok     {what}")
         return found
 
-    def tell(self, text: str) -> None:
+    def fail(self, text: str) -> None:
         """Say what is wrong."""
         self.wrong += 1
         say(f"WRONG  {text}")
@@ -62,18 +62,18 @@ def check(workspace: Workspace, trackers: Iterable[str], quick: bool) -> int:
             made = made_of(section)
         except CheckpointError as error:
             if named:
-                findings.tell(f"{name}: {error}")
+                findings.fail(f"{name}: {error}")
             else:
                 without.append((name, error))
             continue
         except SeqTrackError as error:
-            findings.tell(f"{name}: {error}")
+            findings.fail(f"{name}: {error}")
             continue
         _check_tracker(workspace, name, section, made, None if quick else toolkit, findings)
     if without:
         names = ", ".join(name for name, _ in without)
         if len(without) == len(sections):
-            findings.tell(f"no tracker has weights; the first is {without[0][0]}: {without[0][1]}")
+            findings.fail(f"no tracker has weights; the first is {without[0][0]}: {without[0][1]}")
         else:
             say(f"not looked at, as they have no weights: {names}")
     say(f"{counted(findings.wrong, 'finding')}" if findings.wrong else "nothing is wrong")
@@ -91,7 +91,7 @@ def _check_sequences(
                 starts += len(sequence.runs(experiment))
             sequence.check()
         except SeqTrackError as error:
-            findings.tell(str(error))
+            findings.fail(str(error))
     frames = sum(len(sequence) for sequence in sequences) if not findings.wrong else 0
     say(
         f"       {counted(len(sequences), 'sequence')}, {frames} frames, {counted(starts, 'run')} "
@@ -131,14 +131,10 @@ def _check_tracker(
 
 
 def _self_test(workspace: Workspace, name: str, toolkit: Toolkit) -> None:
-    """Track the toolkit's drawn sequence of 50 frames.
-
-    Raises:
-        ResultsError: the tracker did not come to its end.
-    """
+    """Track the toolkit's drawn sequence of 50 frames."""
     log = workspace.logs_dir / f"toolkit-test-{name}.log"
     began = time.time()
     words = ["--registry", str(workspace.root), "test", name]
     code = toolkit.run(words, log, cwd=workspace.root)
-    if not any(_PASSED in line for line in said(log)):
+    if not any(_PASSED in line for line in log_lines(log)):
         raise ResultsError(f"{why(workspace, name, log, began, code)}; all of it in {log}")

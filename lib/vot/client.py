@@ -3,7 +3,7 @@
 The toolkit says `initialize` with a frame and a region, then `frame` after `frame`, and may then
 start again. Everything of the start before must be gone by then; the trackers promise that.
 The process's standard output belongs to the protocol, so words go to the log.
-Source: TraX protocol 4, as the package vot-trax speaks it.
+Source: TraX protocol 4, as the package vot-trax implements it.
 """
 
 import logging
@@ -29,24 +29,17 @@ log = logging.getLogger(__name__)
 
 
 class TraxError(SeqTrackError):
-    """The toolkit went away, or said what the protocol does not know."""
+    """The toolkit went away, or sent what the protocol does not know."""
 
 
 @dataclass
 class StartLog:
-    """What there is to say of one start when it is over.
+    """What there is to say of one start when it is over."""
 
-    Attributes:
-        began: seconds of the clock when it began.
-        frames: how many were answered after the first.
-        repeated: of these, with the last box, because the tracker's was not finite.
-        confidences: of the frames.
-    """
-
-    began: float = field(default_factory=time.perf_counter)
-    frames: int = 0
-    repeated: int = 0
-    confidences: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)  # seconds of the clock when it began
+    frames: int = 0  # how many were answered after the first
+    repeated: int = 0  # of these, with the last box, because the tracker's was not finite
+    confidences: list[float] = field(default_factory=list)  # of the frames
 
     def close(self) -> None:
         """Write it to the log."""
@@ -91,7 +84,6 @@ class Session:
         """Start on a new target.
 
         Args:
-            path: the frame.
             region: xywh box, or mask `(h, w)` that may end before the frame does.
 
         Raises:
@@ -140,7 +132,7 @@ class Session:
             self.start_log.confidences.append(float(confidence))
         if self.refiner is None:
             return self.box, properties
-        # The tracker goes on from its own box: the mask is only said.
+        # The tracker goes on from its own box: the mask is only reported.
         return self.refiner.get_mask(image, np.array(self.box)), properties
 
     def close(self) -> None:
@@ -156,7 +148,7 @@ def serve(session: Session, name: str) -> None:
     Raises:
         MissingExtraError: vot-trax is not installed.
         TraxError: the toolkit is not there, or went away.
-        SeqTrackError: the tracker cannot go on; the toolkit has been told why.
+        SeqTrackError: the tracker cannot go on; the toolkit was given the reason.
     """
     trax = import_trax()
     form = RECTANGLE if session.refiner is None else MASK
@@ -194,11 +186,7 @@ def answer(session: Session, server: Any, trax: Any) -> None:
 
 
 def import_trax() -> Any:
-    """The package vot-trax.
-
-    Raises:
-        MissingExtraError: it is not installed, or cannot be loaded.
-    """
+    """The package vot-trax. Raises MissingExtraError: it is not installed, or cannot be loaded."""
     try:
         import trax
     except (ImportError, OSError) as error:

@@ -20,7 +20,7 @@ from lib.tracker.registry import make_spec, trackers, with_checkpoint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError, did_you_mean
 from lib.utils.files import sha256_of, user_path
-from lib.vot.record import VotRecord
+from lib.vot.results import VotRecord
 from lib.vot.stacks import UPDATE_KEYS, Stack
 from lib.vot.workspace import CODE_ROOT, arguments_of
 
@@ -30,19 +30,12 @@ DEFAULT_TRACKERS = tuple(name + mask for name in PUBLISHED_CONFIGS for mask in (
 
 @dataclass(frozen=True)
 class Entry:
-    """A tracker of a workspace.
+    """A tracker of a workspace."""
 
-    Attributes:
-        name: its section and folder of results.
-        tracker: a name of the registry.
-        config: its configuration.
-        refiner: a key of `REFINERS`; None for boxes.
-    """
-
-    name: str
-    tracker: str
-    config: str
-    refiner: str | None
+    name: str  # its section and folder of results
+    tracker: str  # a name of the registry
+    config: str  # its configuration
+    refiner: str | None  # a key of `REFINERS`; None for boxes
 
     @property
     def label(self) -> str:
@@ -54,17 +47,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class TrackerParts:
-    """What a tracker is made of, with its weights found.
+    """What a tracker is made of, with its weights found."""
 
-    Attributes:
-        spec: the box tracker.
-        refiner: a key of `REFINERS`; None for boxes.
-        refiner_weights: its file or folder; None for boxes.
-    """
-
-    spec: TrackerSpec
-    refiner: str | None
-    refiner_weights: Path | None
+    spec: TrackerSpec  # the box tracker
+    refiner: str | None  # a key of `REFINERS`; None for boxes
+    refiner_weights: Path | None  # its file or folder; None for boxes
 
     def record(self, stack: Stack) -> VotRecord:
         """What its results must have been made by."""
@@ -82,11 +69,7 @@ class TrackerParts:
 
 
 def find_entry(name: str) -> Entry:
-    """The tracker that a name stands for.
-
-    Raises:
-        ConfigError: there is no such tracker.
-    """
+    """The tracker that a name stands for. Raises ConfigError: there is no such tracker."""
     configs = set(list_configs())
     plain = {row.name for row in trackers().values() if not row.has_config}
     for kind, suffix in [(None, ""), *((key, f"_{one.suffix}") for key, one in REFINERS.items())]:
@@ -176,7 +159,7 @@ def _refiner_weights(entry: Entry, given: str | None, paths: Paths) -> Path | No
         return path
     if entry.refiner is None:
         return None
-    # They import torch, which nobody needs to whom a typo is told.
+    # They import torch, which takes seconds: a typo is answered before.
     if entry.refiner == "sam2":
         from lib.masks.sam2 import find_model
 

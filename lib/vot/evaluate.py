@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from lib.utils.advice import advice
-from lib.utils.columns import align
-from lib.utils.console import say
+from lib.utils.console import align, say
 from lib.utils.errors import PartialFailure, ResultsError, SeqTrackError, counted
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
 from lib.vot.score import Scores, score_tracker
 from lib.vot.sequences import VotSequence
 from lib.vot.stacks import Experiment
-from lib.vot.toolkit import find_toolkit, said
+from lib.vot.toolkit import find_toolkit, last_trouble, log_lines
 from lib.vot.workspace import Workspace
 
 _REPORT_FILES = {"html": "report.html", "latex": "report.tex", "plots": ""}
@@ -141,7 +140,7 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def _numbers(values: Sequence[Any]) -> dict[str, float]:
-    """EAO, A and R from the analyses of one experiment, told apart by how many they give."""
+    """EAO, A and R from the analyses of one experiment, distinguished by how many they give."""
     row: dict[str, float] = {}
     for value in values:
         scalars = [one for one in value if isinstance(one, int | float)]
@@ -172,8 +171,8 @@ def _call(
     code = toolkit.run(words, log)
     if not made.exists() or made.stat().st_mtime_ns == before:
         raise ResultsError(
-            f"{made}: the toolkit has not written it (exit code {code}): {_reason(said(log))}; "
-            f"all of it in {log}"
+            f"{made}: the toolkit has not written it (exit code {code}): "
+            f"{_reason(log_lines(log))}; all of it in {log}"
         )
 
 
@@ -184,16 +183,11 @@ def _reason(lines: Sequence[str]) -> str:
         return (
             f"a tracker without any overlap has no accuracy there; {advice('vot', 'score')} gives 0"
         )
-    troubles = [line for line in lines if "rror" in line or "xception" in line]
-    return (failed or troubles or lines or ["it says nothing"])[-1][:200]
+    return failed[-1][:200] if failed else last_trouble(lines)
 
 
 def read_scores_file(workspace: Workspace) -> dict[str, Any]:
-    """`scores.json`; empty where there is none.
-
-    Raises:
-        ResultsError: it cannot be read.
-    """
+    """`scores.json`; empty where there is none. Raises ResultsError: it cannot be read."""
     path = workspace.scores_file
     if not path.is_file():
         return {}

@@ -10,7 +10,7 @@ from lib.utils.files import atomic_write_text, check_writable, user_path
 from lib.vot.entry import DEFAULT_TRACKERS, find_entry, serve_arguments
 from lib.vot.sequences import LIST_FILE, read_names
 from lib.vot.stacks import Stack, find_stack
-from lib.vot.toolkit import Toolkit, find_toolkit, said
+from lib.vot.toolkit import Toolkit, find_toolkit, log_lines
 from lib.vot.workspace import Workspace, make_section, open_workspace, write_workspace
 
 
@@ -95,7 +95,9 @@ def _download(workspace: Workspace, toolkit: Toolkit) -> None:
         atomic_write_text(workspace.config_file, written)
     if read_names(workspace.sequences_dir):
         return
-    lines = [line for line in said(log) if "HTTP" in line or "Failed" in line or "rror" in line]
+    lines = [
+        line for line in log_lines(log) if "HTTP" in line or "Failed" in line or "rror" in line
+    ]
     reason = lines[-1] if lines else "the toolkit does not say why"
     if "Caused by" in reason:
         # Of errors wrapped into each other, the innermost says what happened.

@@ -27,20 +27,13 @@ _TYPE_SPECIAL, _TYPE_RECTANGLE, _TYPE_POLYGON, _TYPE_MASK = range(4)
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A region of an image.
+    """A region of an image."""
 
-    Attributes:
-        bounds: the pixels it spans, which may lie outside the image.
-        pixels: (h, w) bool of a mask, from the left and top of `bounds` on; None if all of
-            `bounds` is filled.
-        code: of a special region, which covers nothing; None otherwise.
-        is_empty: whether the target is not there, for the count of failures.
-    """
-
-    bounds: Bounds
+    bounds: Bounds  # the pixels it spans, which may lie outside the image
+    # (h, w) bool of a mask, from the left and top of `bounds` on; None if all of `bounds` is filled
     pixels: np.ndarray | None = None
-    code: int | None = None
-    is_empty: bool = False
+    code: int | None = None  # of a special region, which covers nothing; None otherwise
+    is_empty: bool = False  # whether the target is not there, for the count of failures
 
     def window(self, bounds: Bounds) -> tuple[Bounds, np.ndarray | None] | None:
         """The part inside `bounds`: its span and its pixels there; None if there is none."""

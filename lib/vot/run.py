@@ -22,13 +22,12 @@ from lib.utils.errors import (
 )
 from lib.vot.entry import TrackerParts, made_of
 from lib.vot.evaluate import forget_scores
-from lib.vot.record import check_maker, claim_results
-from lib.vot.results import RunFile, run_files
+from lib.vot.results import RunFile, check_maker, claim_results, run_files
 from lib.vot.stacks import Experiment
-from lib.vot.toolkit import Toolkit, find_toolkit, plain_path, said
+from lib.vot.toolkit import Toolkit, find_toolkit, last_trouble, log_lines, plain_path
 from lib.vot.workspace import Workspace
 
-_SPOKEN_EVERY = 60.0
+_PRINT_EVERY = 60.0
 
 
 def run(
@@ -92,7 +91,7 @@ def _ready(
 
 
 def check_interpreter(name: str, section: Mapping[str, str]) -> None:
-    """Make sure that the Python of a section can speak with the toolkit.
+    """Make sure that the Python of a section can run the toolkit.
 
     Raises:
         ConfigError: it is not there.
@@ -130,11 +129,7 @@ def _run_one(
     experiments: Sequence[Experiment],
     toolkit: Toolkit,
 ) -> None:
-    """Run one tracker; what is complete stays as it is.
-
-    Raises:
-        ResultsError: runs are missing afterwards.
-    """
+    """Run one tracker; what is complete stays as it is."""
     for file in files:
         if file.is_cut():
             say(f"{name}: {file.experiment.name}/{file.run.stem} was left half-written; runs anew")
@@ -168,7 +163,7 @@ class Progress:
         self.files = files
         self.name = name
         self.bar = tqdm(total=len(files), desc=name, unit="run", disable=not sys.stderr.isatty())
-        self.spoken = time.monotonic()
+        self.printed = time.monotonic()
 
     def __enter__(self) -> Callable[[], None]:
         return self.show
@@ -177,32 +172,30 @@ class Progress:
         self.bar.close()
 
     def show(self) -> None:
-        """Look and tell."""
+        """Update the bar; without a terminal, print a line now and then."""
         done = sum(file.find() is not None for file in self.files)
         self.bar.update(done - self.bar.n)
-        if self.bar.disable and time.monotonic() - self.spoken > _SPOKEN_EVERY:
-            self.spoken = time.monotonic()
+        if self.bar.disable and time.monotonic() - self.printed > _PRINT_EVERY:
+            self.printed = time.monotonic()
             say(f"{self.name}: {done} of {len(self.files)} runs")
 
 
 def why(workspace: Workspace, name: str, log: Path, began: float, code: int) -> str:
     """Why the toolkit, begun at `began` (seconds since 1970), stopped: the tracker's last error."""
-    lines = said(log)
+    lines = log_lines(log)
     for line in lines:
         if "did not reply" in line:
             return f"timeout: {line.partition('sequence')[2].strip() or line}"
-    logs = [path for path in (workspace.logs_dir / name).glob("*.log")]
+    logs = (workspace.logs_dir / name).glob("*.log")
     for path in sorted(logs, key=lambda one: one.stat().st_mtime, reverse=True):
         if path.stat().st_mtime < began:
             break
-        told = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line.partition("error: ")[2] for line in told if "error: " in line]
+        own = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [line.partition("error: ")[2] for line in own if "error: " in line]
         if errors:
             return f"the tracker stopped: {errors[-1]}"
-        if told and not told[-1].endswith("the end"):
+        if own and not own[-1].endswith("the end"):
             return f"the tracker's process died without a word (its log: {path.name})"
     if any("interrupted by the user" in line for line in lines):
         return "interrupted"
-    troubles = [line for line in lines if "rror" in line or "xception" in line]
-    said_last = (troubles or lines or ["nothing"])[-1]
-    return f"the toolkit (exit code {code}) says: {said_last[:200]}"
+    return f"the toolkit (exit code {code}) says: {last_trouble(lines)}"

@@ -23,35 +23,25 @@ LOST_OVERLAP = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The scores of one tracker in one experiment, as fractions.
+    """The scores of one tracker in one experiment, as fractions."""
 
-    Attributes:
-        experiment: its name.
-        accuracy: mean overlap while the target is not lost; in the unsupervised experiment over
-            all frames but the first.
-        robustness: share of the frames before the target is lost; None without anchors.
-        eao: expected average overlap; None without limits in the stack.
-        curve: (high,) the EAO curve by number of frames, entry 0 unused; None likewise.
-    """
-
-    experiment: str
+    experiment: str  # its name
+    # Mean overlap while the target is not lost; in the unsupervised experiment over all frames but
+    # the first
     accuracy: float
+    # Share of the frames before the target is lost; None without anchors
     robustness: float | None = None
-    eao: float | None = None
+    eao: float | None = None  # expected average overlap; None without limits in the stack
+    # (high,) the EAO curve by number of frames, entry 0 unused; None likewise
     curve: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """One run.
+    """One run."""
 
-    Attributes:
-        overlaps: (N,) one per frame; entry 0, where the tracker was started, counts as 0.
-        progress: number of frames before the target was lost for good, N if it was not.
-    """
-
-    overlaps: np.ndarray
-    progress: int
+    overlaps: np.ndarray  # (N,) one per frame; entry 0, where the tracker was started, counts as 0
+    progress: int  # number of frames before the target was lost for good, N if it was not
 
     @property
     def failed(self) -> bool:

@@ -23,15 +23,10 @@ LIST_FILE = "list.txt"
 
 @dataclass(frozen=True)
 class VotRun:
-    """One start of a tracker: its file, and which frames it goes through.
+    """One start of a tracker: its file, and which frames it goes through."""
 
-    Attributes:
-        stem: name of the result file without its suffix.
-        frames: 0-based numbers of the frames, in the order they are shown.
-    """
-
-    stem: str
-    frames: range
+    stem: str  # name of the result file without its suffix
+    frames: range  # 0-based numbers of the frames, in the order they are shown
 
 
 @dataclass(frozen=True)
@@ -46,11 +41,7 @@ class VotSequence:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """The key=value lines of the file `sequence`.
-
-        Raises:
-            DataError: the file is missing.
-        """
+        """The key=value lines of the file `sequence`. Raises DataError: the file is missing."""
         path = self.root / "sequence"
         try:
             lines = path.read_text(encoding="utf-8").splitlines()

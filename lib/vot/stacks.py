@@ -23,40 +23,25 @@ UPDATE_KEYS = ("VOT20", "VOT21", "VOT22")
 
 @dataclass(frozen=True)
 class Experiment:
-    """One experiment of a stack.
+    """One experiment of a stack."""
 
-    Attributes:
-        name: its folder below the tracker's results.
-        multistart: whether there is a run from every anchor, else one per sequence.
-        limits: (low, high), frames between which the EAO curve is averaged; None without EAO.
-    """
-
-    name: str
-    multistart: bool
+    name: str  # its folder below the tracker's results
+    multistart: bool  # whether there is a run from every anchor, else one per sequence
+    # (low, high), frames between which the EAO curve is averaged; None without EAO
     limits: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Stack:
-    """A stack and its workspace.
+    """A stack and its workspace."""
 
-    Attributes:
-        name: the toolkit's name, or the name of a file in the workspace.
-        folder: its folder below `external`.
-        update_key: of the template update rule in TEST.UPDATE_INTERVALS.
-        experiments: in the order of the stack.
-        url: where the toolkit fetches the sequences; empty if it does not.
-        sequences: how many there are; None if unknown.
-        file: of a stack of our own.
-    """
-
-    name: str
-    folder: str
-    update_key: str
-    experiments: tuple[Experiment, ...]
-    url: str = ""
-    sequences: int | None = None
-    file: Path | None = None
+    name: str  # the toolkit's name, or the name of a file in the workspace
+    folder: str  # its folder below `external`
+    update_key: str  # of the template update rule in TEST.UPDATE_INTERVALS
+    experiments: tuple[Experiment, ...]  # in the order of the stack
+    url: str = ""  # where the toolkit fetches the sequences; empty if it does not
+    sequences: int | None = None  # how many there are; None if unknown
+    file: Path | None = None  # of a stack of our own
 
     def chosen(self, names: Sequence[str]) -> list[Experiment]:
         """The experiments of those names, all for none.

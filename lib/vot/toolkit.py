@@ -30,13 +30,9 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Toolkit:
-    """A toolkit that can be called.
+    """A toolkit that can be called."""
 
-    Attributes:
-        python: interpreter of its environment.
-    """
-
-    python: Path
+    python: Path  # interpreter of its environment
 
     def run(
         self,
@@ -46,11 +42,10 @@ class Toolkit:
         online: bool = False,
         watch: Callable[[], None] | None = None,
     ) -> int:
-        """Call it; what it says goes to a file.
+        """Call it; its output goes to a file.
 
         Args:
             arguments: those of `vot`.
-            log: the file.
             cwd: folder to call it in.
             online: let it use the network.
             watch: called every second while it runs.
@@ -146,11 +141,17 @@ def plain_path(root: Path) -> Iterator[Path]:
         yield link
 
 
-def said(log: Path) -> list[str]:
+def log_lines(log: Path) -> list[str]:
     """The lines of a log without colours and progress bars."""
     text = _COLOURS.sub("", log.read_text(encoding="utf-8", errors="replace"))
     lines = (line.rpartition("\r")[2].strip() for line in text.split("\n"))
     return [line for line in lines if line]
+
+
+def last_trouble(lines: Sequence[str]) -> str:
+    """The last line of a log about an error, else the last one."""
+    errors = [line for line in lines if "rror" in line or "xception" in line]
+    return (errors or lines or ["nothing"])[-1][:200]
 
 
 def _environment(online: bool) -> Mapping[str, str]:

@@ -41,15 +41,10 @@ _CALL = re.compile(r"run\('lib\.commands\.vot', (\[.*\])\)")
 
 @dataclass(frozen=True)
 class Workspace:
-    """A workspace of the toolkit.
+    """A workspace of the toolkit."""
 
-    Attributes:
-        root: its folder.
-        stack: what is run in it.
-    """
-
-    root: Path
-    stack: Stack
+    root: Path  # its folder
+    stack: Stack  # what is run in it
 
     @property
     def config_file(self) -> Path:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lib.analysis.certainty import (
+from lib.analysis.findings import (
     contributions,
     metric_names,
     paired_test,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.analysis.first_rows import OddFirstRow, first_rows_caution, odd_first_row
+from lib.analysis.compare import OddFirstRow, first_rows_caution, odd_first_row
 from lib.analysis.frames import TrackedSequence
 from lib.commands.entry import run
 from lib.datasets.text.box_reading import CENTRES, CORNERS, SHARES

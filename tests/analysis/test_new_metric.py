@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from lib.analysis import metrics
-from lib.analysis.certainty import sequence_values
 from lib.analysis.compare import Comparison
 from lib.analysis.export import documents
-from lib.analysis.findings import work_out
+from lib.analysis.findings import sequence_values, work_out
 from lib.analysis.frames import FrameErrors, TrackedSequence
 from lib.analysis.metrics import DatasetScore, OpeMetric, score_dataset
 from lib.report.summary import dataset_tree

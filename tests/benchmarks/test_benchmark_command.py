@@ -15,7 +15,7 @@ from benchmarks.turns import take_turns
 from lib.commands import profile_model
 from lib.config.loader import load_config
 from lib.models.seqtrack import build_seqtrack
-from lib.profile.timing import Times
+from lib.profile.stages import Times
 from lib.profile.work import decoder_macs, encoder_macs, frame_macs
 from lib.tracker.agreement import Agreement, margins
 from lib.tracker.engine.api import EngineOutput

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.commands.launch import launch
 from lib.commands.train import build_parser
 from lib.config.loader import load_config
 from lib.config.paths import resolve_paths
@@ -25,6 +24,7 @@ from lib.models.encoder import VisionTransformer
 from lib.models.seqtrack import build_seqtrack
 from lib.train import build as setup
 from lib.train import loop
+from lib.train.launch import launch
 from lib.train.logging.log import QuietLog
 from lib.train.logging.record import git_revision, write_record
 from lib.train.logging.summary import learning_rate_rule, precision_advice

@@ -91,12 +91,6 @@ def test_infinity_is_never_allowed() -> None:
         read_boxes_text("inf,1,2,3\n", "x.txt", allow_nan=True)
 
 
-def test_expected_rows() -> None:
-    assert len(read_boxes_text("1,2,3,4\n", "x", expected_rows=1)) == 1
-    with pytest.raises(DataError, match=r"x\.txt: 1 rows, expected 2"):
-        read_boxes_text("1,2,3,4\n", "x.txt", expected_rows=2)
-
-
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "größe.txt"
     path.write_bytes(b"\xef\xbb\xbf1,2,3,4\n5.5,6,7,8\n")  # byte order mark of Windows editors

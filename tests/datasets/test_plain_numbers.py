@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.datasets.text.boxes import read_boxes_text, read_flags
-from lib.datasets.text.numbers import plain_digits, plain_table
+from lib.datasets.text.boxes import plain_digits, plain_table, read_boxes_text, read_flags
 from lib.utils.errors import DataError
 
 # Pieces that files are made of, good and bad; ends of lines more often, or hardly any line fits.

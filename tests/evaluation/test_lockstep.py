@@ -14,7 +14,7 @@ from lib.evaluation.lockstep import Lockstep
 from lib.evaluation.one_by_one import OneByOne
 from lib.evaluation.plan import Job, RunOptions
 from lib.evaluation.run import evaluate, make_follow
-from lib.evaluation.sources import ListSource
+from lib.evaluation.sequence import ListSource
 from lib.models.seqtrack import build_seqtrack
 from lib.results.files import ResultsFolder, read_results
 from lib.tracker import seqtrack

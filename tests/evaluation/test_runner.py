@@ -20,8 +20,7 @@ from lib.evaluation.one_by_one import OneByOne, failure
 from lib.evaluation.plan import Job, RunOptions, make_plan
 from lib.evaluation.processes import track_in_processes
 from lib.evaluation.run import evaluate
-from lib.evaluation.sequence import Outcome, run_sequence
-from lib.evaluation.sources import ListSource
+from lib.evaluation.sequence import ListSource, Outcome, run_sequence
 from lib.evaluation.writer import Ended
 from lib.results.files import (
     ResultsFolder,

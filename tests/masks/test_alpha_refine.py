@@ -9,8 +9,7 @@ import torch
 
 from lib.config.paths import resolve_paths
 from lib.masks.alpha_refine.geometry import Window, box_in_window
-from lib.masks.alpha_refine.network import AlphaRefine
-from lib.masks.alpha_refine.prroi_pool import prroi_pool
+from lib.masks.alpha_refine.network import AlphaRefine, prroi_pool
 from lib.masks.alpha_refine.stage import AlphaRefiner, find_weights
 from lib.masks.alpha_refine.weights import load_alpha_refine
 from lib.masks.base import REFINERS, build_refiner, fit_mask, mask_bounds

@@ -47,29 +47,29 @@ Values = dict[str, Callable[[OpeScore, float], Any]]
 # Value of the kit -> ours; the second argument is the unit, 100 for percent.
 OPE_VALUES: Values = {
     "AUC": lambda s, unit: unit * s.auc,
-    "OP50": lambda s, unit: [unit * s.op50],
-    "OP75": lambda s, unit: [unit * s.op75],
-    "Precision20": lambda s, unit: unit * s.precision20,
-    "NormPrec02": lambda s, unit: unit * s.norm_precision20,
+    "OP50": lambda s, unit: [unit * s.fractions()["OP50"]],
+    "OP75": lambda s, unit: [unit * s.fractions()["OP75"]],
+    "Precision20": lambda s, unit: unit * s.fractions()["Precision"],
+    "NormPrec02": lambda s, unit: unit * s.fractions()["NormPrecision"],
     "NormPrecAUC_0_05": lambda s, unit: unit * s.norm_precision.mean(),
     "success_curve": lambda s, unit: unit * s.success,
     "precision_curve": lambda s, unit: unit * s.precision,
     "norm_precision_curve": lambda s, unit: unit * s.norm_precision,
     # LaSOT's MATLAB toolkit
     "success_AUC": lambda s, unit: unit * s.auc,
-    "precision20": lambda s, unit: unit * s.precision20,
-    "norm_precision_at_0_2": lambda s, unit: unit * s.norm_precision20,
+    "precision20": lambda s, unit: unit * s.fractions()["Precision"],
+    "norm_precision_at_0_2": lambda s, unit: unit * s.fractions()["NormPrecision"],
     # GOT-10k's toolkit on other benchmarks
     "success_score": lambda s, unit: unit * s.auc,
-    "success_rate": lambda s, unit: unit * s.op50,
-    "precision_score": lambda s, unit: unit * s.precision20,
-    "norm_precision_score": lambda s, unit: unit * s.norm_precision20,
+    "success_rate": lambda s, unit: unit * s.fractions()["OP50"],
+    "precision_score": lambda s, unit: unit * s.fractions()["Precision"],
+    "norm_precision_score": lambda s, unit: unit * s.fractions()["NormPrecision"],
     "norm_precision_score_mean": lambda s, unit: unit * s.norm_precision.mean(),
 }
 SEQUENCE_VALUES: Values = {
     "AUC": lambda s, unit: unit * s.auc,
-    "P20": lambda s, unit: unit * s.precision20,
-    "NP02": lambda s, unit: unit * s.norm_precision20,
+    "P20": lambda s, unit: unit * s.fractions()["Precision"],
+    "NP02": lambda s, unit: unit * s.fractions()["NormPrecision"],
 }
 
 

@@ -70,8 +70,8 @@ def test_otb_toolkit_differs_in_the_precision_of_four_sequences() -> None:
         other = ours[name]
         assert isinstance(one, OpeScore) and isinstance(other, OpeScore)
         assert one.auc == pytest.approx(other.auc, abs=1e-12)
-        if one.precision20 != other.precision20:
-            gains[name] = one.precision20 - other.precision20
+        if one.fractions()["Precision"] != other.fractions()["Precision"]:
+            gains[name] = one.fractions()["Precision"] - other.fractions()["Precision"]
     assert set(gains) == {"Biker", "Board", "Crowds", "Twinnings"}
     assert gains["Biker"] == pytest.approx(7 / 142)
 

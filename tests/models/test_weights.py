@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from lib.config.loader import load_config
@@ -14,7 +15,7 @@ from lib.models.pretrained import load_pretrained_encoder
 from lib.models.seqtrack import build_seqtrack
 from lib.models.signature import NetworkSignature, recognise
 from lib.models.weights import find_checkpoint, load_weights
-from lib.utils.checkpoint import save_checkpoint, save_safetensors
+from lib.utils.checkpoint import save_checkpoint
 from lib.utils.errors import CheckpointError
 
 KIT = Path(__file__).parents[1] / "kits" / "parity"
@@ -178,7 +179,7 @@ def test_values_arrive(tmp_path):
     model = torch.nn.Linear(2, 3)
     state = {"weight": torch.randn(3, 2), "bias": torch.randn(3)}
     path = tmp_path / "a.safetensors"
-    save_safetensors(path, state, {"epoch": "4"})
+    save_file(state, path, {"epoch": "4"})
     assert load_weights(model, path).epoch == 4
     assert model.weight.equal(state["weight"]) and model.weight.requires_grad
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.train.data.frames import choose_frames
+from lib.train.data.sampler import choose_frames
 
 from .conftest import kit_cases
 

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from lib.masks.alpha_refine.geometry import Window, box_in_window
-from lib.masks.alpha_refine.network import AlphaRefine
-from lib.masks.alpha_refine.prroi_pool import prroi_pool
+from lib.masks.alpha_refine.network import AlphaRefine, prroi_pool
 from lib.masks.alpha_refine.stage import AlphaRefiner
 from lib.masks.alpha_refine.weights import load_alpha_refine
 

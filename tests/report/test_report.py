@@ -284,11 +284,11 @@ def write_drawn_results(folder: Path, count: int, frames: int, shift: int) -> Tr
 def test_thirty_sequences_stay_below_fifteen_megabytes(tmp_path: Path) -> None:
     """The length of LaSOT's, noise in all figures and pictures; each still has some to see."""
     dataset = drawn_dataset(30, 2500, (480, 360))
-    contenders = [
+    trackers = [
         write_drawn_results(tmp_path / name, 30, 2500, shift)
         for name, shift in (("near", 2), ("far", 6))
     ]
-    part = Part(dataset, contenders, work_out(compare(dataset, contenders)))
+    part = Part(dataset, trackers, work_out(compare(dataset, trackers)))
     built = build_report("t", [part], tmp_path)
     assert 12e6 < len(built.page.encode()) < 15e6
     assert built.frames == 30 * 2500
@@ -299,11 +299,11 @@ def test_thirty_sequences_stay_below_fifteen_megabytes(tmp_path: Path) -> None:
 
 def test_the_figures_of_a_data_set(tmp_path: Path) -> None:
     dataset = drawn_dataset(6, 40, (96, 64))
-    contenders = [
+    trackers = [
         write_drawn_results(tmp_path / name, 6, 40, shift)
         for name, shift in (("near", 1), ("far", 8))
     ]
-    comparison = compare(dataset, contenders)
+    comparison = compare(dataset, trackers)
     tree = dataset_tree(work_out(comparison))
     assert tree["metrics"][0] == "AUC" and tree["trackers"] == ["near", "far"]
     near = tree["totals"][0][0]

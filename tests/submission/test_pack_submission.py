@@ -62,7 +62,7 @@ class Trees:
         common = ["--config", "any", "--data_dir", str(self.data), "--save_dir", str(self.save)]
         if server == "trackingnet" and names:
             common += ["--names", str(self.names_file)]
-        return run("lib.commands.pack", [server, *common, *arguments])
+        return run("lib.commands.submit", [server, *common, *arguments])
 
 
 @pytest.fixture

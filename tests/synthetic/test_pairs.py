@@ -9,7 +9,6 @@ import pytest
 
 from lib.datasets.training.sample import FrameSample, UnusableSampleError
 from lib.synthetic.pairs import source as pairs
-from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs, pyramid
 from lib.synthetic.pairs.photometric import (
     PHOTO,
@@ -19,7 +18,7 @@ from lib.synthetic.pairs.photometric import (
     sample_motion_blur,
 )
 from lib.synthetic.pairs.pools import GeneratedPool, PhotoPool
-from lib.synthetic.pairs.scenes import CUTOUT, GENERATED, body_views
+from lib.synthetic.pairs.scenes import CUTOUT, GENERATED, body_views, patch_views
 from lib.synthetic.pairs.source import KINDS, PairSource
 from lib.synthetic.pairs.views import SceneViews, cut_to_world, draw_view, frame_views, look_at
 from lib.synthetic.video.bodies import Body, ProceduralMaterials, make_sprite

@@ -9,8 +9,7 @@ import pytest
 
 from lib.synthetic.pairs import photographs as photographs_module
 from lib.synthetic.pairs.cutouts import cutout_body, random_cutouts, segment_cutouts
-from lib.synthetic.pairs.photographs import ByteLRU, Photographs, PhotoMaterials
-from lib.synthetic.video.dataset import synthetic_sequence
+from lib.synthetic.pairs.photographs import ByteLRU, Photographs
 from lib.synthetic.video.textures import surface
 from lib.utils.errors import DataError
 from tests.helpers.photo_files import SIZE, write_photo, write_photos
@@ -266,21 +265,3 @@ def test_nothing_to_cut_out_anywhere(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((SIZE[1], SIZE[0]), np.uint8))
     with pytest.raises(DataError, match="no object can be cut out of its 1 photograph"):
         Photographs(tmp_path).draw_body(np.random.default_rng(0))
-
-
-@pytest.mark.parametrize("size", [(50, 40), (400, 100), (100, 500)])
-def test_backdrops_have_the_asked_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    materials = PhotoMaterials(write_photos(tmp_path, 1))
-    picture = materials.backdrop(np.random.default_rng(0), *size)
-    assert picture.shape == (size[1], size[0], 3) and picture.std() > 5
-
-
-def test_generated_video_of_photographs(tmp_path: Path) -> None:
-    write_photos(tmp_path, 2)
-    videos = [synthetic_sequence(5, 12, materials=PhotoMaterials(tmp_path)) for _ in range(2)]
-    procedural = synthetic_sequence(5, 12)
-    again = pickle.loads(pickle.dumps(videos[0].frames))
-    frame = videos[0].frames.read(3)
-    assert np.array_equal(frame, videos[1].frames.read(3))
-    assert np.array_equal(frame, again.read(3))
-    assert not np.array_equal(frame, procedural.frames.read(3))

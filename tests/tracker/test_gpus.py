@@ -1,11 +1,9 @@
 """Which worker computes on which GPU, on a machine that says it has four."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
-from lib.commands import evaluation, test
+from lib.commands import test
 from lib.utils.errors import SeqTrackError
 
 
@@ -58,5 +56,4 @@ def test_gpus_that_are_not_there(words: list[str], said: str) -> None:
     ],
 )
 def test_a_worker_of_torchrun_has_its_own(words: list[str], rank: int, device: str) -> None:
-    place = SimpleNamespace(local_rank=rank)
-    assert evaluation._own_device(arguments(*words), place) == device  # type: ignore[arg-type]
+    assert test._rank_device(arguments(*words), rank) == device

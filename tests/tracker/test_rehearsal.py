@@ -9,7 +9,7 @@ from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.evaluation.lockstep import Lockstep
 from lib.evaluation.plan import RunOptions
-from lib.evaluation.sources import ListSource
+from lib.evaluation.sequence import ListSource
 from lib.masks.alpha_refine.network import AlphaRefine
 from lib.models import packed
 from lib.models.encoder import VisionTransformer

@@ -7,8 +7,7 @@ import pytest
 
 from lib.config.schema import Config
 from lib.datasets.training.sample import UnusableSampleError
-from lib.train.data.frames import choose_frames
-from lib.train.data.sampler import MAX_DRAWS, VideoSource, build_sampler
+from lib.train.data.sampler import MAX_DRAWS, VideoSource, build_sampler, choose_frames
 from lib.utils.errors import ConfigError, DataError
 from tests.helpers.dataset_files import numbered, paths_of, write_frames, write_text
 from tests.helpers.memory_set import MemorySet, memory_sampler

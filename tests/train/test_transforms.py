@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.datasets.training.sample import BoxedFrame, FrameSample
-from lib.train.data.frames import UnusableSampleError
+from lib.train.data.sampler import UnusableSampleError
 from lib.train.data.transforms import TrainingTransform, Variation, box_in_crop, jitter_box
 from lib.utils.crop import crop_square
 from tests.helpers.memory_set import SIDE, memory_config

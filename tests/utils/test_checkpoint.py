@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lib.utils.checkpoint import (
     load_tensors,
     read_checkpoint,
     read_state_dict,
     save_checkpoint,
-    save_safetensors,
 )
 from lib.utils.errors import CheckpointError
 from lib.utils.stand_ins import StandIn
@@ -273,7 +273,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path, name, tensor):
     if name.endswith(".pth"):
         write(path, {"net": state})
     else:
-        save_safetensors(path, state)
+        save_file(state, path)
     with pytest.raises(CheckpointError) as caught:
         read_state_dict(path)
     assert str(path) in str(caught.value)
@@ -369,14 +369,13 @@ def test_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
 
 
 def test_safetensors(tmp_path):
-    """Written and read back under any name, views and shared tensors included."""
+    """Read under any name."""
     path = tmp_path / "weights.bin"
-    base = torch.arange(6.0).reshape(2, 3)
-    save_safetensors(path, {"a": base.T, "b": base, "c": base[0]}, {"epoch": "500"})
+    tensors = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2)}
+    save_file(tensors, path, {"epoch": "500"})
     checkpoint = read_checkpoint(path)
-    assert checkpoint.state["a"].equal(base.T) and checkpoint.state["c"].equal(base[0])
-    assert checkpoint.epoch == 500
-    assert list(load_tensors(path)) == ["a", "b", "c"]
+    assert checkpoint.state["a"].equal(tensors["a"]) and checkpoint.epoch == 500
+    assert list(load_tensors(path)) == ["a", "b"]
 
 
 def test_checkpoint_under_a_safetensors_name(tmp_path):
@@ -386,6 +385,6 @@ def test_checkpoint_under_a_safetensors_name(tmp_path):
 
 def test_truncated_safetensors(tmp_path):
     path = tmp_path / "a.safetensors"
-    save_safetensors(path, {"a": torch.ones(100)})
+    save_file({"a": torch.ones(100)}, path)
     path.write_bytes(path.read_bytes()[:-10])
     assert "safetensors" in refusal(path)

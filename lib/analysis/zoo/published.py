@@ -30,16 +30,11 @@ class Origin(Enum):
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the model zoo.
+    """One column of the model zoo."""
 
-    Attributes:
-        key: the data set, or the experiment of VOT; the key in files of scores.
-        title: as the table has it.
-        suffix: of the configurations that it is about: GOT-10k's are trained on GOT-10k alone.
-    """
-
-    key: str
-    title: str
+    key: str  # the data set, or the experiment of VOT; the key in files of scores
+    title: str  # as the table has it
+    # Of the configurations that it is about: GOT-10k's are trained on GOT-10k alone
     suffix: str = ""
 
     @property

@@ -12,18 +12,20 @@ what the EAO is of there: only the challenge's own stack on all its sequences is
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.analysis.certainty import metric_names
 from lib.analysis.compare import TrackerResults, compare
+from lib.analysis.findings import metric_names
+from lib.analysis.tables import UNKNOWN, Table
 from lib.analysis.zoo.published import (
     COLUMNS,
     MODELS,
     Column,
     Origin,
+    published_scores,
     read_scores,
     scores_file,
 )
@@ -44,17 +46,11 @@ Votes = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the table.
+    """One cell of the table."""
 
-    Attributes:
-        value: percent; None for an empty cell.
-        note: where the value is from, or why there is none.
-        failed: whether there are results which cannot be scored.
-    """
-
-    value: float | None = None
-    note: str = ""
-    failed: bool = False
+    value: float | None = None  # percent; None for an empty cell
+    note: str = ""  # where the value is from, or why there is none
+    failed: bool = False  # whether there are results which cannot be scored
 
 
 # By configuration (without `_got`) and key of the column.
@@ -62,11 +58,7 @@ Zoo = Mapping[tuple[str, str], Cell]
 
 
 def make_zoo(paths: Paths) -> Zoo:
-    """Fill the table.
-
-    Raises:
-        SeqTrackError: a file of scores is malformed.
-    """
+    """Fill the table. Raises SeqTrackError: a file of scores is malformed."""
     typed_file = scores_file(paths)
     typed = read_scores(typed_file) if typed_file.is_file() else {}
     votes = _read_vot(paths.save_dir / _VOT_FILE)
@@ -90,7 +82,7 @@ def make_zoo(paths: Paths) -> Zoo:
 def _find_results(config: str, data_set: str, paths: Paths) -> list[Path]:
     """Folders of results, one for each run; others' results only where there are none of ours.
 
-    They are told apart by the `run.json` that ours have.
+    Ours have a `run.json`.
     """
     row = find_row(data_set)
     folder = row.results_folder if row else data_set
@@ -187,3 +179,53 @@ def _has_results(folder: Path) -> bool:
 
 def _subfolders(folder: Path) -> Sequence[Path]:
     return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+
+
+def zoo_table(zoo: Zoo, beside_published: bool) -> Table:
+    """Four rows and nine columns, percent with one decimal, as MODEL_ZOO.md has them."""
+    published = published_scores()
+    rows = []
+    for model, config in MODELS.items():
+        cells = [model]
+        for column in COLUMNS:
+            value = zoo[config, column.key].value
+            text = UNKNOWN if value is None else f"{value:.1f}"
+            if beside_published and value is not None:
+                text += f" ({value - published[config + column.suffix][column.key]:+.1f})"
+            cells.append(text)
+        rows.append(tuple(cells))
+    note = "; in brackets: less the published number" if beside_published else ""
+    return Table(
+        f"Model zoo, percent{note}", ("model", *(one.title for one in COLUMNS)), tuple(rows)
+    )
+
+
+def zoo_notes(zoo: Zoo) -> Iterator[str]:
+    """Where odd values come from, and for each empty cell what is missing."""
+    titles = {column.key: column.title for column in COLUMNS}
+    models = {config: model for model, config in MODELS.items()}
+    lines = {cell: f"{models[cell[0]]}, {titles[cell[1]]}: {zoo[cell].note}" for cell in zoo}
+    filled = {name for name, cell in zoo.items() if cell.value is not None}
+    yield from (
+        line for name, line in lines.items() if name in filled and zoo[name].note != "scored here"
+    )
+    if len(filled) < len(zoo):
+        yield "Empty cells (docs/scores.md says what fills them):"
+        yield from (line for name, line in lines.items() if name not in filled)
+
+
+def zoo_json(zoo: Zoo) -> str:
+    published = published_scores()
+    tree = {
+        model: {
+            column.key: {
+                "value": cell.value if cell.value is None else round(cell.value, 6),
+                "published": published[config + column.suffix][column.key],
+                "note": cell.note,
+            }
+            for column in COLUMNS
+            for cell in [zoo[config, column.key]]
+        }
+        for model, config in MODELS.items()
+    }
+    return json.dumps(tree, indent=2, allow_nan=False) + "\n"

@@ -144,7 +144,7 @@ def _crop_sizes(cfg: Sections) -> Iterator[Problem]:
             yield Problem(keys, f"must be a multiple of the encoder's patch size ({patch})")
 
 
-def _departures(cfg: Sections) -> Iterator[Problem]:
+def _extensions(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
     if encoder.stem == "conv":
         if encoder.patch not in (None, 16):
@@ -199,7 +199,7 @@ _RULES: tuple[Callable[[Sections], Iterator[Problem]], ...] = (
     _encoder_family,
     _decoder,
     _crop_sizes,
-    _departures,
+    _extensions,
     _grids,
     _freezing,
     _training_sets,

@@ -19,7 +19,7 @@ from lib.datasets.benchmarks.layout import (
     is_there,
     load_benchmark_sequence,
 )
-from lib.datasets.benchmarks.recognise import recognised
+from lib.datasets.benchmarks.open import recognised
 from lib.datasets.sequence import Dataset, ImageFiles, Video
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.text.box_reading import likely_reading
@@ -38,30 +38,19 @@ _COMPRESSED = (".jpg", ".jpeg", ".png", ".webp", ".jp2")
 
 @dataclass(frozen=True)
 class Report:
-    """What a check found.
+    """What a check found."""
 
-    Attributes:
-        name: of the data set.
-        place: where it is.
-        sequences: how many are there, whole or not.
-        expected_sequences: how many it has; None where nobody says.
-        frames: those of the sequences that are whole.
-        expected_frames: how many it has; None where nobody says.
-        findings: what is wrong, a line each that names the file.
-        remedy: what to do about it.
-        remarks: what is odd about the data set as it is published, or good to know.
-        warnings: what can be read, and is probably not what it seems; a line each.
-    """
-
-    name: str
-    place: str
-    sequences: int
-    expected_sequences: int | None
-    frames: int
-    expected_frames: int | None
-    findings: tuple[str, ...]
-    remedy: str
+    name: str  # of the data set
+    place: str  # where it is
+    sequences: int  # how many are there, whole or not
+    expected_sequences: int | None  # how many it has; None where nobody says
+    frames: int  # those of the sequences that are whole
+    expected_frames: int | None  # how many it has; None where nobody says
+    findings: tuple[str, ...]  # what is wrong, a line each that names the file
+    remedy: str  # what to do about it
+    # What is odd about the data set as it is published, or good to know
     remarks: tuple[str, ...] = ()
+    # What can be read, and is probably not what it seems; a line each
     warnings: tuple[str, ...] = ()
 
 
@@ -102,7 +91,7 @@ def check_benchmark(
         name=row.name,
         place=str(tree.base),
         sequences=there,
-        expected_sequences=expected_sequences(row, entries),
+        expected_sequences=row.number_of_sequences,
         frames=frames,
         expected_frames=expected,
         findings=tuple(dict.fromkeys(findings)),  # each file of a damaged archive says the same
@@ -163,11 +152,6 @@ def first_odd_boxes(dataset: Dataset, names: Sequence[str], most: int = 5) -> st
     return None
 
 
-def expected_sequences(row: Row, entries: Mapping[str, ListedSequence]) -> int | None:
-    """How many sequences a benchmark has; None where neither a list nor its paper says."""
-    return len(entries) if row.split else row.sequences
-
-
 def expected_frames(row: Row, entries: Mapping[str, ListedSequence]) -> int | None:
     """How many frames a benchmark has; None where neither a list nor its paper says."""
     ranges = [(entry.first_frame, entry.last_frame) for entry in entries.values()]
@@ -176,11 +160,7 @@ def expected_frames(row: Row, entries: Mapping[str, ListedSequence]) -> int | No
 
 
 def _check_images(sequence: Video, every_image: bool) -> dict[int, tuple[int, int]]:
-    """Width and height of the images that were read, by frame; the first box lies in the first.
-
-    Raises:
-        DataError: an image cannot be read, or it is that of another video.
-    """
+    """Width and height of the images that were read, by frame; the first box lies in the first."""
     last = len(sequence) - 1
     x, y, w, h = sequence.init_box
     sizes = {}
@@ -290,11 +270,7 @@ def _numbers(box: np.ndarray) -> str:
 
 
 def _check_numbers(sequence: Video) -> None:
-    """Refuse frames that are not numbered through, where no ground truth tells how many there are.
-
-    Raises:
-        DataError: naming the first gap.
-    """
+    """Refuse gaps in the numbers of frames, where no ground truth tells how many there are."""
     folder, first = os.path.split(sequence.frames.describe(0))
     names = [os.path.basename(sequence.frames.describe(i)) for i in range(len(sequence))]
     gap = first_gap(names)
@@ -384,7 +360,7 @@ def _missing(
             f"{images}: not there; {len(missing)} of the {counted(len(entries), 'sequence')} of "
             f"{row.name} are missing, the first is {missing[0].name}; {source}"
         ]
-    expected = expected_sequences(row, entries)
+    expected = row.number_of_sequences
     if expected is None or expected == len(entries):
         return []
     listed = tree.base / (row.list_file or row.listing.partition("*")[0])

@@ -35,23 +35,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """What the folder of one sequence looks like.
+    """What the folder of one sequence looks like."""
 
-    Attributes:
-        name: for messages.
-        images: sub-folder of the frames, '' where they lie beside the annotation.
-        annotation: the ground-truth file.
-        absence: optional files of flags, any of which marks an absent target.
-        cover: optional file of cover labels 0..8.
-        regions: ground truth may hold polygons, and NaN for an absent target.
-    """
-
-    name: str
-    images: str
-    annotation: str
-    absence: tuple[str, ...] = ()
-    cover: str = ""
-    regions: bool = False
+    name: str  # for messages
+    images: str  # sub-folder of the frames, '' where they lie beside the annotation
+    annotation: str  # the ground-truth file
+    absence: tuple[str, ...] = ()  # optional files of flags, any of which marks an absent target
+    cover: str = ""  # optional file of cover labels 0..8
+    regions: bool = False  # ground truth may hold polygons, and NaN for an absent target
 
     def flag_files(self, folder: Path) -> tuple[list[Path], Path | None]:
         """The files of absence flags and of cover labels that are there."""
@@ -190,7 +181,7 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
 
 
 def _read_boxes(annotation: Path, layout: FolderLayout) -> tuple[np.ndarray, np.ndarray | None]:
-    """Boxes (N, 4) without NaN, and visibility (N,) where NaN told it."""
+    """Boxes (N, 4) without NaN, and visibility (N,) where NaN marks absence."""
     if not layout.regions:
         return read_ground_truth(annotation), None
     boxes = read_regions(annotation)

@@ -66,7 +66,7 @@ def open_archive(path: Path) -> Dataset:
     if not files:
         raise DataError(f"{path}: no archive with {LOOKED_FOR}; unpack it, and give the folder")
     name = path.stem
-    row = Row(name, results_folder=name, protocol="otb", first_box_only=True)
+    row = Row(name, protocol="otb", first_box_only=True)
     entries = {one: ListedSequence(one, (Layout(places),)) for one, places in files.items()}
     return Dataset(
         name=name,

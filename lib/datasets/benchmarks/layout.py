@@ -31,119 +31,86 @@ from lib.utils.errors import DataError
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which the files of a data set are laid out.
+    """One way in which the files of a data set are laid out."""
 
-    Attributes:
-        files: patterns, in which the columns of a CSV split can be used too; `{video}` is the
-            last part of its image folder, `{place}` the folder of a sequence that was listed.
-        frame_pattern: numbered frames from 1, as many as rows; '' takes all images in order. A
-            CSV split has its own.
-        every: of the frames on disk, each how-manieth is used.
-        vatic: the annotation is NFS's own.
-    """
-
+    # Patterns, in which the columns of a CSV split can be used too; `{video}` is the last part of
+    # its image folder, `{place}` the folder of a sequence that was listed
     files: SequenceFiles = NO_FILES
+    # Numbered frames from 1, as many as rows; '' takes all images in order. A CSV split has its
+    # own.
     frame_pattern: str = ""
-    every: int = 1
-    vatic: bool = False
+    every: int = 1  # of the frames on disk, each how-manieth is used
+    vatic: bool = False  # the annotation is NFS's own
 
 
 @dataclass(frozen=True)
 class Server:
-    """An evaluation server.
+    """An evaluation server."""
 
-    Attributes:
-        key: what the command calls it.
-        data_set: name in the catalog.
-        title: for messages.
-        sequences: how many it expects.
-        folders: a folder for each sequence, with a file of times; else only flat files of boxes.
-        max_runs: how many runs of a tracker it takes.
-        names: of all sequences, where they are known without the data set.
-    """
-
-    key: str
-    data_set: str
-    title: str
-    sequences: int
-    folders: bool
-    max_runs: int
-    names: tuple[str, ...] = ()
+    key: str  # what the command calls it
+    data_set: str  # name in the catalog
+    title: str  # for messages
+    sequences: int  # how many it expects
+    folders: bool  # a folder for each sequence, with a file of times; else only flat files of boxes
+    max_runs: int  # how many runs of a tracker it takes
+    names: tuple[str, ...] = ()  # of all sequences, where they are known without the data set
 
 
 @dataclass(frozen=True)
 class Row:
-    """One benchmark. Odd things are fields here, so that no benchmark needs code of its own.
+    """One benchmark. Odd things are fields here, so that no benchmark needs code of its own."""
 
-    Attributes:
-        name: as given to `--dataset`; in capitals it is the update-interval key.
-        results_folder: folder of the raw results.
-        protocol: scoring rules, a kind that `lib.analysis` knows.
-        folder: default folder below the data root; '' for data that is generated.
-        aliases: other names for `--dataset`.
-        subfolder: the part of the data set, such as 'val'; the root may be this folder itself.
-        any_root: it may be so whatever it is called, as there is nothing to mistake it for.
-        layouts: in the order they are looked for; for each sequence the first that is there.
-        split: packaged list of sequences: .txt names, or .csv with frame ranges.
-        list_file: list of sequences inside the data set, where there is no packaged one.
-        listing: otherwise, where they are: '*' is a folder each, '*/*' one below another folder,
-            'anno/*.txt' a file.
-        only: a word that a listed name has in it, if it belongs to this benchmark.
-        sequences: how many there are, where no packaged list tells it.
-        frames: how many there are, where no packaged list tells it.
-        first_box_only: only the first box is public.
-        server: what scores it, where the ground truth is not public.
-        nan_means_absent: a row of NaN marks an absent target, as in UAV123.
-        zero_means_absent: a row of zeros does, as in VastTrack.
-        broken_frames: (sequence, number in the file's name) of frames that are published broken.
-        remarks: (sequence, what is known to be odd about it), added to messages about it.
-        paper: where it was published.
-        homepage: where it comes from.
-        rule: what else belongs to its protocol, such as what a tracker may be trained on.
-    """
-
-    name: str
-    results_folder: str
-    protocol: str
-    folder: str = ""
-    aliases: tuple[str, ...] = ()
+    name: str  # as given to `--dataset`; in capitals it is the update-interval key
+    results_folder: str = ""  # folder of the raw results; as its name by default
+    protocol: str = ""  # scoring rules, a kind that `lib.analysis` knows; as its name by default
+    folder: str = ""  # default folder below the data root; '' for data that is generated
+    aliases: tuple[str, ...] = ()  # other names for `--dataset`
+    # The part of the data set, such as 'val'; the root may be this folder itself
     subfolder: str = ""
+    # It may be so whatever it is called, as there is nothing to mistake it for
     any_root: bool = False
+    # In the order they are looked for; for each sequence the first that is there
     layouts: tuple[Layout, ...] = ()
-    split: str = ""
-    list_file: str = ""
+    split: str = ""  # packaged list of sequences: .txt names, or .csv with frame ranges
+    list_file: str = ""  # list of sequences inside the data set, where there is no packaged one
+    # Otherwise, where they are: '*' is a folder each, '*/*' one below another folder, 'anno/*.txt'
+    # a file
     listing: str = ""
-    only: str = ""
-    sequences: int | None = None
-    frames: int | None = None
-    first_box_only: bool = False
-    server: Server | None = None
-    nan_means_absent: bool = False
-    zero_means_absent: bool = False
+    only: str = ""  # a word that a listed name has in it, if it belongs to this benchmark
+    sequences: int | None = None  # how many there are, where no packaged list tells it
+    frames: int | None = None  # how many there are, where no packaged list tells it
+    first_box_only: bool = False  # only the first box is public
+    server: Server | None = None  # what scores it, where the ground truth is not public
+    nan_means_absent: bool = False  # a row of NaN marks an absent target, as in UAV123
+    zero_means_absent: bool = False  # a row of zeros does, as in VastTrack
+    # (sequence, number in the file's name) of frames that are published broken
     broken_frames: tuple[tuple[str, int], ...] = ()
+    # (sequence, what is known to be odd about it), added to messages about it
     remarks: tuple[tuple[str, str], ...] = ()
-    paper: str = ""
-    homepage: str = ""
-    rule: str = ""
+    paper: str = ""  # where it was published
+    homepage: str = ""  # where it comes from
+    rule: str = ""  # what else belongs to its protocol, such as what a tracker may be trained on
+
+    def __post_init__(self) -> None:
+        for key in ("results_folder", "protocol"):
+            object.__setattr__(self, key, getattr(self, key) or self.name)
+
+    @property
+    def number_of_sequences(self) -> int | None:
+        """How many it has; None where neither its list nor its paper tells."""
+        return len(_packaged_entries(self)) if self.split else self.sequences
 
 
 @dataclass(frozen=True)
 class ListedSequence:
-    """Where one sequence of a benchmark is.
+    """Where one sequence of a benchmark is."""
 
-    Attributes:
-        name: of the sequence.
-        layouts: those of the row, for this sequence.
-        first_frame: number of the first frame.
-        last_frame: that of the last one, None where something else tells the number of frames.
-        omit: rows of ground truth, and frames, to leave out before the first one.
-    """
-
-    name: str
-    layouts: tuple[Layout, ...]
-    first_frame: int = 1
+    name: str  # of the sequence
+    layouts: tuple[Layout, ...]  # those of the row, for this sequence
+    first_frame: int = 1  # number of the first frame
+    # That of the last one, None where something else tells the number of frames
     last_frame: int | None = None
-    omit: int = 0
+    omit: int = 0  # rows of ground truth, and frames, to leave out before the first one
 
 
 def open_tree(row: Row, root: Path) -> DataTree:

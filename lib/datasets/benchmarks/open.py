@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from lib.config.paths import Paths
-from lib.datasets.benchmarks.folder import open_folder
+from lib.datasets.benchmarks.folder import find_sequences, open_folder
+from lib.datasets.benchmarks.folder_trees import find_tree
 from lib.datasets.benchmarks.layout import (
     ListedSequence,
     Row,
@@ -17,13 +18,12 @@ from lib.datasets.benchmarks.layout import (
     load_benchmark_sequence,
     open_tree,
 )
-from lib.datasets.benchmarks.recognise import recognised
 from lib.datasets.benchmarks.rows import CATALOG, GOT10K_FILES, LASOT_FILES
 from lib.datasets.sequence import Dataset, Video
 from lib.datasets.sequence_files import SequenceFiles
 from lib.datasets.storage.tree import DataTree
 from lib.datasets.training.listing import TrainingRow
-from lib.utils.errors import DataError, did_you_mean
+from lib.utils.errors import DataError, counted, did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,10 @@ class DatasetLocation:
 
     root: Path
     remedy: str
+
+    @property
+    def exists(self) -> bool:
+        return self.root.exists() or Path(f"{self.root}.zip").is_file()
 
 
 def dataset_names() -> list[str]:
@@ -153,9 +157,6 @@ def _open_path(path: str) -> Dataset:
 
     One that is called as a benchmark is called otherwise, so that neither its results nor its
     scores are ever taken for those of the benchmark.
-
-    Raises:
-        DataError: as `open_folder`.
     """
     try:
         dataset = open_folder(path)
@@ -178,9 +179,6 @@ def _load_own(load: Callable[[str], Video], root: Path, name: str) -> Video:
     """A sequence of a folder; where it does not fit, as the benchmark reads it that it is of.
 
     OTB's David has more images than rows, for example: its list says where tracking starts.
-
-    Raises:
-        DataError: as `load`.
     """
     try:
         return load(name)
@@ -249,3 +247,59 @@ def _dataset(
         sequence_names=names,
         loader=loader,
     )
+
+
+# The folders in the one that was given are looked at, too: not thousands of them.
+_MOST_FOLDERS = 20
+
+
+def recognised(root: Path, wanted: Row | None = None) -> str:
+    """Which data set a folder holds, with what to do about it; empty where that is not clear.
+
+    Args:
+        root: where a data set was looked for.
+        wanted: the one that was looked for; None where a folder of sequences was.
+    """
+    if wanted is not None:
+        for place in (*_below(root), root.parent):
+            if _sequences_of(wanted, place):
+                return f"they lie in {place}: give that folder"
+    for row in CATALOG:
+        if row is wanted or not row.split:
+            continue
+        if number := _sequences_of(row, root):
+            return (
+                f"{root} holds {counted(number, 'sequence')} of {row.name}: name that data set, "
+                f"and say where it is by SEQTRACK_DATA_{row.name.upper()}={root}"
+            )
+    if wanted is None:
+        for place in _below(root):
+            if number := len(find_tree(place)[1]):
+                return f"{place} holds {counted(number, 'sequence')}: give that folder"
+        return ""
+    try:
+        folder, found = find_sequences(root)
+    except DataError:
+        return ""
+    return (
+        f"{folder} holds {counted(len(found), 'sequence')} of another layout: give that folder "
+        "by its path instead of a name"
+    )
+
+
+def _below(root: Path) -> list[Path]:
+    try:
+        with os.scandir(root) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
+    return [root / name for name in names[:_MOST_FOLDERS]]
+
+
+def _sequences_of(row: Row, root: Path) -> int:
+    tree = open_tree(row, root)
+    try:
+        entries = list_entries(row, tree).values() if tree.exists else ()
+        return sum(is_there(entry, tree) for entry in entries)
+    except DataError:
+        return 0

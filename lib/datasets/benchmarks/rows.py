@@ -20,7 +20,6 @@ _CSV_LAYOUT = Layout(SequenceFiles(images="{image_folder}", annotation="{annotat
 
 _SYNTHETIC = Row(
     name="synthetic",
-    results_folder="synthetic",
     # Generated sequences flag absent targets; LaSOT's rules are the ones that heed that.
     protocol="lasot",
     sequences=12,
@@ -46,8 +45,6 @@ _SYNTHETIC_CALIBRATION = replace(
 )
 _LASOT = Row(
     name="lasot",
-    results_folder="lasot",
-    protocol="lasot",
     folder="lasot",
     split="lasot_test.txt",
     frames=685360,
@@ -70,8 +67,6 @@ _LASOT_EXTENSION = replace(
 )
 _GOT10K_VAL = Row(
     name="got10k_val",
-    results_folder="got10k_val",
-    protocol="got10k_val",
     folder="got10k",
     aliases=("got_10k_val",),
     subfolder="val",
@@ -113,8 +108,6 @@ _GOT10K_TEST = replace(
 )
 _TRACKINGNET = Row(
     name="trackingnet",
-    results_folder="trackingnet",
-    protocol="trackingnet",
     folder="trackingnet",
     subfolder="TEST",
     listing="anno/*.txt",
@@ -139,8 +132,6 @@ _TRACKINGNET = Row(
 )
 _TNL2K = Row(
     name="tnl2k",
-    results_folder="tnl2k",
-    protocol="tnl2k",
     folder="tnl2k",
     listing="*",
     sequences=700,
@@ -156,8 +147,6 @@ _TNL2K = Row(
 )
 _NFS = Row(
     name="nfs",
-    results_folder="nfs",
-    protocol="nfs",
     folder="nfs",
     aliases=("nfs30",),
     split="nfs.csv",
@@ -175,8 +164,6 @@ _NFS = Row(
 )
 _UAV = Row(
     name="uav",
-    results_folder="uav",
-    protocol="uav",
     folder="UAV123",
     aliases=("uav123",),
     split="uav.csv",
@@ -206,8 +193,6 @@ _UAV_10FPS = replace(
 )
 _OTB = Row(
     name="otb",
-    results_folder="otb",
-    protocol="otb",
     folder="OTB2015",
     aliases=("otb100", "otb2015"),
     split="otb.csv",
@@ -218,8 +203,6 @@ _OTB = Row(
 )
 _TC128 = Row(
     name="tc128",
-    results_folder="tc128",
-    protocol="tc128",
     folder="TC128",
     aliases=("tcolor128", "tcolor_128", "temple_color"),
     listing="*",
@@ -249,8 +232,6 @@ _TC128CE = replace(
 )
 _AVIST = Row(
     name="avist",
-    results_folder="avist",
-    protocol="avist",
     folder="avist",
     listing="anno/*.txt",
     sequences=120,
@@ -273,8 +254,6 @@ _AVIST = Row(
 )
 _ITB = Row(
     name="itb",
-    results_folder="itb",
-    protocol="itb",
     folder="itb",
     listing="*/*",
     sequences=180,
@@ -285,8 +264,6 @@ _ITB = Row(
 )
 _VASTTRACK = Row(
     name="vasttrack",
-    results_folder="vasttrack",
-    protocol="vasttrack",
     folder="vasttrack",
     subfolder="test",
     any_root=True,

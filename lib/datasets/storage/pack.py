@@ -67,11 +67,7 @@ class Shards:
         return self.folder / shard_name(number)
 
     def read(self, number: int, offset: int, size: int) -> bytes:
-        """Bytes of a shard, fewer at its end.
-
-        Raises:
-            DataError: it cannot be read.
-        """
+        """Bytes of a shard, fewer at its end. Raises DataError: it cannot be read."""
         try:
             if number not in self._open:
                 flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -103,11 +99,7 @@ class PackedFrames(EncodedFrames):
         return len(self.places)
 
     def read_bytes(self, index: int) -> bytes:
-        """The image file of frame `index`.
-
-        Raises:
-            DataError: it is not in the pack, or damaged.
-        """
+        """The image file of frame `index`. Raises DataError: it is not in the pack, or damaged."""
         shard, size, offset, crc = self.places[index].item()
         if not size:
             raise DataError(f"{self.describe(index)}: not in the pack (missing when it was made)")
@@ -124,15 +116,10 @@ class PackedFrames(EncodedFrames):
 
 @dataclass(eq=False)
 class PackedSet(IndexedSet):
-    """A training set in a pack, whose folder is `base`. See `IndexedSet`.
+    """A training set in a pack, whose folder is `base`. See `IndexedSet`."""
 
-    Attributes:
-        places: `(M,)` of `PLACE`, a row for each box.
-        shards: the pack's files.
-    """
-
-    places: np.ndarray
-    shards: Shards
+    places: np.ndarray  # `(M,)` of `PLACE`, a row for each box
+    shards: Shards  # the pack's files
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the pack's folder: another process maps the same memory."""
@@ -170,11 +157,7 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def open_pack(folder: Path, name: str, *, check: bool = False) -> PackedSet:
-    """The training set in a pack.
-
-    Raises:
-        DataError: it is damaged or not finished.
-    """
+    """The training set in a pack. Raises DataError: it is damaged or not finished."""
     about = read_about(folder)
     file = folder / INDEX
     try:

@@ -18,17 +18,12 @@ _OF_THE_MEAN = math.sqrt(0.5)
 
 @dataclass(frozen=True)
 class CropRule:
-    """How frames are cut.
+    """How frames are cut."""
 
-    Attributes:
-        reach: from the target's centre, in units of `sqrt(w * h)`.
-        shrink: frames whose target is larger (`sqrt(w * h)` in pixels) are made smaller; 0: none.
-        quality: of the JPEG that is written.
-    """
-
-    reach: float
+    reach: float  # from the target's centre, in units of `sqrt(w * h)`
+    # Frames whose target is larger (`sqrt(w * h)` in pixels) are made smaller; 0: none
     shrink: int = 0
-    quality: int = 95
+    quality: int = 95  # of the JPEG that is written
 
     def facts(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,11 +64,7 @@ class KeptRegion:
 
     @classmethod
     def parse(cls, text: str) -> "KeptRegion":
-        """The region that `text` says.
-
-        Raises:
-            ValueError: it is none.
-        """
+        """The region that `text` says. Raises ValueError: it is none."""
         return cls(*map(int, text.split(",")))
 
     def move(self, box: np.ndarray) -> np.ndarray:

@@ -77,17 +77,11 @@ def list_archive(path: Path) -> dict[str, FolderFiles]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which files a data set is made of, by their path in it; `a/*` stands for the images in `a`.
+    """Files that a data set is made of, by their path in it; `a/*` stands for the images in `a`."""
 
-    Attributes:
-        known: such paths, where the sequences are known beforehand.
-        pattern: a regular expression for them, where they are not.
-        part: a word that a folder above them, or the archive, has to have in its name.
-    """
-
-    known: frozenset[str] = frozenset()
-    pattern: str = ""
-    part: str = ""
+    known: frozenset[str] = frozenset()  # such paths, where the sequences are known beforehand
+    pattern: str = ""  # a regular expression for them, where they are not
+    part: str = ""  # a word that a folder above them, or the archive, has to have in its name
 
     @cached_property
     def folders(self) -> frozenset[str]:

@@ -6,6 +6,7 @@ the wrong column would only show up as a wrong score much later.
 """
 
 import codecs
+import io
 import math
 import re
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from typing import Protocol
 
 import numpy as np
 
-from lib.datasets.text.numbers import plain_digits, plain_table
 from lib.utils.errors import DataError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -43,24 +43,14 @@ class TextFile(Protocol):
 
 
 def read_boxes(
-    path: TextFile | str,
-    *,
-    allow_nan: bool = False,
-    expected_rows: int | None = None,
-    nan_hint: str = _NAN_HINT,
+    path: TextFile | str, *, allow_nan: bool = False, nan_hint: str = _NAN_HINT
 ) -> np.ndarray:
     """Boxes of a text file as (N, 4) float64, usually x, y, w, h in pixels; one line gives (1, 4).
 
     Raises:
         DataError: the file is missing, empty or not text, or a line is not four finite numbers.
     """
-    return read_boxes_text(
-        read_text(path),
-        str(path),
-        allow_nan=allow_nan,
-        expected_rows=expected_rows,
-        nan_hint=nan_hint,
-    )
+    return read_boxes_text(read_text(path), str(path), allow_nan=allow_nan, nan_hint=nan_hint)
 
 
 def read_boxes_text(
@@ -68,7 +58,6 @@ def read_boxes_text(
     name: str,
     *,
     allow_nan: bool = False,
-    expected_rows: int | None = None,
     nan_hint: str = _NAN_HINT,
 ) -> np.ndarray:
     """`read_boxes` on a string; `name` stands for the file in messages."""
@@ -76,7 +65,6 @@ def read_boxes_text(
     if boxes is None:
         rows = _rows(text, name, _BOX_COLUMNS, None if allow_nan else nan_hint)
         boxes = np.array(rows, dtype=np.float64)
-    _check_count(len(boxes), expected_rows, name, "row")
     return boxes
 
 
@@ -111,20 +99,21 @@ def read_flags(
             `expected_rows` of them.
     """
     text = read_text(path)
-    if (flags := plain_digits(text, maximum)) is not None:
-        _check_count(len(flags), expected_rows, str(path), "flag")
-        return flags
-    values: list[int] = []
-    for number, tokens in split_lines(text, str(path)):
-        for token in tokens:
-            value = _numbers([token])
-            if value is None or value[0] not in range(maximum + 1):
-                raise DataError(
-                    f"{path}:{number}: flag {token!r} is not a whole number from 0 to {maximum}"
-                )
-            values.append(int(value[0]))
-    _check_count(len(values), expected_rows, str(path), "flag")
-    return np.array(values, dtype=np.int64)
+    flags = plain_digits(text, maximum)
+    if flags is None:
+        values: list[int] = []
+        for number, tokens in split_lines(text, str(path)):
+            for token in tokens:
+                value = _numbers([token])
+                if value is None or value[0] not in range(maximum + 1):
+                    raise DataError(
+                        f"{path}:{number}: flag {token!r} is not a whole number from 0 to {maximum}"
+                    )
+                values.append(int(value[0]))
+        flags = np.array(values, dtype=np.int64)
+    if expected_rows is not None and len(flags) != expected_rows:
+        raise DataError(f"{path}: {len(flags)} flags, expected {expected_rows} (one per frame)")
+    return flags
 
 
 def read_text(path: TextFile | str) -> str:
@@ -260,6 +249,43 @@ def _bounding_box(row: list[float]) -> list[float]:
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
-def _check_count(found: int, expected: int | None, name: str, unit: str) -> None:
-    if expected is not None and found != expected:
-        raise DataError(f"{name}: {found} {unit}s, expected {expected} (one per frame)")
+# Letters of NaN, but none of infinity's: that is refused, with its line.
+_CHARACTERS = b"0123456789+-.eEnNaA\r\n,\t "
+
+
+def plain_table(text: str, columns: int, allow_nan: bool) -> np.ndarray | None:
+    """The rows of a plain table as (N, columns) float64, or None if it is not plain.
+
+    Example:
+        >>> plain_table("1,2\\n3,4\\n", 2, allow_nan=False).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+        >>> plain_table("1,2\\n3,x\\n", 2, allow_nan=False) is None
+        True
+    """
+    body = text.rstrip()
+    if not (body and body.isascii()) or body.encode().translate(None, _CHARACTERS):
+        return None
+    try:
+        table = np.loadtxt(
+            io.StringIO(body), comments=None, delimiter="," if "," in body else None, ndmin=2
+        )
+    except ValueError:
+        return None
+    # NumPy skips blank lines.
+    if table.shape != (body.count("\n") + 1, columns):
+        return None
+    sound = ~np.isinf(table) if allow_nan else np.isfinite(table)
+    return table if sound.all() else None
+
+
+def plain_digits(text: str, maximum: int) -> np.ndarray | None:
+    """Whole numbers 0..maximum in one column, or in one row with commas, as (N,) int64, or None.
+
+    Example:
+        >>> plain_digits("0,1,0\\n", 1).tolist()
+        [0, 1, 0]
+    """
+    table = plain_table(text, 1 + text.count(",") * ("\n" not in text.rstrip()), allow_nan=False)
+    if table is None or not np.isin(table, range(maximum + 1)).all():
+        return None
+    return table.ravel().astype(np.int64)

@@ -56,7 +56,7 @@ def list_folder_videos(path: str) -> Listing:
 def _announce_range(sequence: FolderSequence) -> None:
     """Say, by one clip for all, how grey of more than 8 bits is scaled."""
     folder, layout = sequence
-    # What is broken is said when it is read.
+    # What is broken is reported when it is read.
     with contextlib.suppress(DataError):
         images = folder / layout.images if layout else folder
         announce_range(ImageFiles(images, list_images(images)))

@@ -41,22 +41,15 @@ DAMAGE = (OSError, ValueError, KeyError, TypeError)
 
 @dataclass(frozen=True, eq=False)
 class TrainingIndex:
-    """All sequences of a training set; pickles as the path of its file where it has one.
+    """All sequences of a training set; pickles as the path of its file where it has one."""
 
-    Attributes:
-        sequences: `(n,)` with the fields name, folder and pattern (bytes), first, start (row of
-            its first box), length and visible (number of frames with a visible target).
-        boxes: `(M, 4)` float32 xywh.
-        visible: `(M,)` bool.
-        key: of the listing that it was made from.
-        file: where it is kept; None when it is held in memory only.
-    """
-
+    # `(n,)` with the fields name, folder and pattern (bytes), first, start (row of its first box),
+    # length and visible (number of frames with a visible target)
     sequences: np.ndarray
-    boxes: np.ndarray
-    visible: np.ndarray
-    key: str
-    file: Path | None = None
+    boxes: np.ndarray  # `(M, 4)` float32 xywh
+    visible: np.ndarray  # `(M,)` bool
+    key: str  # of the listing that it was made from
+    file: Path | None = None  # where it is kept; None when it is held in memory only
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the path of the file: another process maps the same memory."""

@@ -23,69 +23,43 @@ _VERSION = 2
 
 @dataclass(frozen=True)
 class TrainingRow:
-    """One training set.
+    """One training set."""
 
-    Attributes:
-        name: as in DATA.TRAIN.DATASETS_NAME.
-        format: 'text' (a text file of boxes per video), 'coco', 'vid', or 'generated'.
-        folder: default folder below the data root; '' for data that is generated.
-        subfolder: the part of the data set, such as 'train'; old set-ups lack it.
-        parts: folders that the videos are spread over.
-        split: packaged list of sequences: names, or positions in `list_file`.
-        list_file: list of sequences inside the data set.
-        listed: number of names in the whole `list_file`.
-        files: patterns, in which `{part}` is one of `parts`; in 'coco' and 'vid' the folder of all
-            images, and the file or folder of all boxes.
-        frame_pattern: name of a frame by its number.
-        first_frame: number of the first frame, where the boxes do not tell it.
-    """
-
-    name: str
-    format: str
-    folder: str = ""
-    subfolder: str = ""
-    parts: tuple[str, ...] = ()
-    split: str = ""
-    list_file: str = ""
-    listed: int = 0
+    name: str  # as in DATA.TRAIN.DATASETS_NAME
+    format: str  # 'text' (a text file of boxes per video), 'coco', 'vid', or 'generated'
+    folder: str = ""  # default folder below the data root; '' for data that is generated
+    subfolder: str = ""  # the part of the data set, such as 'train'; old set-ups lack it
+    parts: tuple[str, ...] = ()  # folders that the videos are spread over
+    split: str = ""  # packaged list of sequences: names, or positions in `list_file`
+    list_file: str = ""  # list of sequences inside the data set
+    listed: int = 0  # number of names in the whole `list_file`
+    # Patterns, in which `{part}` is one of `parts`; in 'coco' and 'vid' the folder of all images,
+    # and the file or folder of all boxes
     files: SequenceFiles = NO_FILES
-    frame_pattern: str = ""
-    first_frame: int = 1
+    frame_pattern: str = ""  # name of a frame by its number
+    first_frame: int = 1  # number of the first frame, where the boxes do not tell it
 
 
 class TrainingRecord(NamedTuple):
-    """One sequence of a training set.
+    """One sequence of a training set."""
 
-    Attributes:
-        name: unique within the set.
-        folder: of its frames, relative to the listing's base.
-        pattern: name of a frame by its number; the whole name in a set of single images; '' when
-            the folder has to be listed.
-        first: number of the first frame.
-        boxes: `(N, 4)` float32 xywh in pixels.
-        visible: `(N,)` bool.
-    """
-
-    name: str
-    folder: str
+    name: str  # unique within the set
+    folder: str  # of its frames, relative to the listing's base
+    # Name of a frame by its number; the whole name in a set of single images; '' when the folder
+    # has to be listed
     pattern: str
-    first: int
-    boxes: np.ndarray
-    visible: np.ndarray
+    first: int  # number of the first frame
+    boxes: np.ndarray  # `(N, 4)` float32 xywh in pixels
+    visible: np.ndarray  # `(N,)` bool
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a training set consists of, before any box is read.
+    """What a training set consists of, before any box is read."""
 
-    Attributes:
-        base: the folder that records are relative to.
-        key: differs when a file of boxes was added, removed or changed.
-        tasks: each reads a part of the set, in order.
-    """
-
-    base: Path
-    key: str
+    base: Path  # the folder that records are relative to
+    key: str  # differs when a file of boxes was added, removed or changed
+    # Each reads a part of the set, in order
     tasks: Sequence[Callable[[], Iterable[TrainingRecord]]]
 
 

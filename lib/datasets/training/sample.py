@@ -25,28 +25,18 @@ class EncodedImage:
 
 
 class BoxedFrame(NamedTuple):
-    """One look at the target.
+    """One look at the target."""
 
-    Attributes:
-        image: `(H, W, 3)` uint8 RGB, or the file of it.
-        box: `(4,)` float64 xywh in pixels of `image`; it may stick out.
-    """
-
-    image: np.ndarray | EncodedImage
-    box: np.ndarray
+    image: np.ndarray | EncodedImage  # `(H, W, 3)` uint8 RGB, or the file of it
+    box: np.ndarray  # `(4,)` float64 xywh in pixels of `image`; it may stick out
 
 
 @dataclass(frozen=True)
 class FrameSample:
-    """The frames of one sample, before cropping.
+    """The frames of one sample, before cropping."""
 
-    Attributes:
-        sightings: T templates, then the search frame.
-        source: where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`.
-    """
-
-    sightings: tuple[BoxedFrame, ...]
-    source: str
+    sightings: tuple[BoxedFrame, ...]  # T templates, then the search frame
+    source: str  # where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`
 
 
 class SampleSource(Protocol):
@@ -63,4 +53,3 @@ class SampleSource(Protocol):
             DataError: a file of the sample cannot be used; the message names it.
             UnusableSampleError: the draw gives no sample.
         """
-        ...

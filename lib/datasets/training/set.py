@@ -24,26 +24,19 @@ class StoredFrames(FrameSource, Protocol):
     @property
     def grey_range(self) -> GreyRange | None:
         """The range of the clip's grey of more than 8 bits; None where it has none."""
-        ...
 
     def read_bytes(self, index: int) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSequence:
-    """One target with its boxes.
+    """One target with its boxes."""
 
-    Attributes:
-        name: unique within its set.
-        frames: the images, one per box; reading is lazy.
-        boxes: `(N, 4)` float32 xywh in pixels; without meaning where the target is not visible.
-        visible: `(N,)` bool.
-    """
-
-    name: str
-    frames: StoredFrames
+    name: str  # unique within its set
+    frames: StoredFrames  # the images, one per box; reading is lazy
+    # `(N, 4)` float32 xywh in pixels; without meaning where the target is not visible
     boxes: np.ndarray
-    visible: np.ndarray
+    visible: np.ndarray  # `(N,)` bool
 
 
 class TrainingSet(Protocol):
@@ -62,16 +55,13 @@ class TrainingSet(Protocol):
     @property
     def lengths(self) -> np.ndarray:
         """Number of frames of every sequence, `(n,)` int32."""
-        ...
 
     @property
     def visible_counts(self) -> np.ndarray:
         """Number of frames of every sequence in which the target is visible, `(n,)` int32."""
-        ...
 
     def load(self, index: int) -> TrainingSequence:
         """Sequence `index`; no image is opened."""
-        ...
 
     def describe(self, index: int) -> str: ...
 

@@ -140,9 +140,6 @@ def _listed_names(row: TrainingRow, base: Path) -> list[str]:
 
     A split holds 0-based positions in the whole list. In a shorter one, of a copy of some videos,
     lines have moved; there the number in a name tells where it stood.
-
-    Raises:
-        DataError: the list is that of the sequences that trackers are measured on.
     """
     names = read_names(base / row.list_file)
     if held_out := next(filter(_GOT10K_HELD_OUT.fullmatch, names), None):

@@ -38,11 +38,7 @@ _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def list_vid(row: TrainingRow, root: Path, remedy: str) -> Listing:
-    """The videos of VID that have both annotation and frames.
-
-    Raises:
-        DataError: there is none.
-    """
+    """The videos of VID that have both annotation and frames. Raises DataError: there is none."""
     images, xml = root / row.files.images, root / row.files.annotation
     if (root / _CACHE).is_file():
         logger.warning(

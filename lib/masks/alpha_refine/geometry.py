@@ -21,19 +21,12 @@ FACTOR = 2.0
 
 @dataclass(frozen=True)
 class Window:
-    """A rectangle of whole pixels; it may leave the frame.
+    """A rectangle of whole pixels; it may leave the frame."""
 
-    Attributes:
-        x: its first column.
-        y: its first row.
-        width: columns.
-        height: rows.
-    """
-
-    x: int
-    y: int
-    width: int
-    height: int
+    x: int  # its first column
+    y: int  # its first row
+    width: int  # columns
+    height: int  # rows
 
     @classmethod
     def around(cls, box: Sequence[float] | np.ndarray) -> "Window":
@@ -86,8 +79,6 @@ class Window:
 
         Args:
             values: `(S, S)` float32.
-            rows: of the frame.
-            columns: of the frame.
 
         Returns:
             `(rows, columns)` float64, 0 outside the window. Here the last row and column count.

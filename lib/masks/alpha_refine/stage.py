@@ -22,7 +22,6 @@ class AlphaRefiner:
 
     Args:
         network: in evaluation mode.
-        device: where it computes.
     """
 
     def __init__(self, network: AlphaRefine, device: torch.device | str = "cpu") -> None:

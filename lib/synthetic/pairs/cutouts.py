@@ -22,15 +22,10 @@ _SHAPES_PER_PHOTO = 6
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """Where an object is in its photograph.
+    """Where an object is in its photograph."""
 
-    Attributes:
-        box: left, top, width, height in whole pixels.
-        mask: `(height, width)` uint8, soft at the edge.
-    """
-
-    box: tuple[int, int, int, int]
-    mask: np.ndarray
+    box: tuple[int, int, int, int]  # left, top, width, height in whole pixels
+    mask: np.ndarray  # `(height, width)` uint8, soft at the edge
 
 
 def _is_object(piece: np.ndarray, box: tuple[int, int, int, int], size: tuple[int, int]) -> bool:

@@ -60,10 +60,10 @@ class ByteLRU(Generic[Item]):
         return item
 
 
-def pyramid(image: np.ndarray, count: int = 3) -> tuple[np.ndarray, ...]:
-    """The image, and copies of half, a quarter, … of its size."""
+def pyramid(image: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The image, and copies of half and a quarter of its size."""
     levels = [image]
-    for _ in range(count - 1):
+    for _ in range(2):
         rows, columns = levels[-1].shape[:2]
         half = (max(1, columns // 2), max(1, rows // 2))
         levels.append(cv2.resize(levels[-1], half, interpolation=cv2.INTER_AREA))
@@ -86,7 +86,6 @@ class Photographs:
     """The photographs of a folder and of the folders below it; pickles as a list of names.
 
     Args:
-        folder: where they are.
         part: `all`; or `val`, every tenth one; or `train`, the others. A folder of fewer than ten
             is not divided, of which `val` warns.
         processes: of this machine that draw from such a folder; what is kept in memory is divided
@@ -245,32 +244,3 @@ def _list_photographs(folder: Path) -> tuple[list[str], dict[str, str]]:
 
 def _stem(name: str) -> str:
     return os.path.splitext(name)[0]
-
-
-class PhotoMaterials:
-    """Photographs and what is cut out of them, as `Materials` of generated video."""
-
-    def __init__(self, folder: Path, part: str = "all") -> None:
-        self.photographs = Photographs(folder, part)
-
-    def backdrop(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-        """A part of a photograph, uint8 RGB `(height, width, 3)`, mirrored half of the time."""
-        photo = self.photographs.levels(self.photographs.draw(rng))[0]
-        rows, columns = photo.shape[:2]
-        grow = max(width / columns, height / rows)
-        size = (max(width, round(columns * grow)), max(height, round(rows * grow)))
-        scaled = cv2.resize(photo, size, interpolation=cv2.INTER_CUBIC)
-        x, y = rng.integers(0, size[0] - width + 1), rng.integers(0, size[1] - height + 1)
-        part = scaled[y : y + height, x : x + width]
-        return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
-
-    def body(self, rng: np.random.Generator, kind: str) -> Body:
-        """Any cut-out, whatever the kind; `panel` is a rectangular piece of a photograph."""
-        if kind != "panel":
-            return self.photographs.draw_body(rng)
-        photo = self.photographs.levels(self.photographs.draw(rng))[0]
-        rows, columns = photo.shape[:2]
-        w = max(2, round(columns * rng.uniform(0.15, 0.5)))
-        h = max(2, round(rows * rng.uniform(0.15, 0.5)))
-        x, y = int(rng.integers(0, columns - w + 1)), int(rng.integers(0, rows - h + 1))
-        return cutout_body(photo, Cutout((x, y, w, h), np.full((h, w), 255, np.uint8)))

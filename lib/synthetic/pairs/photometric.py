@@ -15,29 +15,17 @@ _LONGEST_STREAK = 10.0  # pixels; longer ones take OpenCV several times as long
 
 @dataclass(frozen=True)
 class Conditions:
-    """What frames go through at full strength; chances are per frame.
+    """What frames go through at full strength; chances are per frame."""
 
-    Attributes:
-        shared: spread of the light that all frames of a pair have in common.
-        own: spread of the light of single frames.
-        swap: chance that all frames have their colour channels exchanged.
-        shadow: chance of a smooth shadow.
-        motion_blur: chance of motion blur.
-        defocus: chance of lens blur.
-        coarse: chance of a low resolution.
-        jpeg: chance of compression.
-        noise: range of the sensor noise's standard deviation in grey levels.
-    """
-
-    shared: float
-    own: float
-    swap: float
-    shadow: float
-    motion_blur: float
-    defocus: float
-    coarse: float
-    jpeg: float
-    noise: tuple[float, float]
+    shared: float  # spread of the light that all frames of a pair have in common
+    own: float  # spread of the light of single frames
+    swap: float  # chance that all frames have their colour channels exchanged
+    shadow: float  # chance of a smooth shadow
+    motion_blur: float  # chance of motion blur
+    defocus: float  # chance of lens blur
+    coarse: float  # chance of a low resolution
+    jpeg: float  # chance of compression
+    noise: tuple[float, float]  # range of the sensor noise's standard deviation in grey levels
 
 
 PHOTO = Conditions(1.0, 1.0, 0.05, 0.15, 0.3, 0.15, 0.2, 0.35, (0.0, 9.0))

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.training.sample import BoxedFrame, FrameSample, UnusableSampleError
-from lib.synthetic.pairs.patches import patch_views
 from lib.synthetic.pairs.photographs import Photographs
 from lib.synthetic.pairs.photometric import (
     PHOTO,
@@ -20,7 +19,7 @@ from lib.synthetic.pairs.photometric import (
     sample_motion_blur,
 )
 from lib.synthetic.pairs.pools import GeneratedPool, PhotoPool
-from lib.synthetic.pairs.scenes import body_views
+from lib.synthetic.pairs.scenes import body_views, patch_views
 from lib.synthetic.pairs.views import SceneViews, draw_view, frame_views
 from lib.utils.errors import DataError, did_you_mean
 
@@ -36,13 +35,11 @@ class PairSource:
 
     Args:
         templates: number of template frames of a draw.
-        split: `train` or `val`; what they are made of has nothing in common, but for photographs
-            of which there are too few to divide.
+        split: `train` or `val`; what they are made of has nothing in common, but for photographs of
+            which there are too few to divide.
         textures: the folder of photographs; None for generated pairs only.
         patch_ratio: how often the kinds are drawn, relative to each other; the first two need
             `textures` and are left out without it.
-        cutout_ratio: see above.
-        generated_ratio: see above.
         strength: share of pairs with full changes at the start and at the end of the training.
         factors: sides of the crops of template and search frame, in units of the target's size;
             frames are somewhat larger than these.

@@ -26,17 +26,11 @@ _EDGE = 0.12  # chance that the border of the frame is near the target
 
 @dataclass(frozen=True, eq=False)
 class ViewLayout:
-    """Frames of a pair before anybody knows what they show: V of them, the search frame last.
+    """Frames of a pair before anybody knows what they show: V of them, the search frame last."""
 
-    Attributes:
-        spans: `(V,)` root of the target's area, frame pixels.
-        sizes: width and height of each frame.
-        middles: `(V, 2)` where the target's centre is, frame pixels.
-    """
-
-    spans: np.ndarray
-    sizes: tuple[tuple[int, int], ...]
-    middles: np.ndarray
+    spans: np.ndarray  # `(V,)` root of the target's area, frame pixels
+    sizes: tuple[tuple[int, int], ...]  # width and height of each frame
+    middles: np.ndarray  # `(V, 2)` where the target's centre is, frame pixels
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -119,25 +113,16 @@ def cut_to_world(
 
 @dataclass(frozen=True, eq=False)
 class SceneViews:
-    """All that is to be drawn.
+    """All that is to be drawn."""
 
-    Attributes:
-        backdrop: the world's picture in full, half, quarter size.
-        layout: the frames.
-        cameras: `(V, 3, 3)`.
-        behind: layers between backdrop and target, poses in frame pixels.
-        target: the target's layers; none where the target is a place of the backdrop.
-        front: layers before the target.
-        boxes: `(V, 4)` xywh of the target, frame pixels.
-    """
-
-    backdrop: tuple[np.ndarray, ...]
-    layout: ViewLayout
-    cameras: np.ndarray
-    behind: tuple[Layer, ...]
+    backdrop: tuple[np.ndarray, ...]  # the world's picture in full, half, quarter size
+    layout: ViewLayout  # the frames
+    cameras: np.ndarray  # `(V, 3, 3)`
+    behind: tuple[Layer, ...]  # layers between backdrop and target, poses in frame pixels
+    # The target's layers; none where the target is a place of the backdrop
     target: tuple[Layer, ...]
-    front: tuple[Layer, ...]
-    boxes: np.ndarray
+    front: tuple[Layer, ...]  # layers before the target
+    boxes: np.ndarray  # `(V, 4)` xywh of the target, frame pixels
 
 
 def _background(scene: SceneViews, view: int) -> np.ndarray:

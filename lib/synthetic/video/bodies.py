@@ -20,17 +20,12 @@ _OUTLINE_POINTS = 160
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """A picture with soft edges, in sizes that halve.
+    """A picture with soft edges, in sizes that halve."""
 
-    Attributes:
-        levels: premultiplied RGBA uint8 arrays `(S, S, 4)`, `(S/2, S/2, 4)`, …
-        rim: points `(N, 2)` on the half-transparent contour, pixels of level 0.
-        core: points `(M, 2)` of a grid inside that contour, pixels of level 0.
-    """
-
+    # Premultiplied RGBA uint8 arrays `(S, S, 4)`, `(S/2, S/2, 4)`, …
     levels: tuple[np.ndarray, ...]
-    rim: np.ndarray
-    core: np.ndarray
+    rim: np.ndarray  # points `(N, 2)` on the half-transparent contour, pixels of level 0
+    core: np.ndarray  # points `(M, 2)` of a grid inside that contour, pixels of level 0
 
     @property
     def side(self) -> int:
@@ -39,22 +34,14 @@ class Sprite:
 
 @dataclass(frozen=True, eq=False)
 class BodyPart:
-    """A sprite's place in a body.
-
-    Attributes:
-        place: `(3, 3)` matrix, sprite pixels to body units.
-        pivot: the joint in body units, about which the part swings.
-        swing: amplitude of the swing in radians.
-        beat: phase of the swing in radians.
-        bends: whether non-rigid waves run through it.
-    """
+    """A sprite's place in a body."""
 
     sprite: Sprite
-    place: np.ndarray
-    pivot: tuple[float, float] = (0.0, 0.0)
-    swing: float = 0.0
-    beat: float = 0.0
-    bends: bool = True
+    place: np.ndarray  # `(3, 3)` matrix, sprite pixels to body units
+    pivot: tuple[float, float] = (0.0, 0.0)  # the joint in body units, about which the part swings
+    swing: float = 0.0  # amplitude of the swing in radians
+    beat: float = 0.0  # phase of the swing in radians
+    bends: bool = True  # whether non-rigid waves run through it
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,11 +56,9 @@ class Materials(Protocol):
 
     def backdrop(self, rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         """A large background, uint8 RGB `(height, width, 3)`."""
-        ...
 
     def body(self, rng: np.random.Generator, kind: str) -> Body:
         """An object; `kind` is one of `synthetic_spec.BODIES` or `panel` (an opaque board)."""
-        ...
 
 
 def opaque_core(alpha: np.ndarray) -> np.ndarray:

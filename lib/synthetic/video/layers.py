@@ -1,4 +1,4 @@
-"""A sprite in motion, and what geometry alone tells of it: box and coverage in every frame."""
+"""A sprite in motion, and what follows from geometry alone: box and coverage in every frame."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,15 +15,11 @@ HIDDEN_SHARE = 0.1  # a target of which less is uncovered and inside the frame c
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One sprite over all frames.
-
-    Attributes:
-        poses: `(T, 3, 3)` matrices from sprite pixels (level 0) to frame pixels.
-        waves: `(T, 3)` amplitudes in x and y (in half sprites) and phase of the bending wave.
-    """
+    """One sprite over all frames."""
 
     sprite: Sprite
-    poses: np.ndarray
+    poses: np.ndarray  # `(T, 3, 3)` matrices from sprite pixels (level 0) to frame pixels
+    # `(T, 3)` amplitudes in x and y (in half sprites) and phase of the bending wave
     waves: np.ndarray
 
     def during(self, frames: slice | np.ndarray) -> "Layer":

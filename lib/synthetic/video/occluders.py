@@ -14,23 +14,14 @@ _SOON = 16  # frames before and after the planned time in which an occlusion is 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """What is fixed when occluders are placed.
+    """What is fixed when occluders are placed."""
 
-    Attributes:
-        target: the layers of the target.
-        corners: `(T, 4)` left, top, right, bottom of the target's box, unclipped.
-        camera: `(T, 3, 3)` world to frame without hand shake.
-        shake: `(T, 3, 3)` hand shake.
-        size: width and height of the frame.
-        absence: how many times longer than usual something hides all of the target.
-    """
-
-    target: tuple[Layer, ...]
-    corners: np.ndarray
-    camera: np.ndarray
-    shake: np.ndarray
-    size: tuple[int, int]
-    absence: float = 1.0
+    target: tuple[Layer, ...]  # the layers of the target
+    corners: np.ndarray  # `(T, 4)` left, top, right, bottom of the target's box, unclipped
+    camera: np.ndarray  # `(T, 3, 3)` world to frame without hand shake
+    shake: np.ndarray  # `(T, 3, 3)` hand shake
+    size: tuple[int, int]  # width and height of the frame
+    absence: float = 1.0  # how many times longer than usual something hides all of the target
 
 
 def body_reach(body: Body) -> np.ndarray:

@@ -27,20 +27,14 @@ _LEAST_PRESENT = 0.4  # where the spec asks for long absences
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Geometry of a sequence of T frames.
-
-    Attributes:
-        cameras: `(T, 3, 3)` matrices from world pixels (0, 0 at the backdrop's centre) to frames.
-        layers: all sprites, from back to front.
-        boxes: `(T, 4)` xywh, the ground truth.
-        share: `(T,)` visible share of the target.
-    """
+    """Geometry of a sequence of T frames."""
 
     spec: SyntheticSpec
+    # `(T, 3, 3)` matrices from world pixels (0, 0 at the backdrop's centre) to frames
     cameras: np.ndarray
-    layers: tuple[Layer, ...]
-    boxes: np.ndarray
-    share: np.ndarray
+    layers: tuple[Layer, ...]  # all sprites, from back to front
+    boxes: np.ndarray  # `(T, 4)` xywh, the ground truth
+    share: np.ndarray  # `(T,)` visible share of the target
 
     @property
     def visible(self) -> np.ndarray:

@@ -12,55 +12,31 @@ BODY_HINT = ", ".join(BODIES)
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """The content of one generated sequence. A strength of 0 leaves a challenge out.
+    """The content of one generated sequence. A strength of 0 leaves a challenge out."""
 
-    Attributes:
-        size: width and height of the frames in pixels.
-        length: number of frames.
-        body: family of the target's shape, one of `BODIES`.
-        target_size: square root of the target's box area, relative to the frame height.
-        speed: 1 is calm motion (a few pixels per frame at 320x240), 2 twice as fast.
-        scale_change: the target's size varies by up to the factor exp(+-scale_change).
-        rotation: in-plane turning range in degrees, to either side.
-        deformation: strength of non-rigid waves (0..1) and of out-of-plane squeezing.
-        distractors: number of look-alikes; one in three is drawn in front of the target.
-        partial_occlusions: times that something hides a part of the target.
-        full_occlusions: times that something hides all of it for some frames.
-        exits: times that the target leaves the frame and comes back.
-        absence: how long it is then gone: with 1, 2 to 12 frames, with 3 three times as long.
-        pan: range of camera travel relative to the frame size.
-        shake: hand shake in pixels.
-        zoom: log-range of camera zoom.
-        roll: camera roll in degrees.
-        motion_blur: shutter time as a share of the frame time, 0..1.
-        defocus: largest standard deviation of the lens blur in pixels.
-        lighting: strength of slow gain and gamma changes, 0..1.
-        shadow: darkness of shadows that lie over the scene, 0..1.
-        noise: standard deviation of the sensor noise in grey levels.
-    """
-
-    size: tuple[int, int] = (320, 240)
-    length: int = 100
-    body: str = "blob"
-    target_size: float = 0.2
-    speed: float = 1.0
-    scale_change: float = 0.3
-    rotation: float = 20.0
-    deformation: float = 0.4
-    distractors: int = 2
-    partial_occlusions: int = 1
-    full_occlusions: int = 0
-    exits: int = 0
+    size: tuple[int, int] = (320, 240)  # width and height of the frames in pixels
+    length: int = 100  # number of frames
+    body: str = "blob"  # family of the target's shape, one of `BODIES`
+    target_size: float = 0.2  # square root of the target's box area, relative to the frame height
+    speed: float = 1.0  # 1 is calm motion (a few pixels per frame at 320x240), 2 twice as fast
+    scale_change: float = 0.3  # the target's size varies by up to the factor exp(+-scale_change)
+    rotation: float = 20.0  # in-plane turning range in degrees, to either side
+    deformation: float = 0.4  # strength of non-rigid waves (0..1) and of out-of-plane squeezing
+    distractors: int = 2  # number of look-alikes; one in three is drawn in front of the target
+    partial_occlusions: int = 1  # times that something hides a part of the target
+    full_occlusions: int = 0  # times that something hides all of it for some frames
+    exits: int = 0  # times that the target leaves the frame and comes back
+    # How long it is then gone: with 1, 2 to 12 frames, with 3 three times as long
     absence: float = 1.0
-    pan: float = 0.3
-    shake: float = 0.6
-    zoom: float = 0.1
-    roll: float = 2.0
-    motion_blur: float = 0.3
-    defocus: float = 0.0
-    lighting: float = 0.2
-    shadow: float = 0.2
-    noise: float = 3.0
+    pan: float = 0.3  # range of camera travel relative to the frame size
+    shake: float = 0.6  # hand shake in pixels
+    zoom: float = 0.1  # log-range of camera zoom
+    roll: float = 2.0  # camera roll in degrees
+    motion_blur: float = 0.3  # shutter time as a share of the frame time, 0..1
+    defocus: float = 0.0  # largest standard deviation of the lens blur in pixels
+    lighting: float = 0.2  # strength of slow gain and gamma changes, 0..1
+    shadow: float = 0.2  # darkness of shadows that lie over the scene, 0..1
+    noise: float = 3.0  # standard deviation of the sensor noise in grey levels
 
     def __post_init__(self) -> None:
         """Refuse values that no scene can be made of.

@@ -30,21 +30,13 @@ Key = tuple[int, range]
 
 @dataclass(frozen=True)
 class Batch:
-    """B samples, see `TrainingSample`. Images are uint8 until they are on the device.
+    """B samples, see `TrainingSample`. Images are uint8 until they are on the device."""
 
-    Attributes:
-        templates: `(B, T, S_z, S_z, 3)` uint8 RGB.
-        search: `(B, S_x, S_x, 3)` uint8 RGB.
-        template_boxes: `(B, T, 4)` float32 xywh, normalised to the templates' crops.
-        boxes: `(B, 4)` float32 xywh, normalised to the search crops; they may stick out.
-        numbers: `(B,)` int64.
-    """
-
-    templates: Tensor
-    search: Tensor
-    template_boxes: Tensor
-    boxes: Tensor
-    numbers: Tensor
+    templates: Tensor  # `(B, T, S_z, S_z, 3)` uint8 RGB
+    search: Tensor  # `(B, S_x, S_x, 3)` uint8 RGB
+    template_boxes: Tensor  # `(B, T, 4)` float32 xywh, normalised to the templates' crops
+    boxes: Tensor  # `(B, 4)` float32 xywh, normalised to the search crops; they may stick out
+    numbers: Tensor  # `(B,)` int64
     sources: list[str]
     redraws: int = 0
     broken: tuple[str, ...] = ()
@@ -84,21 +76,13 @@ def collate(samples: list[TrainingSample]) -> Batch:
 
 @dataclass(frozen=True)
 class Loading:
-    """How one of the processes of a run loads its batches.
+    """How one of the processes of a run loads its batches."""
 
-    Attributes:
-        batch_size: samples per process and step.
-        rank: number of this process.
-        world: number of processes.
-        workers: see `make_in_order`; the samples do not depend on it.
-        pin_memory: put the tensors in page-locked memory; for CUDA only.
-    """
-
-    batch_size: int
-    rank: int = 0
-    world: int = 1
-    workers: int = 0
-    pin_memory: bool = False
+    batch_size: int  # samples per process and step
+    rank: int = 0  # number of this process
+    world: int = 1  # number of processes
+    workers: int = 0  # see `make_in_order`; the samples do not depend on it
+    pin_memory: bool = False  # put the tensors in page-locked memory; for CUDA only
 
     @classmethod
     def of(cls, cfg: Config, world: World) -> "Loading":

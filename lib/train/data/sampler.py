@@ -29,7 +29,6 @@ from lib.datasets.training.set import (
     enough_frames,
 )
 from lib.synthetic.pairs.source import PairSource
-from lib.train.data.frames import choose_frames
 from lib.train.data.transforms import TrainingSample, TrainingTransform
 from lib.utils.errors import ConfigError, DataError, counted
 from lib.utils.files import user_path
@@ -99,20 +98,15 @@ class VideoSource:
 
 @dataclass(frozen=True)
 class TrackingSampler:
-    """Makes the samples of a training; picklable, so that loader processes can have it.
-
-    Attributes:
-        ratios: how often each source is drawn from, relative to the others.
-        samples: of one epoch.
-        warned: what was warned of in this process, so that it is not repeated.
-    """
+    """Makes the samples of a training; picklable, so that loader processes can have it."""
 
     sources: tuple[SampleSource, ...]
-    ratios: tuple[float, ...]
+    ratios: tuple[float, ...]  # how often each source is drawn from, relative to the others
     transform: TrainingTransform
     seed: int
     epochs: int
-    samples: int
+    samples: int  # of one epoch
+    # What was warned of in this process, so that it is not repeated
     warned: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def sample(self, epoch: int, number: int) -> TrainingSample:
@@ -165,7 +159,6 @@ def build_sampler(
     Args:
         cfg: names the sets and what a sample is made of.
         paths: where the sets are.
-        seed: of the run.
         part: `train` or `val`.
         cache_dir: where indices of big sets are kept.
         stand_in: what is drawn from in the place of a set that cannot be used; may raise.
@@ -254,3 +247,52 @@ def _fit_sequences(training_set: TrainingSet, templates: int, min_used: float) -
         )
     logger.warning("%s", text)
     return np.flatnonzero(fits)
+
+
+def choose_frames(
+    rng: np.random.Generator, visible: np.ndarray, templates: int, mode: str, interval: int
+) -> list[int]:
+    """Frames of one sample: the templates, then the search frame.
+
+    Args:
+        rng: generator of this sample.
+        visible: `(N,)` bool, frames that can be used.
+        mode: `order` draws around a base frame and sorts either way; `causal` takes the search
+            frame from after the first template, and the other templates from before it.
+        interval: largest distance to the base frame, in frames.
+
+    Raises:
+        UnusableSampleError: too few frames are visible for this mode.
+    """
+    usable = np.flatnonzero(visible)
+    if not len(usable):
+        raise UnusableSampleError("no frame is visible")
+    if mode == "causal":
+        return _causal(rng, usable, len(visible), templates, interval)
+    base = rng.choice(usable)
+    # With replacement: the same frame may come twice.
+    chosen = np.sort(rng.choice(_between(usable, base - interval, base + interval), templates + 1))
+    return chosen.tolist() if rng.random() < 0.5 else chosen[::-1].tolist()
+
+
+def _causal(
+    rng: np.random.Generator, usable: np.ndarray, length: int, templates: int, interval: int
+) -> list[int]:
+    bases = _between(usable, templates - 1, length - 1)
+    # Each failure widens both windows; once they span the sequence, only the base is random, and a
+    # few hundred bases are enough for any sequence that has a solution.
+    for reach in range(interval, interval + length + 1000, 5):
+        if not len(bases):
+            break
+        base = rng.choice(bases)
+        before = _between(usable, base - reach, base)
+        after = _between(usable, base + 1, base + reach)
+        if len(after) and (len(before) or templates == 1):
+            others = rng.choice(before, templates - 1).tolist() if templates > 1 else []
+            return [int(base), *others, int(rng.choice(after))]
+    raise UnusableSampleError("the visible frames leave no room for templates and a search frame")
+
+
+def _between(usable: np.ndarray, first: int, end: int) -> np.ndarray:
+    """The usable frames of `first` .. `end - 1`."""
+    return usable[np.searchsorted(usable, first) : np.searchsorted(usable, end)]

@@ -22,48 +22,28 @@ _JOINT_FLIP = 0.5
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """What the network is given for one sample, and the truth.
+    """What the network is given for one sample, and the truth."""
 
-    Attributes:
-        templates: `(T, S_z, S_z, 3)` uint8 RGB.
-        search: `(S_x, S_x, 3)` uint8 RGB.
-        template_boxes: `(T, 4)` float32 xywh, normalised to the template's crop.
-        box: `(4,)` float32 xywh, normalised to the search crop; it may stick out.
-        number: of the sample in its epoch.
-        source: where its frames came from, for messages.
-        redraws: draws before this one that gave no sample.
-        broken: what was wrong with those of them that hit a broken file.
-    """
-
-    templates: np.ndarray
-    search: np.ndarray
-    template_boxes: np.ndarray
-    box: np.ndarray
-    number: int
-    source: str
-    redraws: int = 0
-    broken: tuple[str, ...] = ()
+    templates: np.ndarray  # `(T, S_z, S_z, 3)` uint8 RGB
+    search: np.ndarray  # `(S_x, S_x, 3)` uint8 RGB
+    template_boxes: np.ndarray  # `(T, 4)` float32 xywh, normalised to the template's crop
+    box: np.ndarray  # `(4,)` float32 xywh, normalised to the search crop; it may stick out
+    number: int  # of the sample in its epoch
+    source: str  # where its frames came from, for messages
+    redraws: int = 0  # draws before this one that gave no sample
+    broken: tuple[str, ...] = ()  # what was wrong with those of them that hit a broken file
 
 
 @dataclass(frozen=True)
 class Variation:
-    """The random numbers of one sample of N frames.
+    """The random numbers of one sample of N frames."""
 
-    Attributes:
-        grey: all images become grey.
-        mirrored: all images and boxes are mirrored.
-        normal: `(N, 2)`, for the log size of the jittered box.
-        uniform: `(N, 2)` in [0, 1), for its centre.
-        brightness: `(N,)` factors.
-        flips: `(N,)` bool, whether a crop is mirrored.
-    """
-
-    grey: bool
-    mirrored: bool
-    normal: np.ndarray
-    uniform: np.ndarray
-    brightness: np.ndarray
-    flips: np.ndarray
+    grey: bool  # all images become grey
+    mirrored: bool  # all images and boxes are mirrored
+    normal: np.ndarray  # `(N, 2)`, for the log size of the jittered box
+    uniform: np.ndarray  # `(N, 2)` in [0, 1), for its centre
+    brightness: np.ndarray  # `(N,)` factors
+    flips: np.ndarray  # `(N,)` bool, whether a crop is mirrored
 
 
 class DecodedFrame(NamedTuple):

@@ -1,6 +1,6 @@
 """Auxiliary losses on the encoder's search tokens, for training only.
 
-A tracker never sees these heads. They tell the encoder at once what the decoder's tokens tell it
+A tracker never sees these heads. They teach the encoder at once what the decoder's tokens teach it
 only after the decoder has learnt to attend: where the target is (docs/tiny.md has their worth).
 A loss that is a module, like these, is one of the objective's `heads`.
 """

@@ -22,29 +22,17 @@ _NARROWEST = 0.05
 
 @dataclass
 class Outputs:
-    """What the network gives for a batch of B samples, teacher forced, and the truth.
+    """What the network gives for a batch of B samples, teacher forced, and the truth."""
 
-    Attributes:
-        network: it.
-        tokenizer: its vocabulary.
-        search_features: `(B, L_x, C)` of the encoder.
-        memory: `(B, M, D)`, what the decoder attends to.
-        logits: `(B, 5, bins + 2)`; token i + 1 given the tokens before.
-        tokens: `(B, 5)`, the true ones: four coordinates and END.
-        boxes: `(B, 4)` true xywh, normalised to the search crop; they may stick out.
-        coordinates: `(B, 4)`, the true box without rounding, in the order of the format.
-        progress: share of the training that is done, 0 to 1.
-    """
-
-    network: SeqTrack
-    tokenizer: BoxTokenizer
-    search_features: Tensor
-    memory: Tensor
-    logits: Tensor
-    tokens: Tensor
-    boxes: Tensor
-    coordinates: Tensor
-    progress: Tensor | float
+    network: SeqTrack  # it
+    tokenizer: BoxTokenizer  # its vocabulary
+    search_features: Tensor  # `(B, L_x, C)` of the encoder
+    memory: Tensor  # `(B, M, D)`, what the decoder attends to
+    logits: Tensor  # `(B, 5, bins + 2)`; token i + 1 given the tokens before
+    tokens: Tensor  # `(B, 5)`, the true ones: four coordinates and END
+    boxes: Tensor  # `(B, 4)` true xywh, normalised to the search crop; they may stick out
+    coordinates: Tensor  # `(B, 4)`, the true box without rounding, in the order of the format
+    progress: Tensor | float  # share of the training that is done, 0 to 1
     _expected: Tensor | None = None
 
     def expected(self) -> Tensor:
@@ -69,7 +57,6 @@ def soft_targets(true: Tensor, bins: int, sigma: Tensor) -> Tensor:
 
     Args:
         true: `(B, 4)` coordinates in [0, 1].
-        bins: their number.
         sigma: standard deviation in bins, a scalar.
     """
     bin_index = torch.arange(bins, device=true.device)

@@ -35,8 +35,6 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
 
     Args:
         module: as for `lib.commands.entry.run`.
-        argv: its arguments.
-        processes: how many.
 
     Returns:
         The exit code of the process that failed first; 0 if none did.
@@ -45,7 +43,7 @@ def launch(module: str, argv: Sequence[str], processes: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Its account of a failure is long, and the process itself has said why.
+    # Its account of a failure is long, and the process itself has reported why.
     for name in logging.root.manager.loggerDict:
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,28 +3,18 @@
 import argparse
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lib.commands._options import Parser, add_config, add_roots, add_run_ids, parser
 from lib.commands.entry import say
 from lib.commands.trackers import named_trackers
 from lib.config.paths import Paths, resolve_paths
-from lib.datasets.benchmarks.layout import ListedSequence, Row, find_layout, load_benchmark_sequence
-from lib.datasets.benchmarks.open import find_row, open_benchmark, place_of
-from lib.datasets.storage.tree import DataTree
-from lib.datasets.text.boxes import read_boxes
-from lib.datasets.text.ground_truth import read_names
+from lib.datasets.benchmarks.layout import Row, Server
+from lib.datasets.benchmarks.open import find_row
 from lib.results.files import RUN_FILE, ResultsFolder
-from lib.submission.pack import (
-    SERVERS,
-    Server,
-    ServerFacts,
-    Submission,
-    check_submission,
-    spelled_like,
-    write_submission,
-)
+from lib.results.find import ResultFiles
+from lib.submission.known import KnownSet, open_test_set
+from lib.submission.pack import SERVERS, Submission, check_submission, write_submission
 from lib.utils.advice import advice
 from lib.utils.errors import (
     EXIT_OK,
@@ -34,26 +24,11 @@ from lib.utils.errors import (
     ResultsError,
     counted,
     did_you_mean,
+    some,
 )
 from lib.utils.files import user_path
 
-SHOWN = 5
 PROBLEMS_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class KnownSet:
-    """What is known about the sequences of a server's test set.
-
-    Attributes:
-        names: of all sequences.
-        facts: what the data set at hand says about them.
-        notes: what could not be looked at, and why.
-    """
-
-    names: tuple[str, ...]
-    facts: dict[str, ServerFacts]
-    notes: tuple[str, ...] = ()
 
 
 def build_parser() -> Parser:
@@ -97,12 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = list(dict.fromkeys(args.runid))
     folders = _result_folders(args, server, row, runs, paths)
     out = _zip_file(args.out, folders, runs)
-    known = _test_set(server, row, args.names, paths)
+    known = open_test_set(server, row, args.names, paths)
     found = check_submission(server, folders, known.names, known.facts)
     for note in (*known.notes, *_extras_note(found)):
         say(f"note: {note}")
     if not found.complete:
-        _tell(found, folders, known)
+        _print_problems(found, folders, known)
         say(f"{out} was not written; {_remedy(args, server, runs, found, folders)}", error=True)
         return EXIT_PARTIAL
     write_submission(out, found)
@@ -113,11 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
-    """Tracker and configuration.
-
-    Raises:
-        ConfigError: none is named, or more than one.
-    """
+    """Tracker and configuration."""
     words = args.trackers + ([args.tracker] if args.tracker else [])
     named = named_trackers(words, [args.config] if args.config else [])
     if len(named) != 1:
@@ -129,12 +100,7 @@ def _which_tracker(args: argparse.Namespace) -> tuple[str, str]:
 def _result_folders(
     args: argparse.Namespace, server: Server, row: Row, runs: Sequence[int], paths: Paths
 ) -> list[ResultsFolder]:
-    """The folders of raw results.
-
-    Raises:
-        ConfigError: more runs than the server takes.
-        ResultsError: one is not there.
-    """
+    """The folders of raw results."""
     if len(runs) > server.max_runs:
         raise ConfigError(
             f"--runid names {len(runs)} runs, but {server.title} takes at most {server.max_runs}"
@@ -155,11 +121,7 @@ def _result_folders(
 
 
 def _zip_file(wanted: str | None, folders: Sequence[ResultsFolder], runs: Sequence[int]) -> Path:
-    """Where the zip goes.
-
-    Raises:
-        ConfigError: it would not be a zip, or lie in the raw results.
-    """
+    """Where the zip goes."""
     first = folders[0].root
     if wanted is None:
         numbers = "".join(f"_{runid:03d}" for runid in runs)
@@ -173,81 +135,14 @@ def _zip_file(wanted: str | None, folders: Sequence[ResultsFolder], runs: Sequen
     return out
 
 
-def _test_set(server: Server, row: Row, names_file: str | None, paths: Paths) -> KnownSet:
-    """All sequences of the test set, and what the data set at hand says about them.
-
-    Raises:
-        DataError: nobody says which sequences there are, or not as many as the server expects.
-    """
-    place = place_of(row.name, row.folder, paths)
-    entries: dict[str, ListedSequence] = {}
-    tree: DataTree | None = None
-    notes = []
-    try:
-        tree, entries = open_benchmark(row, place)
-    except DataError as error:
-        if not names_file and not server.names:
-            raise DataError(
-                f"{error}; or give the names of all {server.sequences} videos by --names FILE, "
-                "one per line"
-            ) from None
-        notes.append(
-            f"{server.title} is not at {place.root}, so lengths were compared with the files of "
-            "times only, and first boxes with nothing"
-        )
-    names, source = tuple(entries), f"{tree.base}" if tree else ""
-    if names_file:
-        path = user_path(names_file, "--names")
-        names, source = read_names(path), str(path)
-    elif server.names and len(names) != server.sequences:
-        if names:
-            notes.append(
-                f"{source} lists {counted(len(names), 'sequence')}; the server's "
-                f"{server.sequences} were looked for"
-            )
-        names = server.names
-    if len(names) != server.sequences:
-        raise DataError(
-            f"{source}: {counted(len(names), 'sequence')}, but {server.title}'s server expects "
-            f"{server.sequences}; give all of them by --names FILE, one per line"
-        )
-    facts = _facts(row, tree, entries, names) if tree else {}
-    uncounted = [name for name in names if tree and facts.get(name, ServerFacts()).frames is None]
-    if uncounted:
-        notes.append(
-            f"frames were not counted in {counted(len(uncounted), 'sequence')}, of which they "
-            f"are not at hand: {_some(uncounted)}"
-        )
-    return KnownSet(names, facts, tuple(notes))
-
-
-def _facts(
-    row: Row, tree: DataTree, entries: dict[str, ListedSequence], names: Sequence[str]
-) -> dict[str, ServerFacts]:
-    """What the data set says about each sequence; frames and annotation may be there or not."""
-    facts = {}
-    for name in names:
-        if name not in entries:
-            continue
-        try:
-            sequence = load_benchmark_sequence(row, tree, entries, name)
-            facts[name] = ServerFacts(len(sequence), sequence.init_box)
-        except DataError:
-            annotation = find_layout(entries[name], tree).files.annotation
-            if tree.has_file(annotation):
-                x, y, w, h = read_boxes(tree.file(annotation))[0].tolist()
-                facts[name] = ServerFacts(box=(x, y, w, h))
-    return facts
-
-
 def _extras_note(found: Submission) -> list[str]:
     if not found.extras:
         return []
-    names = _some([str(path) for path in found.extras])
+    names = some([str(path) for path in found.extras])
     return [f"{counted(len(found.extras), 'file')} beside the results stay out of the zip: {names}"]
 
 
-def _tell(found: Submission, folders: Sequence[ResultsFolder], known: KnownSet) -> None:
+def _print_problems(found: Submission, folders: Sequence[ResultsFolder], known: KnownSet) -> None:
     """What keeps the results from being packed."""
     for folder in folders:
         missing = [path for path in found.missing if path.parent == folder.root]
@@ -257,22 +152,17 @@ def _tell(found: Submission, folders: Sequence[ResultsFolder], known: KnownSet) 
             ("times", [path for path in missing if path not in boxes]),
         ):
             if paths:
-                hint = spelled_like(folder, paths[0], known.names) if what == "boxes" else ""
+                files = ResultFiles(folder.root, known.names)
+                hint = files.hint(paths[0].stem) if what == "boxes" else ""
                 say(
                     f"missing: {len(paths)} of {counted(len(known.names), 'file')} of {what} in "
-                    f"{folder.root}: {_some([path.name for path in paths])}{hint}",
+                    f"{folder.root}: {some([path.name for path in paths])}{hint}",
                     error=True,
                 )
     for problem in found.problems[:PROBLEMS_SHOWN]:
         say(f"wrong: {problem}", error=True)
     if (more := len(found.problems) - PROBLEMS_SHOWN) > 0:
         say(f"wrong: {more} more", error=True)
-
-
-def _some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _remedy(
@@ -282,7 +172,7 @@ def _remedy(
     found: Submission,
     folders: Sequence[ResultsFolder],
 ) -> str:
-    """What to do about what `_tell` says: tracking again leaves alone what looks done."""
+    """What to do about what `_print_problems` says: tracking again leaves alone what looks done."""
     if found.other_run:
         return f"{_commands(args, server, runs, '--overwrite')} tracks all of it again"
     if unknown := [folder.root for folder in folders if not (folder.root / RUN_FILE).is_file()]:
@@ -296,7 +186,7 @@ def _remedy(
         "length, and leaves the rest"
     )
     if found.finished:
-        names = _some([path.name for path in found.finished])
+        names = some([path.name for path in found.finished])
         text += (
             f"; whole boxes count as done there, so move away {names} first, or add --overwrite, "
             "which tracks all sequences again"

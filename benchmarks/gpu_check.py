@@ -131,7 +131,7 @@ def mean_overlap(one: Path, other: Path) -> float:
 def training(check: Check, precision: str) -> str:
     """Two epochs with a closed loop after each, stopped in the second one and gone on with."""
     save = check.work / f"train-{precision}"
-    folder = save / "checkpoints/train/seqtrack/seqtrack_tiny"
+    folder = save / "checkpoints/train/seqtrack/seqtrack_scratch"
     words = ["tracking/train.py", "--precision", precision, *train_words(check, save, 2)]
     words += [f"DATA.VAL.SEQUENCES_NAME={check.work / 'videos'}"]
     words += ["DATA.VAL.SEQUENCES_NUMBER=2", "TRAIN.VAL_EPOCH_INTERVAL=1"]
@@ -148,7 +148,7 @@ def training(check: Check, precision: str) -> str:
     if code != 130:
         raise PartFailed(f"Ctrl-C in the second epoch ended with {code}: {check.last_line()}")
     check.call(*words)
-    log = (save / "logs/seqtrack-seqtrack_tiny.log").read_text()
+    log = (save / "logs/seqtrack-seqtrack_scratch.log").read_text()
     scores = re.findall(r"AUC: ([\d.]+)", log)
     if not (folder / "SEQTRACK.pth.tar").is_file() or len(scores) < 2:
         raise PartFailed(f"gone on with, but there are {len(scores)} scores of the closed loop")
@@ -160,7 +160,7 @@ def train_words(check: Check, save: Path, epochs: int) -> list[str]:
     workers = 0 if check.quick else max(1, min(8, usable_cores() - 1))
     validated = min(32, check.sizes.samples // 4)
     return [
-        *("--config", "seqtrack_tiny", "--device", check.device, "--save_dir", str(save)),
+        *("--config", "seqtrack_scratch", "--device", check.device, "--save_dir", str(save)),
         *("--set", f"TRAIN.EPOCH={epochs}", f"DATA.TRAIN.SAMPLE_PER_EPOCH={check.sizes.samples}"),
         *(f"DATA.VAL.SAMPLE_PER_EPOCH={validated}", f"TRAIN.NUM_WORKER={workers}"),
     ]

@@ -22,6 +22,7 @@ else
 fi
 out=${SEQTRACK_QUICKSTART:-runs/quickstart} data=${SEQTRACK_QUICKSTART_DATA:-synthetic}
 again="bash scripts/quickstart.sh"
+shipped=checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar
 trap 'exit 130' INT
 trap '[ $? -ne 130 ] || printf "\nStopped. What was done is kept: %s goes on from here.\n" "$again"' EXIT
 # The small network's products are too short to be shared out, and the loader has the other core.
@@ -31,21 +32,20 @@ mkdir -p "$out"
 echo
 echo "== 1. track a sample with the model that comes with the repository (seconds)"
 python tracking/video_demo.py --dataset "$data" --sequence synthetic-001 \
-  --checkpoint checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar \
-  --out "$out/shipped.gif" --overwrite
+  --checkpoint "$shipped" --out "$out/shipped.gif" --overwrite
 echo "The moving picture is $out/shipped.gif (green: truth, the other colour: the tracker)."
 
 echo
-echo "== 2. train seqtrack_tiny from scratch on generated pairs: at most 8 minutes on 2 quiet cores."
+echo "== 2. train seqtrack_scratch on generated pairs: at most 8 minutes on 2 quiet cores."
 echo "   Each line ends with the time left (ETA). Ctrl-C saves and stops; $again goes on."
-python tracking/train.py --config seqtrack_tiny --save-dir "$out" --set TRAIN.EPOCH=6 "$@"
+python tracking/train.py --config seqtrack_scratch --save-dir "$out" "$@"
 
 echo
 echo "== 3. track the held-out sequences: look-alikes, occlusion, change of size, a moving camera;"
 echo "   with the new model and with the shipped one, which was trained for hours"
-python tracking/test.py --config seqtrack_tiny --dataset "$data" --save-dir "$out"
-python tracking/test.py --config seqtrack_tiny --dataset "$data" --save-dir "$out/shipped" \
-  --checkpoint checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar
+python tracking/test.py --config seqtrack_scratch --dataset "$data" --save-dir "$out"
+python tracking/test.py --config seqtrack_tiny --dataset "$data" --save-dir "$out" \
+  --checkpoint "$shipped"
 
 echo
 echo "== 4. two baselines: a box that never moves, and OpenCV's MIL tracker"
@@ -54,14 +54,13 @@ python tracking/test.py mil default --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 5. the scores"
-python tracking/analysis_results.py --config seqtrack_tiny static_box/default mil/default \
-  --results "shipped=$out/shipped/test/tracking_results/seqtrack/seqtrack_tiny" \
+python tracking/analysis_results.py --config seqtrack_scratch seqtrack_tiny static_box/default mil/default \
   --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 6. the same sample, tracked with the new model"
 python tracking/video_demo.py --dataset "$data" --sequence synthetic-001 --save-dir "$out" \
-  --out "$out/trained.gif" --overwrite
+  --config seqtrack_scratch --out "$out/trained.gif" --overwrite
 
 cat <<END
 

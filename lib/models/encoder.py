@@ -30,6 +30,7 @@ from lib.models.extras import (
     covered_share,
     grid_table,
 )
+from lib.models.lite import LiteStem, load_lite
 from lib.models.pretrained import load_pretrained_encoder
 
 # The epsilon of MAE's encoder.
@@ -236,7 +237,7 @@ class VisionTransformer(nn.Module):
         heads: attention heads per block.
         drop_path: stochastic depth rate of the last block, linear from 0 at the first.
         use_checkpoint: recompute every block in the backward pass to save memory.
-        stem: `patch` or `conv`, see `ConvStem`.
+        stem: `patch`, `conv` (see `ConvStem`) or `lite` (see `LiteStem`).
         tied_query_key: start with equal query and key weights.
         grid_positions: start the positions as large sinusoids of place instead of small noise.
         template_box: tell template tokens where the target is, see `TemplateBox`.
@@ -267,9 +268,10 @@ class VisionTransformer(nn.Module):
         self.use_checkpoint = use_checkpoint
         self.search_tokens = (search_size // patch_size) ** 2
         self.template_tokens = (template_size // patch_size) ** 2
-        self.template_cells = template_size // STRIDE
-        if stem == "conv":
-            self.patch_embed = ConvStem(width)
+        every = 2 if stem == "lite" else 1
+        self.template_cells = template_size // STRIDE // every
+        if stem != "patch":
+            self.patch_embed = LiteStem(width) if stem == "lite" else ConvStem(width)
         else:
             self.patch_embed = PatchEmbed(
                 img_size=None, patch_size=patch_size, embed_dim=width, strict_img_size=False
@@ -277,7 +279,7 @@ class VisionTransformer(nn.Module):
         cells = template_size // patch_size
         self.template_box = TemplateBox(width, cells) if template_box else None
         self.correlation = (
-            Correlation(self.patch_embed.channels, width, template_size, search_size)
+            Correlation(self.patch_embed.channels, width, template_size, search_size, every)
             if correlation
             else None
         )
@@ -307,7 +309,10 @@ class VisionTransformer(nn.Module):
                 key.copy_(query)
 
     def load_pretrained(self, path: Path | str) -> None:
-        """See `JointEncoder` and `load_pretrained_encoder`."""
+        """See `JointEncoder`, `load_pretrained_encoder` and `load_lite`."""
+        if isinstance(self.patch_embed, LiteStem):
+            load_lite(self.patch_embed, path)
+            return
         sides = math.isqrt(self.search_tokens), math.isqrt(self.template_tokens)
         load_pretrained_encoder(self, path, *sides)
 
@@ -328,7 +333,7 @@ class VisionTransformer(nn.Module):
             features = self.patch_embed.features(images)
             tokens = self.patch_embed.tokens(features)
             share = None if boxes is None else covered_share(boxes, self.template_cells)
-            keys, covered = self.correlation.template_keys(features, share)
+            keys, covered = self.correlation.template_keys(self.patch_embed.fine(features), share)
         tokens = tokens + self.pos_embed[:, self.search_tokens :]
         if self.template_box is not None:
             tokens = tokens + self.template_box(boxes)
@@ -347,7 +352,7 @@ class VisionTransformer(nn.Module):
             if templates.keys is None or templates.covered is None:
                 raise ValueError("these templates were embedded by a network without correlation")
             keys, covered = templates.keys[:, 0], templates.covered[:, 0]
-            tokens = tokens + self.correlation(keys, covered, features)
+            tokens = tokens + self.correlation(keys, covered, self.patch_embed.fine(features))
         return tokens + self.pos_embed[:, : self.search_tokens]
 
     def forward(

@@ -4,6 +4,7 @@ All of it departs from the paper, for training from scratch on little data; docs
 worth of each part.
 
 * `ConvStem` (ENCODER.STEM conv): tokens out of a few small convolutions.
+* `lib.models.lite.LiteStem` (ENCODER.STEM lite): the first stages of a network trained on ImageNet.
 * `Correlation` (CORRELATION): how every place of the search region correlates with the template.
 * `TemplateBox` (TEMPLATE_BOX): where in a template the target is.
 * `CentreHint` (CENTRE_HINT): where the encoder thinks the centre is, told with the first token.
@@ -55,6 +56,10 @@ class ConvStem(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """`(B, 3, S, S)` normalised images to `(B, F, S / 8, S / 8)`."""
         return self.layers(images)
+
+    def fine(self, features: Tensor) -> Tensor:
+        """What is correlated, `(B, F, S / 8, S / 8)`."""
+        return features
 
     def tokens(self, features: Tensor) -> Tensor:
         """`(B, F, S / 8, S / 8)` to `(B, (S / 16)^2, C)`, row by row."""
@@ -115,13 +120,22 @@ class Correlation(nn.Module):
         width: channels C of a token.
         template_size: side of a template crop in pixels.
         search_size: side of a search crop in pixels.
+        every: every so many cells of a template count, along each axis; 2 with `LiteStem`, whose
+            tokens look at the odd cells. The whole template is then not looked for: attention
+            finds it in such features, and it takes long.
     """
 
-    def __init__(self, channels: int, width: int, template_size: int, search_size: int) -> None:
+    def __init__(
+        self, channels: int, width: int, template_size: int, search_size: int, every: int = 1
+    ) -> None:
         super().__init__()
-        cells = template_size // STRIDE
-        self.cells = cells * cells
-        along = stretching(cells, search_size // STRIDE)
+        self.every = every
+        side = template_size // STRIDE // every
+        self.cells = side * side
+        stretched = every == 1
+        along = (
+            stretching(side, search_size // STRIDE) if stretched else torch.zeros(0, device="cpu")
+        )
         self.register_buffer("along", along, persistent=False)
         self.refine = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -130,15 +144,18 @@ class Correlation(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
         )
         self.match = nn.Conv2d(channels, channels, 1)
+        inputs = self.cells + channels + (len(_RATIOS) ** 2 if stretched else 0)
+        pad = [nn.ZeroPad2d((0, 1, 0, 1))] if every > 1 else []
         self.mix = nn.Sequential(
-            nn.Conv2d(self.cells + channels + len(_RATIOS) ** 2, width, 3, stride=2, padding=1),
+            *pad,
+            nn.Conv2d(inputs, width, 3, stride=2, padding=0 if pad else 1),
             nn.GELU(),
             nn.Conv2d(width, width, 1),
         )
 
     def _match(self, features: Tensor) -> Tensor:
-        """`(B, F, H, W)` to vectors of length 1, `(B, F, H * W)`."""
-        return F.normalize(self.match(features + self.refine(features)).flatten(2), dim=1)
+        """`(B, F, H, W)` to vectors of length 1 along F."""
+        return F.normalize(self.match(features + self.refine(features)), dim=1)
 
     def template_keys(self, features: Tensor, share: Tensor | None) -> tuple[Tensor, Tensor]:
         """What is kept of N templates.
@@ -151,7 +168,8 @@ class Correlation(nn.Module):
         Returns:
             `(N, F, G * G)` keys, and how many cells the target covers, `(N,)`.
         """
-        keys = self._match(features)
+        last = self.every - 1
+        keys = self._match(features)[:, :, last :: self.every, last :: self.every].flatten(2)
         if share is None:
             return keys, torch.full_like(keys[:, 0, 0], float(self.cells))
         return keys * share[:, None], share.sum(dim=1)
@@ -168,15 +186,16 @@ class Correlation(nn.Module):
             `(B, H * W / 4, C)` to add to the search tokens.
         """
         side = search.shape[2:]
-        places = self._match(search)
+        places = self._match(search).flatten(2)
         # What cell i of the template says of every place.
         maps = (keys.transpose(1, 2) @ places * 8.0).unflatten(2, side)
-        cells = covered.clamp_min(1.0)[:, None, None, None]
-        stretched = whole(maps, self.along) / cells
         # The target as one vector, compared channel by channel.
         vector = F.normalize(keys.mean(dim=2), dim=1)
         channels = (places * vector[:, :, None] * 8.0).unflatten(2, side)
-        mixed = self.mix(torch.cat([maps, channels, stretched], dim=1))
+        parts = [maps, channels]
+        if len(self.along):
+            parts.append(whole(maps, self.along) / covered.clamp_min(1.0)[:, None, None, None])
+        mixed = self.mix(torch.cat(parts, dim=1))
         return mixed.flatten(2).transpose(1, 2)
 
 

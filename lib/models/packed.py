@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from lib.config.schema import Config
 from lib.models.encoder import Mlp, VisionTransformer
 from lib.models.extras import STRIDE, ConvStem
+from lib.models.lite import Inverted, LiteStem
 from lib.models.seqtrack import SeqTrack, configured
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -23,7 +24,7 @@ _WORTH_PACKING = 1 << 24
 # Those whose activation takes all that the first layer gives.
 _MLPS = (Mlp, timm.layers.Mlp)
 # Activations that may be part of a convolution.
-_ACTIVATIONS = {nn.ReLU: "relu", nn.GELU: "gelu"}
+_ACTIVATIONS = {nn.ReLU: "relu", nn.ReLU6: "relu6", nn.GELU: "gelu"}
 
 
 def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack:
@@ -51,13 +52,17 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
                 block.set_submodule(name, _cast(layer, dtype))  # within attention and MLP
         if type(mlp) in _MLPS and type(mlp.act) is nn.GELU and mlp.act.approximate == "none":
             mlp.fc1.gelu, mlp.act = True, nn.Identity()
-    if isinstance(body, VisionTransformer) and isinstance(body.patch_embed, ConvStem):
-        side = math.isqrt(body.search_tokens)
-        body.patch_embed.layers = fold(body.patch_embed.layers, 2 * STRIDE * side)
-        body.patch_embed.proj = PackedConv(body.patch_embed.proj, None, "none", 2 * side)
+    if isinstance(body, VisionTransformer):
+        side = 2 * math.isqrt(body.search_tokens)  # of the features
+        stem = body.patch_embed
+        if isinstance(stem, LiteStem):
+            _fold_lite(stem, STRIDE * side)
+        elif isinstance(stem, ConvStem):
+            stem.layers = fold(stem.layers, STRIDE * side)
+            stem.proj = PackedConv(stem.proj, None, "none", side)
         if (module := body.correlation) is not None:
-            module.refine, module.mix = (fold(x, 2 * side) for x in (module.refine, module.mix))
-            module.match = PackedConv(module.match, None, "none", 2 * side)
+            module.refine, module.mix = (fold(x, side) for x in (module.refine, module.mix))
+            module.match = PackedConv(module.match, None, "none", side)
     return made
 
 
@@ -72,6 +77,18 @@ def _join_biases(attention: nn.Module) -> None:
     biases = (attention.q_bias, attention.k_bias, attention.v_bias)
     attention.qkv.bias = nn.Parameter(torch.cat(biases), requires_grad=False)
     attention.q_bias = attention.k_bias = attention.v_bias = None
+
+
+def _fold_lite(stem: LiteStem, side: int) -> None:
+    """Replace the convolutions of a stem, for images of that side."""
+    stem.first = fold(stem.first, side)
+    side //= 2
+    for block in [one for one in [*stem.early, *stem.late] if isinstance(one, Inverted)]:
+        block.layers = fold(block.layers, side)
+        side //= block.stride
+    stem.lateral = PackedConv(stem.lateral, None, "none", 2 * side)
+    stem.top = PackedConv(stem.top, None, "none", side)
+    stem.proj = PackedConv(stem.proj, None, "none", side)
 
 
 class PackedLinear(nn.Module):
@@ -156,7 +173,7 @@ class PackedConv(nn.Module):
     Args:
         conv: the layer, with zeros as padding.
         norm: what follows it, in evaluation mode, or None.
-        after: `none`, `relu` or `gelu`.
+        after: `none`, `relu`, `relu6` or `gelu`.
         side: of the images that usually come.
     """
 
@@ -190,7 +207,11 @@ class PackedConv(nn.Module):
         return packed
 
     def _pointwise(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        after = (self.after, [], "none" if self.after == "gelu" else "")
+        kinds: dict[str, tuple[str, list[float], str]] = {
+            "relu6": ("hardtanh", [0.0, 6.0], ""),
+            "gelu": ("gelu", [], "none"),
+        }
+        after = kinds.get(self.after, (self.after, [], ""))
         return torch.ops.mkldnn._convolution_pointwise.default(x, weight, bias, *self.shape, *after)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,4 +220,5 @@ class PackedConv(nn.Module):
             return self._pointwise(x, self.weight, self.bias)
         padding, stride, dilation, groups = self.shape
         y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
-        return {"none": lambda z: z, "relu": F.relu, "gelu": F.gelu}[self.after](y)
+        kinds = {"none": lambda z: z, "relu": F.relu, "relu6": F.relu6, "gelu": F.gelu}
+        return kinds[self.after](y)

@@ -2,7 +2,8 @@
 
 Only `fetch_pretrained` touches the network, and only training calls it; everything else finds a
 file on disk, or its message says where to get it.
-Source: MAE (CVPR 2022) for `mae`; timm's ViT-B/16 at 384 px, trained on ImageNet, for `default`.
+Source: MAE (CVPR 2022) for `mae`; timm's ViT-B/16 at 384 px, trained on ImageNet, for `default`;
+timm's EfficientNet-Lite0 for `lite`.
 """
 
 import hashlib
@@ -29,12 +30,17 @@ _TIMM = (
     "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-vitjx/"
     "jx_vit_base_p16_384-83fb41ba.pth"
 )
+_LITE = (
+    "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+    "tf_efficientnet_lite0-0aa007d2.pth"
+)
 # (MODEL.ENCODER.PRETRAIN_TYPE, MODEL.ENCODER.TYPE) -> where the file is published
 URLS: Mapping[tuple[str, str], str] = {
     ("mae", "vit_base_patch16"): _MAE.format("base"),
     ("mae", "vit_large_patch16"): _MAE.format("large"),
     ("mae", "vit_huge_patch14"): _MAE.format("huge"),
     ("default", "vit_base_patch16"): _TIMM,
+    ("lite", "custom"): _LITE,
 }
 # File name -> algorithm and first digits of the checksum that is published with the file: in
 # MAE's README, in the name of timm's file.
@@ -43,6 +49,7 @@ CHECKSUMS: Mapping[str, tuple[str, str]] = {
     "mae_pretrain_vit_large.pth": ("md5", "b8b06e"),
     "mae_pretrain_vit_huge.pth": ("md5", "9bdbb0"),
     "jx_vit_base_p16_384-83fb41ba.pth": ("sha256", "83fb41ba"),
+    "tf_efficientnet_lite0-0aa007d2.pth": ("sha256", "0aa007d2"),
 }
 _BLOCK = 1 << 20
 

@@ -120,6 +120,8 @@ def parameter_groups(model: TrackerModel, cfg: Config, depth: int) -> list[dict[
         parts: dict[tuple[float, float], list[Tensor]] = {} if names else {(1.0, 0.0): []}
         for name in names:
             share = cfg.train.layer_decay ** _layers_above(name, depth)
+            if _is_pretrained_stem(name):
+                share *= cfg.train.stem_multiplier
             embeds = any(part in name for part in _EMBEDDINGS)
             spared = cfg.train.no_decay and (embeds or parameters[name].ndim <= 1)
             decay = 0.0 if spared else cfg.train.weight_decay
@@ -140,6 +142,12 @@ def _layers_above(name: str, depth: int) -> int:
     if not is_body or parts[0] == "norm":
         return 0
     return depth - int(parts[1]) if parts[0] == "blocks" else depth + 1
+
+
+def _is_pretrained_stem(name: str) -> bool:
+    """Whether a parameter is of the stages that `LiteStem` has from ImageNet."""
+    place = "encoder.body.patch_embed."
+    return name.startswith(tuple(f"{place}{part}." for part in ("first", "early", "late")))
 
 
 def build_optimizer(model: TrackerModel, cfg: Config) -> AdamW:

@@ -146,7 +146,9 @@ class Pretended(Check):
 
     def start(self, *words: object, **settings: str) -> subprocess.Popen[bytes]:
         args = parsed(words)
-        file = f"{args.save_dir}/checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK_ep0001.pth.tar"
+        file = (
+            f"{args.save_dir}/checkpoints/train/seqtrack/seqtrack_scratch/SEQTRACK_ep0001.pth.tar"
+        )
         return super().start("-c", TRAINING, file, **settings)
 
     def call(self, *words: object, **settings: str) -> None:
@@ -155,7 +157,7 @@ class Pretended(Check):
         if words[0] == "-m":
             return
         if words[0] == "bash":
-            parsed(["tracking/train.py", "--config", "seqtrack_tiny", *words[3:]])
+            parsed(["tracking/train.py", "--config", "seqtrack_scratch", *words[3:]])
             scores = Path(settings["SEQTRACK_QUICKSTART"]) / "test/analysis/scores.csv"
             scores.parent.mkdir(parents=True)
             scores.touch()
@@ -167,8 +169,8 @@ class Pretended(Check):
         elif words[0] == "tracking/train.py":
             folder = Path(args.save_dir)
             (folder / "logs").mkdir(parents=True)
-            (folder / "logs/seqtrack-seqtrack_tiny.log").write_text("AUC: 0.1\nAUC: 0.2\n")
-            final = folder / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
+            (folder / "logs/seqtrack-seqtrack_scratch.log").write_text("AUC: 0.1\nAUC: 0.2\n")
+            final = folder / "checkpoints/train/seqtrack/seqtrack_scratch/SEQTRACK.pth.tar"
             final.parent.mkdir(parents=True, exist_ok=True)
             final.touch()
         else:

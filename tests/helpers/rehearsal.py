@@ -38,7 +38,11 @@ SMALL_B256 = (
     "MODEL.ENCODER.PATCH_SIZE=16",
     "MODEL.ENCODER.PRETRAIN_TYPE=scratch",
 )
-CONFIGURATIONS = {"tiny": ("seqtrack_tiny", ()), "b256": ("seqtrack_b256", SMALL_B256)}
+CONFIGURATIONS = {
+    "tiny": ("seqtrack_tiny", ()),
+    "scratch": ("seqtrack_scratch", ()),
+    "b256": ("seqtrack_b256", SMALL_B256),
+}
 PRODUCTS = ("mm", "linear", "convolution", "scaled_dot_product")
 
 

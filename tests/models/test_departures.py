@@ -49,7 +49,7 @@ SMALL = (
 def config(*on: str) -> Config:
     """The tiny configuration, smaller still, with the departures of `on` only."""
     return load_config(
-        "seqtrack_tiny", [*PLAIN, *SMALL, *(f"{key}={DEPARTURES[key]}" for key in on)]
+        "seqtrack_scratch", [*PLAIN, *SMALL, *(f"{key}={DEPARTURES[key]}" for key in on)]
     )
 
 
@@ -163,7 +163,7 @@ def test_positions_on_a_grid_tell_places_apart() -> None:
 @pytest.mark.parametrize("on", [False, True])
 def test_ordered_words_start_alike_where_coordinates_are(on: bool) -> None:
     torch.manual_seed(0)
-    cfg = load_config("seqtrack_tiny", [f"MODEL.DECODER.ORDERED_WORDS={str(on).lower()}"])
+    cfg = load_config("seqtrack_scratch", [f"MODEL.DECODER.ORDERED_WORDS={str(on).lower()}"])
     network = build_seqtrack(cfg)
     for layer in (network.vocab_embed.layers[-1], network.decoder.embedding.word_embeddings):
         rows = torch.nn.functional.normalize(layer.weight[:256].detach(), dim=1)

@@ -95,16 +95,17 @@ class EncoderConfig(Section):
     """Side of a patch in pixels; overrides TYPE's."""
     drop_path: Share = 0.0
     """Stochastic depth rate of the last block; it grows linearly from 0 at the first."""
-    pretrain_type: Literal["mae", "default", "scratch"] = "mae"
+    pretrain_type: Literal["mae", "default", "lite", "scratch"] = "mae"
     """Weights that training starts from: MAE's, timm's (`default`: its supervised ViT-B, or those
-    of `timm/NAME`), or none."""
+    of `timm/NAME`), those of EfficientNet-Lite0 for STEM lite, or none."""
     stride: Annotated[Count, Field(json_schema_extra={"unused": "the patch size decides"})] = 16
     """Without effect; old files hold it."""
     use_checkpoint: bool = False
     """Recompute activations in the backward pass: less memory, slower training."""
-    stem: Literal["patch", "conv"] = "patch"
-    """What makes tokens of pixels: one convolution over whole patches, or a few small ones
-    (Xiao et al., Early convolutions help transformers see better, 2021; needs PATCH_SIZE 16)."""
+    stem: Literal["patch", "conv", "lite"] = "patch"
+    """What makes tokens of pixels: one convolution over whole patches, a few small ones (Xiao et
+    al., Early convolutions help transformers see better, 2021), or the first stages of
+    EfficientNet-Lite0 (2019); the last two need PATCH_SIZE 16."""
     tied_query_key: bool = False
     """Start training with equal query and key weights in every block: from scratch, tokens that
     look alike then attend to each other at once (Trockman and Kolter, Mimetic initialization,

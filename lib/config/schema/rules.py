@@ -112,7 +112,7 @@ def _encoder_family(cfg: Sections) -> Iterator[Problem]:
 def _encoder_changes(cfg: Sections) -> dict[str, bool]:
     """Which keys change the encoder of this repository from what was pre-trained."""
     return {
-        "MODEL.ENCODER.STEM": cfg.model.encoder.stem == "conv",
+        "MODEL.ENCODER.STEM": cfg.model.encoder.stem != "patch",
         "MODEL.ENCODER.TIED_QUERY_KEY": cfg.model.encoder.tied_query_key,
         "MODEL.ENCODER.GRID_POSITIONS": cfg.model.encoder.grid_positions,
         "MODEL.TEMPLATE_BOX": cfg.model.template_box,
@@ -146,15 +146,19 @@ def _crop_sizes(cfg: Sections) -> Iterator[Problem]:
 
 def _extensions(cfg: Sections) -> Iterator[Problem]:
     encoder = cfg.model.encoder
-    if encoder.stem == "conv":
+    if encoder.stem != "patch":
         if encoder.patch not in (None, 16):
             patch = ("MODEL.ENCODER.STEM", "MODEL.ENCODER.PATCH_SIZE", "MODEL.ENCODER.TYPE")
-            yield Problem(patch, "conv needs MODEL.ENCODER.PATCH_SIZE 16")
+            yield Problem(patch, f"{encoder.stem} needs MODEL.ENCODER.PATCH_SIZE 16")
     elif cfg.model.correlation:
         stem = ("MODEL.CORRELATION", "MODEL.ENCODER.STEM")
-        yield Problem(stem, "needs MODEL.ENCODER.STEM conv, whose features it correlates")
+        yield Problem(stem, "needs MODEL.ENCODER.STEM conv or lite, whose features it correlates")
     on = [key for key, value in _encoder_changes(cfg).items() if value]
-    if on and encoder.pretrain_type != "scratch" and not encoder.family:
+    if encoder.pretrain_type == "lite":
+        if encoder.stem != "lite":
+            keys = ("MODEL.ENCODER.PRETRAIN_TYPE", "MODEL.ENCODER.STEM")
+            yield Problem(keys, "lite needs MODEL.ENCODER.STEM lite: its weights are of that stem")
+    elif on and encoder.pretrain_type != "scratch" and not encoder.family:
         message = f"must be scratch with {on[0]}: no pre-trained encoder was made with it"
         yield Problem(("MODEL.ENCODER.PRETRAIN_TYPE", on[0]), message)
 

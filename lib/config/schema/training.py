@@ -52,6 +52,8 @@ class Training(Section):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of an encoder block as a share of that of the block after it; the last block
     has one share, the patch embedding the most (BEiT, Bao et al., ICLR 2022)."""
+    stem_multiplier: PositiveFloat = 1.0
+    """Learning rate of a pre-trained stem (MODEL.ENCODER.STEM lite) as a share of the encoder's."""
     betas: Annotated[tuple[Share, Share], ListOf] = (0.9, 0.999)
     """AdamW's decay of the mean and of the square of the gradient."""
     epoch: Count = 500
@@ -221,6 +223,15 @@ class Data(Section):
     """Probability that a crop is mirrored, each of a sample by itself."""
     brightness: Share = 0.2
     """Every image is multiplied by a factor of 1 - this .. 1 + this."""
+    stretch: NonNegativeFloat = 0.0
+    """Standard deviation of the log ratio by which the width of all images of a sample is
+    stretched against their height: other shapes of targets than those of the training videos."""
+    distractors: Share = 0.0
+    """Share of the samples of video that get targets of other videos pasted into the search
+    region, beside the target (Zhu et al., DaSiamRPN, 2018, without their pairing by class)."""
+    changes: Share = 0.0
+    """Share of the samples of video whose crops are changed as those of SYNTHETIC's photographs
+    are: light, blur, noise, resolution, compression."""
     scaled_decode: bool = False
     """`true`: a JPEG frame of a training set whose crop is shrunk 2, 4 or 8 times is decoded at a
     half, a quarter or an eighth of its size, which is faster; the samples are nearly the same.

@@ -37,6 +37,7 @@ class FrameSample:
 
     sightings: tuple[BoxedFrame, ...]  # T templates, then the search frame
     source: str  # where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`
+    recorded: bool = False  # whether the frames are of a video as a camera recorded it
 
 
 class SampleSource(Protocol):

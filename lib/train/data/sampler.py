@@ -30,6 +30,7 @@ from lib.datasets.training.set import (
 )
 from lib.synthetic.pairs.source import PairSource
 from lib.train.data.transforms import TrainingSample, TrainingTransform
+from lib.train.data.video_changes import changed, with_distractors
 from lib.utils.errors import ConfigError, DataError, counted
 from lib.utils.files import user_path
 
@@ -87,7 +88,8 @@ class VideoSource:
         images = {i: self._image(sequence.frames, i) for i in dict.fromkeys(chosen)}
         boxes = np.asarray(sequence.boxes, np.float64)
         sightings = tuple(BoxedFrame(images[i], boxes[i]) for i in chosen)
-        return FrameSample(sightings, f"{name}, frames {', '.join(map(str, chosen))}")
+        told = f"{name}, frames {', '.join(map(str, chosen))}"
+        return FrameSample(sightings, told, recorded=self._set.is_video)
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
         if self._encoded:
@@ -133,6 +135,8 @@ class TrackingSampler:
                 draw = source.draw(rng, progress)
                 variation = self.transform.vary(rng, len(draw.sightings))
                 sample = self.transform.apply(draw, variation, number)
+                if draw.recorded:
+                    sample = self._altered(rng, sample, source, progress)
             except UnusableSampleError as error:
                 why = str(error)
             except DataError as error:
@@ -144,6 +148,21 @@ class TrackingSampler:
             f"{source.name}: {MAX_DRAWS} draws gave no training sample "
             f"({len(broken)} hit a broken file); the last one: {why}"
         )
+
+    def _altered(
+        self,
+        rng: np.random.Generator,
+        sample: TrainingSample,
+        source: SampleSource,
+        progress: float,
+    ) -> TrainingSample:
+        """A sample of video with what DATA.DISTRACTORS and DATA.CHANGES add to it."""
+        data = self.transform.data
+        if data.distractors and rng.random() < data.distractors:
+            sample = with_distractors(rng, sample, source.draw(rng, progress).sightings[-1])
+        if data.changes and rng.random() < data.changes:
+            sample = changed(rng, sample)
+        return sample
 
 
 def build_sampler(

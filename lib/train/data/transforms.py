@@ -44,6 +44,7 @@ class Variation:
     uniform: np.ndarray  # `(N, 2)` in [0, 1), for its centre
     brightness: np.ndarray  # `(N,)` factors
     flips: np.ndarray  # `(N,)` bool, whether a crop is mirrored
+    stretch: float = 1.0  # all images are stretched by it, width against height
 
 
 class DecodedFrame(NamedTuple):
@@ -72,7 +73,13 @@ class TrainingTransform:
             uniform=np.stack([uniform for _, uniform in jitter]),
             brightness=rng.uniform(1 - spread, 1 + spread, frames),
             flips=rng.random(frames) < self.data.flip,
+            stretch=self._stretch(rng),
         )
+
+    def _stretch(self, rng: np.random.Generator) -> float:
+        if not self.data.stretch:
+            return 1.0
+        return float(np.exp(self.data.stretch * np.clip(rng.standard_normal(), -2, 2)))
 
     def apply(self, draw: FrameSample, variation: Variation, number: int = 0) -> TrainingSample:
         """Make the sample that `variation` decides, from templates and search frame.
@@ -190,6 +197,10 @@ def _cut(
         raise DataError(f"the box {box.tolist()} has no area")
     if variation.grey:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if variation.stretch != 1:
+        wide, high = variation.stretch**0.5, variation.stretch**-0.5
+        image = cv2.resize(image, None, fx=wide, fy=high, interpolation=cv2.INTER_LINEAR)
+        box = box * [wide, high, wide, high]
     if variation.mirrored:
         # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
         image = cv2.flip(image, 1)

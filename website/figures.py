@@ -106,8 +106,8 @@ def take_apart(cfg: Config, network: SeqTrack, clip: SyntheticFrames, index: int
             torch.from_numpy(template_box).float()[None, None],
         )
     hook.remove()
-    # Of the nine shapes of the whole target, the one that is as in the template.
-    correlation = maps[0][0, -5].numpy()
+    # The first channels are the cells of the template, row by row.
+    correlation = maps[0][0, body.correlation.cells // 2].numpy()
     side = int(body.search_tokens**0.5)
     weights = torch.cat(attended, dim=1)[0, :, : side * side].unflatten(-1, (side, side))
     box = tokenizer.decode(tokenizer.expected(found.distributions))[0].numpy()

@@ -21,7 +21,7 @@ from lib.utils.errors import ResultsError, counted
 from lib.utils.files import check_replaceable, check_writable, user_path
 from lib.video.clip import Clip, Result
 from lib.video.open import FrameClip
-from lib.video.window import Window
+from lib.video.window import VideoWindow
 from lib.video.write import Painter, PictureSink, check_suffix, kept_path, open_sink
 
 # The format of annotations that a suffix stands for, and the suffix that a format gets.
@@ -134,7 +134,7 @@ class Recorder:
         table: TextIO,
         painter: Painter,
         fps: float | None,
-        window: Window | None,
+        window: VideoWindow | None,
         spec: TrackerSpec,
         keep_rows: bool,
     ) -> None:
@@ -192,7 +192,7 @@ def open_recorder(
     tally: Tally,
     painter: Painter,
     fps: float | None,
-    window: Window | None,
+    window: VideoWindow | None,
     spec: TrackerSpec,
 ) -> Iterator[Recorder]:
     """A recorder whose files are whole, whatever ends the block."""

@@ -57,7 +57,7 @@ from lib.video.open import open_source
 from lib.video.write import SUFFIXES, Painter
 
 if TYPE_CHECKING:
-    from lib.video.window import Window
+    from lib.video.window import VideoWindow
 
 _DESCRIPTION = (
     "Track one or more targets in a video file, a folder of images, a camera or a stream. Writes a "
@@ -277,7 +277,7 @@ def _track(
     args: argparse.Namespace,
     tally: Tally,
     recorder: Recorder,
-    selecting: "Window | None",
+    selecting: "VideoWindow | None",
 ) -> None:
     """Frames in, video and rows out."""
     stream = tracking.stream(job.clip, job.boxes, job.start, args.backward, end=job.end)
@@ -299,7 +299,7 @@ def _track(
                 return
 
 
-def _select(tracking: Tracker, result: Result, window: "Window") -> None:
+def _select(tracking: Tracker, result: Result, window: "VideoWindow") -> None:
     """Let the targets be drawn in the first frame.
 
     Raises:
@@ -436,7 +436,7 @@ def _stem(job: TrackJob) -> str:
 
 
 @contextlib.contextmanager
-def _window(wanted: bool) -> "Iterator[Window | None]":
+def _window(wanted: bool) -> "Iterator[VideoWindow | None]":
     """A window, closed at the end, or None."""
     from lib.video import window
 

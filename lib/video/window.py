@@ -10,7 +10,7 @@ _TITLE = "SeqTrack"
 _ESCAPE = 27
 
 
-class Window:
+class VideoWindow:
     """An open window; pictures are `(H, W, 3)` uint8 BGR."""
 
     def show(self, picture: np.ndarray) -> bool:
@@ -30,7 +30,7 @@ class Window:
         cv2.destroyWindow(_TITLE)
 
 
-def open_window() -> Window:
+def open_window() -> VideoWindow:
     """A window on the screen of this machine.
 
     Raises:
@@ -43,4 +43,4 @@ def open_window() -> Window:
             "no window can be opened: there is no screen, or this OpenCV is the headless one (pip "
             "install opencv-python); give --box instead of --select, and leave --show out"
         ) from None
-    return Window()
+    return VideoWindow()

@@ -351,9 +351,10 @@ def _spec(model: str | Path, checkpoint: str | Path | None, settings: Sequence[s
 
 def _first_frames(video: Video, count: int) -> Video:
     """A video with the annotations of its first frames only."""
-    flags = {name: getattr(video, name) for name in ("ground_truth", "visible", "cover")}
-    cut = {name: None if one is None else one[:count] for name, one in flags.items()}
-    return replace(video, **cut)
+    visible = None if video.visible is None else video.visible[:count]
+    cover = None if video.cover is None else video.cover[:count]
+    truth = video.ground_truth[:count]
+    return replace(video, ground_truth=truth, visible=visible, cover=cover)
 
 
 def _config_of(weights: Path) -> str:

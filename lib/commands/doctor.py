@@ -13,7 +13,6 @@ from lib.commands.entry import say
 from lib.config.loader import list_configs
 from lib.config.paths import Paths, repository_root, resolve_paths
 from lib.datasets.benchmarks.open import all_rows, place_of
-from lib.models.weights import find_checkpoint
 from lib.utils.advice import advice, extra
 from lib.utils.console import align
 from lib.utils.cores import usable_cores
@@ -200,6 +199,9 @@ def _cameras() -> Section:
 
 
 def _weights(paths: Paths) -> Section:
+    # Not before: torch takes seconds to import, and --help should not wait for it.
+    from lib.models.weights import find_checkpoint
+
     rows: Rows = []
     gaps: list[str] = []
     for config in list_configs():

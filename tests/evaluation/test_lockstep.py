@@ -99,7 +99,7 @@ def test_sequences_join_as_others_end(dataset, network, cfg, monkeypatch):
     """Two at a time: the batch is full until the last ones are on their way."""
     sizes = []
     step = seqtrack.track_step
-    monkeypatch.setattr(seqtrack, "track_step", lambda *a: sizes.append(len(a[-1])) or step(*a))
+    monkeypatch.setattr(seqtrack, "track_step", lambda *a: sizes.append(len(a[3])) or step(*a))
     track(Lockstep(dataset, RunOptions(batch_size=2)), network, cfg)
     # a 8 steps, b 3, c none, d 11, e 6: a with b, a with d, d with e.
     assert sizes == [2] * 14
@@ -139,10 +139,10 @@ def test_a_target_that_cannot_be_tracked_leaves_alone(dataset, network, cfg, alo
     step = seqtrack.track_step
     bad = dataset.load("d").frames.read(3)
 
-    def picky(engine, settings, states, images):
+    def picky(engine, settings, states, images, witness):
         if any(np.array_equal(image, bad) for image in images):
             raise ZeroDivisionError("oops")
-        return step(engine, settings, states, images)
+        return step(engine, settings, states, images, witness)
 
     monkeypatch.setattr(seqtrack, "track_step", picky)
     together, _ = track(Lockstep(dataset, RunOptions(batch_size=4)), network, cfg)

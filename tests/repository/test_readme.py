@@ -91,8 +91,9 @@ def test_command_line(document: str, words: list[str]) -> None:
     if words[0] in ("bash", "source") or words[0].startswith("."):
         script = next(word for word in words if "/" in word)
         assert script.startswith(".venv/") or (ROOT / script).is_file()
-    elif words[:1] == ["python"] and words[1].startswith("website/"):
-        assert (ROOT / words[1]).is_file()
+    elif words[:1] == ["python"] and words[1].startswith(("website/", "benchmarks/")):
+        source = (ROOT / words[1]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in source for word in words[2:] if word.startswith("--"))
     elif words[0] in ("python", "seqtrack", "torchrun") and "-m" not in words:
         found = command_module(words)
         assert found, f"nothing of ours: {words}"

@@ -145,7 +145,7 @@ def test_the_video_command_chooses_for_its_targets(place, cores, tmp_path):
 
 def test_profiling_takes_the_number_of_tracking(place, cores, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr("lib.commands.profile_model._tell_speed", lambda *_: None)
+    monkeypatch.setattr("lib.commands.profile_model._print_speed", lambda *_: None)
     assert place.run("profile_model")[0] == 0
     assert torch.get_num_threads() == 2
     assert place.run("profile_model", "--cpu-threads", "3")[0] == 0

@@ -316,7 +316,7 @@ def test_names_and_states_are_written_and_a_colour_stays_with_its_target(monkeyp
     painter.draw(result, 0.0)
     assert texts == ["frame 3", "#1 0.50 lost", "cat 0.25"]
     del result.targets[1]
-    assert near(painter.draw(result, 1.0)[49, 75, ::-1], COLOURS[1])
+    assert near(painter.draw(result, 1.0)[50, 75, ::-1], COLOURS[1])
 
 
 def test_the_rate_is_that_of_whole_frames():

@@ -92,7 +92,7 @@ def build_seqtrack_tracker(spec: TrackerSpec, device: torch.device | str) -> Seq
         engine = build_engine(spec.engine, network, spec.config, spec.precision)
     calibration = find_calibration(spec.checkpoint)
     if calibration is None and spec.config.test.lost.active:
-        say(f"no state of the target is told: these weights have no calibration; {ADVICE}")
+        say(f"no state of the target: these weights have no calibration; {ADVICE}", error=True)
     return SeqTrackTracker(engine, spec.config, spec.update_key, calibration)
 
 

@@ -70,8 +70,8 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_several_targets_in_a_video_file(place):
     code, out, _ = place.seqtrack(place.clip, "--box", BOX, "--box", "40,30,20.5,25")
-    assert code == 0 and "2 targets" in out[2] and "6 frames in" in out[3]
-    assert out[4:] == ["written: my clip_seqtrack.mp4", "written: my clip_seqtrack.csv"]
+    assert code == 0 and "2 targets" in out[1] and "6 frames in" in out[2]
+    assert out[3:] == ["written: my clip_seqtrack.mp4", "written: my clip_seqtrack.csv"]
     frames, fps = read_clip(place.root / "my clip_seqtrack.mp4")
     assert len(frames) == 6 and fps == 30 and frames[0].shape == (80, 96, 3)
     rows = rows_of(place.root / "my clip_seqtrack.csv")
@@ -413,7 +413,7 @@ def test_without_a_screen_a_window_is_refused_in_a_line(place, monkeypatch):
 
 def test_the_engine_that_was_asked_for_tracks_and_is_said(place):
     code, out, _ = place.seqtrack(place.clip, "--box", BOX, "--engine", "reference")
-    assert code == 0 and "engine reference on cpu" in out[2]
+    assert code == 0 and "engine reference on cpu" in out[1]
 
 
 class Impatient(Recorder):

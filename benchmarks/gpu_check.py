@@ -116,11 +116,12 @@ def mean_overlap(one: Path, other: Path) -> float:
     """Of all boxes of two folders of results; NaN where a file or a row is missing."""
     import numpy as np
 
+    from lib.results.find import BESIDE
     from lib.utils.boxes import iou_xywh
 
     each = []
     for path in sorted(one.rglob("*.txt")):
-        if not path.stem.endswith(("_time", "_confidence")):
+        if not path.stem.endswith(BESIDE):
             twin = other / path.relative_to(one)
             boxes = np.loadtxt(path, ndmin=2)
             its = np.loadtxt(twin, ndmin=2) if twin.is_file() else np.empty((0, 4))

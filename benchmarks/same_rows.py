@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.results.find import BESIDE
 from lib.tracker.agreement import TIES_ALLOWED
 from lib.utils.crop import square_at
 
@@ -91,7 +92,7 @@ def compare_folders(one: Path, other: Path, factors: Sequence[float]) -> RowAgre
     """
     agreement = RowAgreement()
     for path in sorted(one.rglob("*.txt")):
-        if path.stem.endswith(("_time", "_confidence")):
+        if path.stem.endswith(BESIDE):
             continue
         twin = other / path.relative_to(one)
         boxes = np.loadtxt(path, ndmin=2)

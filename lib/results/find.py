@@ -19,7 +19,7 @@ from lib.utils.errors import ResultsError, did_you_mean, some
 # Put before the sequences' own names by PyTracking and its relatives.
 _PREFIXES = ("uav_", "nfs_")
 # What trackers write beside the boxes.
-_BESIDE = ("_time", "_confidence", "_certainty", "_score", "_scores", "_all_boxes", "_all_scores")
+BESIDE = ("_time", "_confidence", "_certainty", "_score", "_scores", "_all_boxes", "_all_scores")
 
 
 def spelling_key(name: str) -> str:
@@ -67,7 +67,7 @@ class ResultFiles:
             if word.search(name) and spelling_key(Path(name).stem) not in others:
                 return f"; there is {self._shown(name)}"
         stems = [path.stem for paths in self._by_key.values() for path in paths]
-        return did_you_mean(sequence, [stem for stem in stems if not stem.endswith(_BESIDE)])
+        return did_you_mean(sequence, [stem for stem in stems if not stem.endswith(BESIDE)])
 
     def seen(self) -> str:
         """What lies in the folder, for a message that no results were found there."""
@@ -126,7 +126,7 @@ class ResultFiles:
 
 def _may_be_boxes(name: str) -> bool:
     """Whether a file or folder is none of those that trackers write beside the boxes."""
-    return not (name.startswith(".") or name == RUN_FILE or Path(name).stem.endswith(_BESIDE))
+    return not (name.startswith(".") or name == RUN_FILE or Path(name).stem.endswith(BESIDE))
 
 
 def results_below(folder: Path, dataset: Dataset, other_names: Sequence[str] = ()) -> Path:

@@ -182,6 +182,8 @@ class Pretended(Check):
         rows = np.tile([10.0, 10.0, 20.0, 20.0], (6, 1))
         rows[3:, 0] += 0 if truth else self.shift
         np.savetxt(folder / "a.txt", rows, delimiter="\t")
+        for beside in ("time", "confidence", "certainty"):
+            np.savetxt(folder / f"a_{beside}.txt", rows[:, 0])
 
     def measured(self, target: str) -> None:
         row = {"situation": "equal", "what": "torch", "median_ms": 2.5, "frames_per_s": 400}

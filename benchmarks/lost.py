@@ -20,14 +20,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lib.analysis.reliability import average_precision, calibration_error
-from lib.commands.entry import say
+from lib.commands.entry import run, say
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Video
 from lib.tracker.base import BaseTracker
 from lib.tracker.registry import make_spec, with_checkpoint
 from lib.utils.boxes import iou_xywh
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import EXIT_OK
 
 # An absence counts from so many frames on; after it, these frames say whether it was found.
 LEAST_AWAY = 3
@@ -117,7 +117,7 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Track, print; returns the exit code."""
+    """Track and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--config", default="seqtrack_tiny")
@@ -125,13 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--checkpoint")
     add("--max-sequences", type=int, metavar="N", help="take the first N only")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
-    args = parser.parse_args(argv)
-    try:
-        _run(args)
-    except SeqTrackError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    _run(parser.parse_args(argv))
+    return EXIT_OK
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -156,4 +151,4 @@ def _run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("benchmarks.lost"))

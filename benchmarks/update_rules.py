@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from lib.analysis.frames import join
 from lib.analysis.metrics import score_sequence
 from lib.analysis.statistics import paired_bootstrap
-from lib.commands.entry import say
+from lib.commands.entry import run, say
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Video
 from lib.tracker.base import BaseTracker
 from lib.tracker.registry import make_spec, with_checkpoint
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import EXIT_OK
 
 
 def rules(intervals: Sequence[int]) -> dict[str, list[str]]:
@@ -68,7 +68,7 @@ def lines(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Track, print; returns the exit code."""
+    """Track and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--config", default="seqtrack_tiny")
@@ -76,13 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--dataset", nargs="+", default=["synthetic_hard"], metavar="NAME")
     add("--max-sequences", type=int, metavar="N", help="take the first N of each only")
     add("--interval", action="append", type=int, default=[], metavar="N")
-    args = parser.parse_args(argv)
-    try:
-        _run(args)
-    except SeqTrackError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    _run(parser.parse_args(argv))
+    return EXIT_OK
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -116,4 +111,4 @@ def _run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("benchmarks.update_rules"))

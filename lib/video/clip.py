@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from lib.utils.boxes import Box
+from lib.utils.errors import DataError
 
 TargetId = int | str
 
@@ -140,6 +141,24 @@ def frames_backward(
         with contextlib.closing(forward(low)) as frames:
             yield from reversed(list(itertools.islice(frames, stop - low)))
         stop = low
+
+
+def check_size(frame: str, shape: tuple[int, ...], first: tuple[int, ...]) -> None:
+    """Refuse a frame that is not as large as the first one.
+
+    Args:
+        frame: what to call it in the message.
+        shape: of its image.
+        first: of the first image.
+
+    Raises:
+        DataError: they differ.
+    """
+    if shape != first:
+        raise DataError(
+            f"{frame} is {picture_size(shape)}, but the frames before it are "
+            f"{picture_size(first)}; the frames of a clip have one size"
+        )
 
 
 def picture_size(shape: tuple[int, ...]) -> str:

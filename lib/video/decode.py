@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from lib.utils.errors import DataError, PartialFailure, counted
-from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, frames_backward, picture_size
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, check_size, frames_backward
 from lib.video.pixels import PixelConverter
 from lib.video.seek import IndexBuilder, PictureIndex
 
@@ -288,11 +288,7 @@ class _FrameReader:
         for index, picture in enumerate(pictures, start):
             image = to_rgb(picture)
             size = size or image.shape
-            if image.shape != size:
-                raise DataError(
-                    f"{self.path}: frame {index} is {picture_size(image.shape)}, but the frames "
-                    f"before it are {picture_size(size)}; the frames of a clip have one size"
-                )
+            check_size(f"{self.path}: frame {index}", image.shape, size)
             if picture.pts is not None:
                 first = picture.pts if first is None else first
                 since = _seconds(picture, picture.pts - first)

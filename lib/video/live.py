@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from lib.utils.errors import DataError, PartialFailure, counted
-from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Frame, picture_size
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Frame, check_size
 from lib.video.decode import (
     all_frames,
     best_stream,
@@ -94,11 +94,7 @@ class LiveClip:
                 self.skipped = index - given
                 image = self.to_rgb(picture)
                 size = size or image.shape
-                if image.shape != size:
-                    raise DataError(
-                        f"{self.name}: frame {index} is {picture_size(image.shape)}, but those "
-                        f"before it are {picture_size(size)}; the frames of a clip have one size"
-                    )
+                check_size(f"{self.name}: frame {index}", image.shape, size)
                 if index >= start:
                     yield Frame(index, arrival - origin[1], image)
         finally:

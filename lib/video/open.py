@@ -28,7 +28,7 @@ from lib.datasets.text.ground_truth import (
 from lib.utils.errors import DataError, counted, did_you_mean
 from lib.utils.files import special_kind, user_path
 from lib.utils.image_io import IMAGE_SUFFIXES, TIFF_SUFFIXES, count_pictures
-from lib.video.clip import DEFAULT_FPS, Clip, Frame, frames_backward, picture_size
+from lib.video.clip import DEFAULT_FPS, Clip, Frame, check_size, frames_backward
 from lib.video.decode import NO_PYAV, has_pyav, open_video
 from lib.video.decode_opencv import open_video_opencv
 from lib.video.live import open_address, open_camera, open_pipe
@@ -68,11 +68,7 @@ class FrameClip:
         for index in indices:
             image = self.source.read(index)
             first = image.shape if first is None else first
-            if image.shape != first:
-                raise DataError(
-                    f"{self.source.describe(index)} is {picture_size(image.shape)}, but the images "
-                    f"before it are {picture_size(first)}; the frames of a clip have one size"
-                )
+            check_size(self.source.describe(index), image.shape, first)
             yield Frame(index, index / self.fps, image, 1 / self.fps)
 
 
@@ -107,11 +103,7 @@ class ArrayClip:
                     "arrays (height, width, 3)"
                 )
             size = size or image.shape
-            if image.shape != size:
-                raise DataError(
-                    f"frame {index} is {picture_size(image.shape)}, but the frames before it are "
-                    f"{picture_size(size)}; the frames of a clip have one size"
-                )
+            check_size(f"frame {index}", image.shape, size)
             if index >= start:
                 yield Frame(index, index / self.fps, image, 1 / self.fps)
 

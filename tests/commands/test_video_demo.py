@@ -269,7 +269,7 @@ def test_an_image_of_another_size_keeps_what_was_tracked(place):
         image = np.zeros((side, side, 3), np.uint8)
         cv2.imwrite(str(place.root / "shots" / f"{number}.png"), image)
     code, _, err = place.static("shots", "--box", "1,2,10,10")
-    assert code == 1 and "2.png is 48 x 48, but the images before it are 40 x 40" in err[0]
+    assert code == 1 and "2.png is 48 x 48, but the frames before it are 40 x 40" in err[0]
     assert len(rows_of(place.root / "shots_static_box.csv")) == 2
 
 

@@ -157,7 +157,8 @@ def test_a_gpu_would_run_it(name):
     boxes = [(0.25, 0.25, 0.5, 0.5)] * 4
     a, b, c, d = engine.templates(crops_of(4, cfg.test.template_size), boxes)
     for rows in ([[a, a]], [[a, b], [c, d], [c, c]]):
-        engine.generate(rows, crops_of(len(rows), cfg.test.search_size))
+        found = engine.generate(rows, crops_of(len(rows), cfg.test.search_size))
+        assert found.boxes.shape == (len(rows), 4)
 
 
 def test_twenty_steps_of_training():

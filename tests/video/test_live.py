@@ -111,7 +111,9 @@ def test_two_sizes_in_one_stream_are_one_line_after_the_frames_before():
     camera.allowed.release()
     next(frames)
     camera.allowed.release(9)
-    with pytest.raises(DataError, match="cam: frame 1 is 128 x 72, but those before it are 96 x"):
+    with pytest.raises(
+        DataError, match="cam: frame 1 is 128 x 72, but the frames before it are 96 x"
+    ):
         next(frames)
     assert not readers() and camera.released == 1
 

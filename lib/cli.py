@@ -14,7 +14,7 @@ from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 # command runs, so `seqtrack --help` does not wait for torch.
 COMMANDS = {
     "train": ("lib.commands.train", "train a configuration"),
-    "track": ("lib.commands.track", "track targets in a video file, write a video and a table"),
+    "track": ("lib.commands.track", "track targets in a video, a camera or a stream"),
     "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),

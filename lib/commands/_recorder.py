@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.annotations.rows import COLUMNS, STATE_COLUMN, ClipFacts, TargetRow, csv_cells
+from lib.annotations.spool import RowSpool
 from lib.annotations.write import write_annotations
 from lib.commands.entry import say
 from lib.tracker.spec import TrackerSpec
@@ -125,7 +126,7 @@ class Recorder:
         fps: constant rate of the video; None for each picture at its time.
         window: shows them; None for no window.
         spec: whose floor of a box's size is said.
-        keep_rows: whether the rows are wanted as annotations as well.
+        spool: gets the rows for the annotations; None where none are wanted.
     """
 
     def __init__(
@@ -136,11 +137,10 @@ class Recorder:
         fps: float | None,
         window: VideoWindow | None,
         spec: TrackerSpec,
-        keep_rows: bool,
+        spool: RowSpool | None,
     ) -> None:
         self.sink, self.painter, self.fps, self.window = sink, painter, fps, window
-        self.rows: list[TargetRow] = []
-        self.keep_rows, self.table = keep_rows, csv.writer(table, lineterminator="\n")
+        self.spool, self.table = spool, csv.writer(table, lineterminator="\n")
         self.floor = spec.config.test.min_size if spec.config else 0
         self.first: tuple[int, float] | None = None
         self.size = (0, 0)
@@ -167,8 +167,8 @@ class Recorder:
             stated = any(row.state for row in rows)
             self.table.writerow([*COLUMNS, STATE_COLUMN] if stated else COLUMNS)
         self.table.writerows(map(csv_cells, rows))
-        if self.keep_rows:
-            self.rows += rows
+        if self.spool is not None:
+            self.spool.add(rows)
         self._watch_floor(result)
         return self.window is None or self.window.show(picture)
 
@@ -200,16 +200,17 @@ def open_recorder(
         kept_path(outputs.table, tally.kept) as part,
         open(part, "w", newline="", encoding="utf-8") as table,
         open_sink(outputs.video, fps or clip.fps, tally.kept) as sink,
+        RowSpool() as spool,
     ):
-        wanted = outputs.annotations is not None
+        wanted = None if outputs.annotations is None else spool
         recorder = Recorder(sink, table, painter, fps, window, spec, wanted)
         try:
             yield recorder
         finally:
-            if outputs.annotations is not None and recorder.rows:
+            if outputs.annotations is not None and spool.last_frame is not None:
                 size, rate = recorder.size, fps or clip.fps
                 facts = ClipFacts(clip.name, *size, rate, clip.length, _pictures(clip))
-                write_annotations(outputs.annotations, recorder.rows, outputs.format, facts)
+                write_annotations(outputs.annotations, spool, outputs.format, facts)
                 tally.kept.append(outputs.annotations)
 
 

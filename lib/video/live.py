@@ -284,9 +284,15 @@ class _OpenStream:
                 stream = best_stream(self.name, container)
                 # Threads for whole frames would hold some back.
                 stream.thread_type = "SLICE"
-                yield _decoded(container, stream)
+                yield self._pictures(container, stream)
         except av.FFmpegError as error:
             raise DataError(f"{self.name}: {reason(error)}") from None
+
+    def _pictures(self, container: Any, stream: Any) -> Iterator[Any]:
+        yield from _decoded(container, stream)
+        if container.format.name == "rtsp" and container.duration is None:
+            # A camera has no end; FFmpeg tells no more of a server that is gone.
+            raise DataError(f"{self.name}: the server hung up")
 
 
 def _decoded(container: Any, stream: Any) -> Iterator[Any]:

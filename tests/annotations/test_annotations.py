@@ -7,6 +7,7 @@ files are read here as their public descriptions say.
 import contextlib
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -15,6 +16,7 @@ import yaml
 
 from lib.annotations.read import read_boxes
 from lib.annotations.rows import ClipFacts, TargetRow
+from lib.annotations.spool import RowSpool
 from lib.annotations.write import FORMATS, write_annotations
 from lib.utils.errors import ConfigError, DataError, ResultsError
 
@@ -245,3 +247,30 @@ def test_an_unknown_format_names_the_known_ones(tmp_path):
     with pytest.raises(ConfigError, match="'yolo' is no format"):
         read_boxes(written(tmp_path, "mot"), "yolo")
     assert FORMATS == ("csv", "json", "mot", "coco", "cvat", "yolo")
+
+
+@pytest.mark.parametrize("format", [one for one in FORMATS if one != "yolo"])
+def test_a_long_clip_is_never_in_memory(tmp_path, format):
+    """4,000 rows are more than a megabyte as objects."""
+    rows = (
+        TargetRow(n, n / 25, "cat", (n / 7, 2.0, 30.0, 40.0), 0.5, "tracked") for n in range(4000)
+    )
+    with RowSpool(rows) as spool:
+        tracemalloc.start()
+        try:
+            write_annotations(tmp_path / "boxes", spool, format, FACTS)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (tmp_path / "boxes").stat().st_size > 150_000
+    assert peak < 400_000
+
+
+def test_a_spool_gives_rows_back_as_they_came():
+    odd = TargetRow(3, 0.123456789, "2", (1 / 3, -5.0, 3e9, 1.0))
+    with RowSpool([*reversed(ROWS), odd]) as spool:
+        assert spool.last_frame == 15
+        assert list(spool) == [odd, *ROWS[:2], ROWS[3], ROWS[2], *ROWS[4:]]
+        assert list(spool.of(2)) == ROWS[3:] and list(spool.of("2")) == [odd]
+    with RowSpool() as empty:
+        assert empty.last_frame is None and list(empty) == []

@@ -3,16 +3,26 @@
     python benchmarks/lost.py                                   # seqtrack_tiny, synthetic_absence
     python benchmarks/lost.py --config my_config --dataset my_videos/ --checkpoint my.pth
 
-Every sequence is tracked twice, with TEST.LOST.ACTIVE off and on. Printed are: the area under the
-precision-recall curve of "lost" (1 - certainty) with the base rate beside it, where the truth is
-that the target is away, or that the box is not on it; the share of frames called lost in sequences
-whose target is never away; and how often the target is tracked again after it was away.
+Every sequence is tracked twice, with TEST.LOST.ACTIVE off and on; `--occlusions N` are generated
+sequences more, in which something hides all of the target, twice in most. Printed are:
+
+- the area under the precision-recall curve of "lost" (1 - certainty) with the base rate beside it,
+  where the truth is that the target is away, or that the box is not on it (IoU below 0.5);
+- false alarms, as a share of all frames of the sequences whose target is never away. A frame that
+  is called lost is a false alarm if the box is on the target (IoU of 0.5 or more), or if it was in
+  the frame before the state became lost: then all frames until the state changes are, as the box
+  stands still meanwhile. Where the box had left the target before, "lost" is right. Beside it, all
+  frames called lost;
+- how often the target is tracked again after it was away: 10 to 30 frames after it came back the
+  median IoU is 0.5 or more; and in how many of the cases it came back elsewhere, its centre farther
+  from where it went than half its size.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +34,8 @@ from lib.commands.entry import run, say
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Video
+from lib.synthetic.video.dataset import synthetic_sequence
+from lib.synthetic.video.spec import draw_spec
 from lib.tracker.base import BaseTracker
 from lib.tracker.registry import make_spec, with_checkpoint
 from lib.utils.boxes import iou_xywh
@@ -45,6 +57,7 @@ class Followed:
         overlap: `(N,)` IoU with the truth.
         certainty: `(N,)`.
         lost: `(N,)` whether the state says so.
+        truth: `(N, 4)` xywh.
     """
 
     name: str
@@ -52,21 +65,49 @@ class Followed:
     overlap: np.ndarray
     certainty: np.ndarray
     lost: np.ndarray
+    truth: np.ndarray
 
     @property
     def good(self) -> np.ndarray:
         """`(N,)` whether the target is there and the box on it."""
         return self.present & (self.overlap >= GOOD)
 
-    def returns(self) -> list[bool]:
-        """For every absence with enough frames after it: whether the target is tracked then."""
-        edges = np.diff(np.concatenate([[0], (~self.present).astype(int), [0]]))
-        found = []
-        for start, end in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-            rows = slice(end + AFTER.start, end + AFTER.stop)
-            if end - start >= LEAST_AWAY and len(self.present) >= rows.stop:
-                found.append(bool(np.median(self.overlap[rows]) >= GOOD))
+    @property
+    def false_alarms(self) -> np.ndarray:
+        """`(N,)` whether the frame is called lost without reason."""
+        found = self.lost & self.good
+        for start, end in _runs(self.lost):
+            if start == 0 or self.good[start - 1]:
+                found[start:end] = True
         return found
+
+    def returns(self) -> list[tuple[bool, bool]]:
+        """For every absence with enough frames after it: is it tracked again; was it elsewhere."""
+        found = []
+        for start, end in _runs(~self.present):
+            rows = slice(end + AFTER.start, end + AFTER.stop)
+            if start > 0 and end - start >= LEAST_AWAY and len(self.present) >= rows.stop:
+                before, after = self.truth[start - 1], self.truth[end]
+                moved = np.hypot(*(after[:2] + after[2:] / 2 - before[:2] - before[2:] / 2))
+                elsewhere = moved > 0.5 * np.sqrt(before[2] * before[3])
+                found.append((bool(np.median(self.overlap[rows]) >= GOOD), bool(elsewhere)))
+        return found
+
+
+def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """First index and end of every stretch of true `flags`."""
+    edges = np.diff(np.concatenate([[0], flags.astype(int), [0]]))
+    pairs = zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True)
+    return [(int(start), int(end)) for start, end in pairs]
+
+
+def occlusion(number: int) -> Video:
+    """A generated sequence in which something hides all of the target for 6 to 18 frames, twice."""
+    drawn = draw_spec(np.random.default_rng([number, 78]), 130)
+    spec = replace(
+        drawn, absence=2.0, full_occlusions=2, partial_occlusions=0, exits=0, distractors=1
+    )
+    return synthetic_sequence(number, split="test", spec=spec, name=f"occlusion-{number}")
 
 
 def follow(tracker: BaseTracker, video: Video, frames: Sequence[np.ndarray]) -> Followed:
@@ -82,6 +123,7 @@ def follow(tracker: BaseTracker, video: Video, frames: Sequence[np.ndarray]) -> 
         iou_xywh(boxes, video.ground_truth[1 : count + 1]),
         np.array([one["certainty"] for one in answers]),
         np.array([one.get("state") == "lost" for one in answers]),
+        video.ground_truth[1 : count + 1],
     )
 
 
@@ -92,8 +134,8 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
         for name in ("present", "good", "certainty", "lost")
     )
     always = [one for one in rows if one.present.all()]
-    alarms = np.concatenate([one.lost for one in always]) if always else np.zeros(0)
-    returned = [flag for one in rows for flag in one.returns()]
+    returned = [flags for one in rows for flags in one.returns()]
+    again, elsewhere = (sum(flags[i] for flags in returned) for i in (0, 1))
     away, off = average_precision(-certainty, ~present), average_precision(-certainty, ~good)
     lines = [
         f"{label}: {len(rows)} sequences, {len(good)} frames",
@@ -101,7 +143,8 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
         f"  lost = away or box off it:     AUPRC {off:.3f}, base rate {(~good).mean():.3f}",
         f"  frames with a good box {100 * good[present].mean():.1f} % of those with the target; "
         f"certainty off by {100 * calibration_error(certainty, good):.1f} points",
-        f"  tracked again after an absence {sum(returned)} of {len(returned)}",
+        f"  tracked again after an absence {again} of {len(returned)} ({elsewhere} came back "
+        f"elsewhere, of these {sum(a and b for a, b in returned)})",
     ]
     if lost.any():
         hits, called = (lost & ~present).sum(), lost.sum()
@@ -109,11 +152,18 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
             f"  state lost: {100 * hits / max(1, (~present).sum()):.1f} % of the frames without "
             f"target, right (away or off) in {100 * (~good)[lost].mean():.1f} % of {called}"
         )
-        lines.append(
-            f"  false alarms, sequences without absence: {100 * alarms.mean():.2f} % of "
-            f"{len(alarms)} frames in {len(always)} sequences"
-        )
+        lines += [_alarms("all sequences", rows), _alarms("sequences without absence", always)]
     return lines
+
+
+def _alarms(where: str, rows: Sequence[Followed]) -> str:
+    alarms = np.concatenate([np.zeros(0), *(one.false_alarms for one in rows)])
+    called = sum(one.lost.sum() for one in rows)
+    frames = max(1, len(alarms))
+    return (
+        f"  false alarms, {where}: {100 * alarms.sum() / frames:.2f} % of {len(alarms)} frames "
+        f"({len(rows)} sequences); called lost at all {100 * called / frames:.2f} %"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -123,7 +173,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--config", default="seqtrack_tiny")
     add("--dataset", default="synthetic_absence")
     add("--checkpoint")
-    add("--max-sequences", type=int, metavar="N", help="take the first N only")
+    add("--max-sequences", type=int, metavar="N", help="take the first N of the data set only")
+    add("--occlusions", type=int, default=0, metavar="N", help="generated sequences more")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     _run(parser.parse_args(argv))
     return EXIT_OK
@@ -139,13 +190,15 @@ def _run(args: argparse.Namespace) -> None:
         spec = make_spec("seqtrack", args.config, [*args.overrides, f"TEST.LOST.ACTIVE={active}"])
         trackers[label] = build_tracker(with_checkpoint(spec, args.checkpoint, paths, "DEFAULT"))
     rows: dict[str, list[Followed]] = {label: [] for label in trackers}
-    for name in dataset.sequence_names[: args.max_sequences]:
-        video = dataset.load(name)
+    videos = (dataset.load(name) for name in dataset.sequence_names[: args.max_sequences])
+    for video in itertools.chain(videos, map(occlusion, range(301, 301 + args.occlusions))):
         frames = [video.frames.read(i) for i in range(len(video))]
         for label, tracker in trackers.items():
             rows[label].append(follow(tracker, video, frames))
-        one = rows["LOST on"][-1]
-        print(f"{name}: {one.returns()} {100 * one.lost.mean():.0f} % lost", file=sys.stderr)
+        off, on = rows["LOST off"][-1], rows["LOST on"][-1]
+        back = [(a, b) for (a, _), (b, _) in zip(off.returns(), on.returns(), strict=True)]
+        said = f"{100 * on.lost.mean():.0f} % lost, {on.false_alarms.sum()} false alarms"
+        print(f"{video.name}: back without and with {back}, {said}", file=sys.stderr, flush=True)
     for label, found in rows.items():
         say("\n".join(table(label, found)))
 

@@ -14,99 +14,22 @@ import numpy as np
 from torch import Tensor
 
 from lib.config.schema import Config
-from lib.config.schema.model import LostTarget
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.base import BaseTracker, Info
 from lib.tracker.certainty import ADVICE, Calibration, Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
 from lib.tracker.engine.build import build_engine
-from lib.tracker.gate import GateMemory, may_write, returns
+from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.lost import Presence, judge, sure_of, where_to_look
+from lib.tracker.settings import TrackerSettings
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
-from lib.utils.boxes import CLIP_MARGIN, Box, clip_xywh, pull_size
+from lib.utils.boxes import Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 # How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
 _USUAL_SCORE_RATE = 0.1
 _TOP_SCORE = 4 * SCORE_SCALE
-
-
-@dataclass(frozen=True)
-class TrackerSettings:
-    """The numbers of the tracker; see the TEST section of a configuration.
-
-    Attributes:
-        template_factor: side of the template crop in units of `sqrt(w * h)` of the target.
-        template_size: side of the resized template crop in pixels.
-        search_factor: as `template_factor`, for the search region.
-        search_size: as `template_size`, for the search region.
-        num_templates: T, templates in use.
-        window: whether the window penalty favours the middle of the search region.
-        update_interval: frames between two template updates.
-        update_threshold: score (0..40) that an update needs.
-        expectation: whether a coordinate is the mean about the likeliest bin instead of the bin.
-        size_prior: share of the log size by which an answer is pulled toward the first box.
-        hold_below: share of the usual confidence below which the box stays where it was.
-        min_size: pixels that a box keeps each way, and of it inside the picture.
-        lost: how a state is told and a lost target is looked for; None: not at all.
-        gated: whether a template is written only when the network is sure (`lib.tracker.gate`).
-    """
-
-    template_factor: float
-    template_size: int
-    search_factor: float
-    search_size: int
-    num_templates: int
-    window: bool
-    update_interval: int
-    update_threshold: float
-    expectation: bool = False
-    size_prior: float = 0.0
-    hold_below: float = 0.0
-    min_size: int = CLIP_MARGIN
-    lost: LostTarget | None = None
-    gated: bool = False
-
-    @classmethod
-    def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
-        """Settings for a data set's update-interval key, such as `GOT10K_TEST`.
-
-        Raises:
-            ConfigError: sizes or template count differ from those the network was built for.
-        """
-        test, data = cfg.test, cfg.data
-        for key, here, there in (
-            ("SEARCH", test.search_size, data.search.size),
-            ("TEMPLATE", test.template_size, data.template.size),
-        ):
-            if here != there:
-                raise ConfigError(
-                    f"{cfg.name}: TEST.{key}_SIZE is {here} but the network is built for "
-                    f"DATA.{key}.SIZE {there}; give both the same value"
-                )
-        if cfg.model.feature_type == "xz" and test.num_templates != data.template.number:
-            raise ConfigError(
-                f"{cfg.name}: with MODEL.FEATURE_TYPE xz the network is built for "
-                f"DATA.TEMPLATE.NUMBER {data.template.number}, but TEST.NUM_TEMPLATES is "
-                f"{test.num_templates}; give both the same value"
-            )
-        return cls(
-            template_factor=test.template_factor,
-            template_size=test.template_size,
-            search_factor=test.search_factor,
-            search_size=test.search_size,
-            num_templates=test.num_templates,
-            window=test.window,
-            update_interval=test.update_interval_for(update_key),
-            update_threshold=test.update_threshold_for(update_key),
-            expectation=test.decoding == "expectation",
-            size_prior=test.size_prior,
-            hold_below=test.hold_below,
-            min_size=test.min_size,
-            lost=test.lost if test.lost.active else None,
-            gated=test.update_rule == "gated",
-        )
 
 
 @dataclass(frozen=True)
@@ -229,12 +152,17 @@ def track_step(
     crops = [
         _search_crop(image, state, settings) for image, state in zip(images, states, strict=True)
     ]
-    said = engine.generate([s.templates for s in states], [c.pixels for c in crops])
-    _check_finite(said)
-    predictions = [
-        advance(state, image, crop, said, i, settings, witness)
-        for i, (state, image, crop) in enumerate(zip(states, images, crops, strict=True))
-    ]
+    rows = [state.templates for state in states]
+    if settings.in_turn:
+        rows = [row[:1] * len(row) for row in rows]
+    everyone = list(range(len(states)))
+    asked = (engine, settings, states, images, crops, witness)
+    predictions = _ask(*asked, everyone, rows)
+    if settings.in_turn and (doubtful := _in_doubt(states, predictions)):
+        newest = [states[i].templates[-1:] * settings.num_templates for i in doubtful]
+        for i, other in zip(doubtful, _ask(*asked, doubtful, newest), strict=True):
+            if other.certainty > predictions[i].certainty:
+                predictions[i] = other
     if settings.gated:
         predictions = _gate(engine, settings, states, images, predictions)
     due = [i for i, prediction in enumerate(predictions) if prediction.updated]
@@ -244,6 +172,34 @@ def track_step(
         for i, new in zip(due, news, strict=True):
             predictions[i] = replace(predictions[i], state=new)
     return predictions
+
+
+def _ask(
+    engine: Engine,
+    settings: TrackerSettings,
+    states: Sequence[TargetState],
+    images: Sequence[np.ndarray],
+    crops: Sequence[Crop],
+    witness: Witness | None,
+    which: Sequence[int],
+    rows: Sequence[tuple[Template, ...]],
+) -> list[TrackerOutput]:
+    """What the network says of some targets, `which`, by the templates of `rows`."""
+    said = engine.generate(rows, [crops[i].pixels for i in which])
+    _check_finite(said)
+    return [
+        advance(states[i], images[i], crops[i], said, n, settings, witness)
+        for n, i in enumerate(which)
+    ]
+
+
+def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput]) -> list[int]:
+    """Which targets have a newer template, and an answer that the first one is not sure of."""
+    return [
+        i
+        for i, (state, one) in enumerate(zip(states, predictions, strict=True))
+        if one.certainty < SURE and state.templates[-1] is not state.templates[0]
+    ]
 
 
 def _check_finite(said: EngineOutput) -> None:
@@ -292,7 +248,7 @@ def advance(
     if presence is not None and settings.lost is not None and sight is not None:
         presence, box = judge(presence, settings.lost, box, certainty, sight.alike)
         if lost := presence.state == "lost":
-            certainty = min(certainty, settings.lost.below)
+            certainty = presence.level  # The look found another box than the one that counts.
     updated = not (held or lost) and update_due(
         frame,
         score,

@@ -17,7 +17,8 @@ from lib.evaluation.one_by_one import failure
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import ListSource, Outcome
 from lib.models.seqtrack import SeqTrack
-from lib.tracker.seqtrack import SeqTrackTracker, TrackerSettings
+from lib.tracker.seqtrack import SeqTrackTracker
+from lib.tracker.settings import TrackerSettings
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError, DataError
 

@@ -13,7 +13,8 @@ from lib.models.seqtrack import build_seqtrack, build_tokenizer
 from lib.models.tokens import BoxTokenizer
 from lib.models.weights import PUBLISHED_CONFIGS
 from lib.tracker.engine.build import build_engine
-from lib.tracker.seqtrack import SeqTrackTracker, TrackerSettings, start_target, track_step
+from lib.tracker.seqtrack import SeqTrackTracker, start_target, track_step
+from lib.tracker.settings import TrackerSettings
 from lib.tracker.spec import PLAIN_SETTINGS, TrackerSpec, changed_settings
 
 DEPARTURES = {

@@ -17,7 +17,8 @@ from lib.datasets.benchmarks.open import open_dataset
 from lib.tracker.agreement import Agreement
 from lib.tracker.build import load_network
 from lib.tracker.engine.build import build_engine
-from lib.tracker.seqtrack import TrackerSettings, start_target, track_step
+from lib.tracker.seqtrack import start_target, track_step
+from lib.tracker.settings import TrackerSettings
 from lib.utils.crop import square_at
 
 from .test_tracker import SEQUENCES

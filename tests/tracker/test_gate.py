@@ -10,7 +10,7 @@ from lib.config.paths import repository_root
 from lib.tracker.build import build_tracker, load_network
 from lib.tracker.certainty import FEATURES, Calibration, Rival, Sight, patch_of
 from lib.tracker.engine.api import Template
-from lib.tracker.gate import GateMemory, may_write, returns
+from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError
@@ -118,6 +118,41 @@ def test_many_gated_targets_in_one_step_equal_one_at_a_time(sure, lost) -> None:
             np.testing.assert_allclose(found["target_bbox"], expected["target_bbox"], atol=1e-3)
             assert found.get("state") == expected.get("state")
     assert (answers[0][1].get("state") == "lost") == (lost == "true")
+
+
+def test_the_newest_template_is_asked_in_doubt_and_the_surer_answer_counts(monkeypatch) -> None:
+    """A network that was trained with one template never gets two at a time."""
+    frames, boxes = draw_sequence(3)
+    made = tracker("gated", 0)
+    by_centre = [0.1 * (name == "log_centre") for name in FEATURES]
+    made.witness.calibration = replace(made.witness.calibration, weights=tuple(by_centre))
+    state, _ = made.start(frames[0], boxes[0])
+    other, _ = made.start(frames[1], boxes[0] + 12)
+    first, newest = state.templates[0], other.templates[0]
+    asked: list[list[tuple]] = []
+    generate = made.engine.generate
+
+    def noted(rows, crops):
+        asked.append(list(rows))
+        return generate(rows, crops)
+
+    monkeypatch.setattr(made.engine, "generate", noted)
+
+    def answer(*templates):
+        ((_, found),) = made.step([replace(state, templates=templates)], [frames[2]])
+        return found
+
+    alone = [answer(first, first), answer(newest, newest)]
+    assert [len(rows) for rows in asked] == [1, 1]
+    both = answer(first, newest)
+    assert asked[2:] == [[(first, first)], [(newest, newest)]]
+    assert both["certainty"] == max(one["certainty"] for one in alone) < SURE
+    assert alone[0]["certainty"] != alone[1]["certainty"]
+    made.witness.calibration = replace(made.witness.calibration, bias=9.0)
+    asked.clear()
+    answer(first, newest)
+    assert asked[0] == [(first, first)]
+    assert (newest, newest) not in [row for rows in asked for row in rows]
 
 
 def test_without_a_calibration_nobody_knows_what_is_sure() -> None:

@@ -126,4 +126,6 @@ def test_the_shipped_model_says_when_its_target_is_gone_and_takes_it_back() -> N
     states = ["tracked", *(answer["state"] for answer in answers)]
     assert set(states[:15]) == {"tracked"} == set(states[50:])
     assert [states[i] for i in gone].count("lost") >= 15
+    doubt = [answer["certainty"] for answer in answers if answer["state"] == "lost"]
+    assert max(doubt) < cfg.test.lost.below
     assert abs(answers[-1]["target_bbox"][0] - 100) < 10

@@ -9,11 +9,11 @@ import torch
 from lib.models.seqtrack import build_seqtrack
 from lib.tracker.seqtrack import (
     SeqTrackTracker,
-    TrackerSettings,
     _take_templates,
     start_target,
     track_step,
 )
+from lib.tracker.settings import TrackerSettings
 from lib.tracker.templates import replace_oldest, update_due
 from lib.utils.errors import ConfigError, DataError
 from tests.helpers.tiny import draw_sequence, tiny_config

@@ -189,7 +189,7 @@ class LostTarget(Section):
 
     active: bool = False
     """Tell the state of a target, and look for one that is lost. Off in SeqTrack."""
-    rate: Annotated[float, Field(gt=0, le=1)] = 0.4
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """How fast the level follows the certainty: its share of the newest frame."""
     unsure: Fraction = 0.35
     """Level below which a tracked target is uncertain."""
@@ -247,7 +247,8 @@ class Tracking(Section):
     """`interval`: as published. `gated`: a template is written at the interval only when the
     network is sure, the size is plausible, tracking back to the frame before returns to the old
     box, and the place is none that was rejected as a look-alike (after the memories gated by
-    certainty of SAMURAI and DAM4SAM, 2024)."""
+    certainty of SAMURAI and DAM4SAM, 2024). With DATA.TEMPLATE.NUMBER 1 the newest template is
+    asked only where the first one leaves doubt, and the surer answer counts."""
     num_templates: Count = 1
     """Templates in use; with more than 1, all but the first are replaced now and then."""
     update_intervals: Annotated[

@@ -282,9 +282,9 @@ def add_run_ids(p: argparse._ActionsContainer, several: str) -> None:
     )
 
 
-def add_one_config(p: argparse._ActionsContainer) -> None:
+def add_one_config(p: argparse._ActionsContainer, **settings: Any) -> None:
     """What names a configuration of SeqTrack where there has to be one."""
-    add_config(p)
+    add_config(p, **settings)
     add_overrides(p)
     # Users of other trackers of this family type `--script seqtrack`.
     p.add_argument("--script", type=_only_seqtrack, help=argparse.SUPPRESS)

@@ -1,6 +1,5 @@
 """`seqtrack calibrate`: fit how sure a network's boxes are, from 0 to 1, on videos with truth."""
 
-import argparse
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -68,16 +67,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lib.tracker.certainty import calibration_path
 
     out = user_path(args.out, "--out") if args.out else calibration_path(spec.checkpoint)
-    seen = _observe(spec, datasets, args)
+    calibrate(spec, datasets, args.max_sequences, args.device, out)
+    return EXIT_OK
+
+
+def calibrate(
+    spec: TrackerSpec, datasets: Sequence[Dataset], most: int | None, device: str, out: Path
+) -> None:
+    """Fit on at most so many sequences of each data set, say how good it is, and write it.
+
+    Raises:
+        DataError: there is too little to fit on.
+    """
+    if spec.checkpoint is None:
+        raise ConfigError("untrained weights cannot be calibrated; name others with --checkpoint")
+    seen = _observe(spec, datasets, most, device)
     record = {
         "config": spec.config_name,
-        "datasets": {one.name: _chosen(one, args.max_sequences) for one in datasets},
+        "datasets": {one.name: _chosen(one, most) for one in datasets},
         "date": datetime.now(timezone.utc).date().isoformat(),
         "version": __version__,
         "weights_sha256": sha256_of(spec.checkpoint),
     }
     _fit(seen, record, out)
-    return EXIT_OK
 
 
 def _chosen(dataset: Dataset, most: int | None) -> list[str]:
@@ -87,7 +99,9 @@ def _chosen(dataset: Dataset, most: int | None) -> list[str]:
     return [names[i * len(names) // most] for i in range(most)]
 
 
-def _observe(spec: TrackerSpec, datasets: Sequence[Dataset], args: argparse.Namespace) -> list[Any]:
+def _observe(
+    spec: TrackerSpec, datasets: Sequence[Dataset], most: int | None, device: str
+) -> list[Any]:
     """What was seen of every video."""
     from lib.evaluation.calibration import observe
     from lib.tracker.build import load_network
@@ -98,11 +112,11 @@ def _observe(spec: TrackerSpec, datasets: Sequence[Dataset], args: argparse.Name
     cfg = spec.config
     if cfg is None:
         raise ConfigError(f"{spec.config_name} has no network to calibrate")
-    network = load_network(cfg, spec.checkpoint, resolve_device(args.device))
+    network = load_network(cfg, spec.checkpoint, resolve_device(device))
     tracker = SeqTrackTracker(network, cfg)
     tracker.engine.keep_distributions = True
     witness = Witness(cfg, None)
-    work = [(one, name) for one in datasets for name in _chosen(one, args.max_sequences)]
+    work = [(one, name) for one in datasets for name in _chosen(one, most)]
     return [
         observe(tracker, witness, dataset.load(name))
         for dataset, name in tqdm(work, unit="sequence", disable=None)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from lib.commands._finetune import add_finetuning, plan_finetuning
 from lib.commands._options import (
     Parser,
     add_device,
@@ -46,10 +47,11 @@ def build_parser() -> Parser:
         "--config seqtrack_b256 --dry-run",
         "--config seqtrack_b256 --mode multiple --nproc-per-node 8",
         "--config my.yaml --init-from weights.pth.tar --set TRAIN.EPOCH=50",
+        "--finetune --data boxes.xml --video clip.mp4",
     )
     what = p.add_argument_group("what is trained")
     add = what.add_argument
-    add_one_config(what)
+    add_one_config(what, required=False)
     add(
         "--init-from", metavar="FILE", help="weights to start from; ignored when a training goes on"
     )
@@ -62,6 +64,7 @@ def build_parser() -> Parser:
         help="seed of weights, samples and dropout (default: 0)",
     )
     add("--dry-run", action="store_true", help="run a few steps, say what a training would take")
+    add_finetuning(p)
     _add_machinery(p)
     add_roots(p)
     return p
@@ -98,8 +101,23 @@ def _add_machinery(p: Parser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(words)
-    cfg = load_config(args.config, _overrides(args), training=True)
     paths = resolve_paths(args.data_dir, args.save_dir)
+    tuning = plan_finetuning(args, _overrides(args), paths)
+    if tuning is None:
+        cfg = load_config(args.config, _overrides(args), training=True)
+    else:
+        cfg, args.init_from = tuning.cfg, str(tuning.start)
+        if done := tuning.concluded():
+            say(done)
+            return EXIT_OK
+    code = _run(cfg, paths, args, words)
+    if tuning is not None and code == EXIT_OK and not args.dry_run and "RANK" not in os.environ:
+        tuning.conclude(args.device)
+    return code
+
+
+def _run(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]) -> int:
+    """Train in this process, or in several that it starts."""
     if "RANK" not in os.environ:
         processes = _processes(args)
         if not args.dry_run:

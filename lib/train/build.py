@@ -121,6 +121,8 @@ def assemble(
     if world.is_main:
         for line in load_start(model, cfg, options, files, find):
             log.say(line)
+    if cfg.train.lora_rank:
+        model.add_low_rank(cfg.train.lora_rank, options.seed)
     model.to(world.device)
     optimizer = build_optimizer(model, cfg)
     module = wrapped(model, world, options.compiled)

@@ -2,6 +2,7 @@
 
     SEQTRACK_ep0012.pth.tar      after every epoch; the last ten and every tenth stay
     SEQTRACK_interrupt.pth.tar   in the middle of an epoch, at SIGTERM or Ctrl-C; for training only
+    SEQTRACK_best.pth.tar        with TRAIN.EARLY_STOP: the weights of the best validation
     SEQTRACK.pth.tar             at the end: weights only
 
 (SEQTRACK is the model's name.) The fields are those of the reference trainer; what it did not
@@ -12,6 +13,7 @@ writes; what it has read goes to the others tensor by tensor.
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lib.config.schema import Config
+from lib.models.lora import merged
 from lib.models.weights import epoch_checkpoints, state_differences
 from lib.train.data.loader import batches_per_epoch
 from lib.train.ema import Ema
@@ -34,7 +37,7 @@ from lib.utils.errors import CheckpointError, PartialFailure, counted, some
 from lib.utils.files import remove_temporaries
 
 # Weights among what trackers do not read.
-_RESUMED = ("net", "heads")
+_RESUMED = ("net", "heads", "average")
 _KEPT_LAST = 10
 _KEPT_EVERY = 10
 # Keys that change no weight, or that the message names anyway.
@@ -98,12 +101,14 @@ class CheckpointFolder:
     Attributes:
         final: the weights of a finished training.
         interrupt: the checkpoint of an incomplete epoch.
+        best: the weights of the best validation, where that ends a training.
     """
 
     def __init__(self, path: Path, name: str) -> None:
         self.path, self.name = path, name
         self.final = path / f"{name}.pth.tar"
         self.interrupt = path / f"{name}_interrupt.pth.tar"
+        self.best = path / f"{name}_best.pth.tar"
 
     def epochs(self) -> dict[int, Path]:
         return epoch_checkpoints(self.path, self.name)
@@ -208,10 +213,20 @@ class Checkpoints:
         self._write(self._files.interrupt, lambda: self._content(position))
         return self._files.interrupt
 
-    def save_final(self, position: Position) -> Path:
-        """Write the weights alone, the averaged ones if there are; as `save_epoch`."""
-        facts = {"epoch": position.epoch, "net_type": self._files.name}
-        self._write(self._files.final, lambda: {**facts, "net": self._published()})
+    def save_best(self, epoch: int) -> None:
+        """Write the weights alone, as the best so far; as `save_epoch`."""
+        self._write(self._files.best, lambda: self._weights(epoch))
+
+    def save_final(self, position: Position, best: bool = False) -> Path:
+        """Write the weights alone, the averaged ones if there are; as `save_epoch`.
+
+        `best`: those that `save_best` has kept.
+        """
+        kept = self._files.best
+        self._write(
+            self._files.final,
+            lambda: load_tensors(kept) if best else self._weights(position.epoch),
+        )
         return self._files.final
 
     def restore(self) -> Position:
@@ -249,15 +264,20 @@ class Checkpoints:
             "heads": _on_cpu(state.model.heads.state_dict()),
             "stepper": _on_cpu(state.precision.state_dict()),
         }
+        published, network = self._published(), state.model.inference()
+        # `net` is what trackers read: the average, low-rank additions added up. Training goes on
+        # with these.
         if state.ema is not None:
-            # `net` is what trackers read: the average. Training goes on with these.
-            resume["net"] = _on_cpu(state.model.inference().state_dict())
             resume["ema_updates"] = state.ema.updates
+        if state.ema is not None or network.state_dict().keys() != published.keys():
+            resume["net"] = _on_cpu(network.state_dict())
+        if state.ema is not None and resume["net"].keys() != published.keys():
+            resume["average"] = _on_cpu(state.ema.weights())
         return {
             "epoch": position.epoch,
             "actor_type": "SeqTrackActor",
             "net_type": self._files.name,
-            "net": self._published(),
+            "net": published,
             "net_info": None,
             "constructor": None,
             "optimizer": _on_cpu(state.optimizer.state_dict()),
@@ -266,9 +286,14 @@ class Checkpoints:
             "resume": resume,
         }
 
+    def _weights(self, epoch: int) -> dict[str, Any]:
+        return {"epoch": epoch, "net_type": self._files.name, "net": self._published()}
+
     def _published(self) -> dict[str, Tensor]:
+        """What trackers read: the average where there is one, without low-rank additions."""
         ema, network = self._state.ema, self._state.model.inference()
-        return _on_cpu(network.state_dict() if ema is None else ema.weights())
+        with nullcontext() if ema is None else ema.swapped():
+            return _on_cpu(merged(network).state_dict())
 
     def _restore(self) -> Position:
         """Read the checkpoint, and remove what is on record about later epochs."""
@@ -340,7 +365,8 @@ class Checkpoints:
         if "stepper" in resume:
             state.precision.load_state_dict(resume["stepper"])
         if state.ema is not None:
-            average = content["net"] if "ema_updates" in resume else weights
+            kept = resume.get("average", content["net"])
+            average = kept if "ema_updates" in resume else weights
             updates = resume.get("ema_updates", 0)
             state.ema.load_state_dict({"updates": updates, "weights": average})
         epoch, samples = content["epoch"], resume.get("samples", 0)

@@ -22,6 +22,7 @@ from lib.config.schema import Config
 from lib.train.checkpoint import Checkpoints, Position, TrainState
 from lib.train.data.loader import Batch, Loading, training_batches
 from lib.train.data.sampler import TrackingSampler
+from lib.train.early_stop import best_epoch, keep_best
 from lib.train.ema import Ema
 from lib.train.logging.log import QuietLog
 from lib.train.logging.nonfinite import dump_batches, non_finite_weights
@@ -86,15 +87,18 @@ def fit(run: Run) -> None:
     ):
         if not position.samples and _lacks_validation(run, position.epoch):
             _validate(run, position.epoch, stop)
-        while position.epoch < epochs:
+        while position.epoch < epochs and not _gives_up(run, position.epoch):
             position = train_epoch(run, position, batches, stop)
             path = run.checkpoints.save_epoch(position)
             run.log.epoch(position.epoch)
             if number := run.world.all_reduce_max(stop.number):
                 _leave(run, stop, number, position, path)
             _validate(run, position.epoch, stop)
-    path = run.checkpoints.save_final(position)
-    run.log.say(f"finished after {counted(position.epoch, 'epoch')}; the weights are {path}")
+    best = _best_epoch(run)
+    path = run.checkpoints.save_final(position, best is not None)
+    which = "" if best is None else f", of epoch {best}, whose validation was the best"
+    which = ": those of the start, for no epoch was better" if best == 0 else which
+    run.log.say(f"finished after {counted(position.epoch, 'epoch')}; the weights are {path}{which}")
 
 
 def train_epoch(run: Run, position: Position, batches: Batches, stop: StopRequest) -> Position:
@@ -225,8 +229,11 @@ def _batches(run: Run, position: Position) -> Batches:
 
 def _lacks_validation(run: Run, epoch: int) -> bool:
     """Whether a signal came before the validation that was due after an epoch was done."""
-    if not epoch or run.validate is None:
+    if run.validate is None:
         return False
+    if not epoch:
+        # What the first epoch has to be better than.
+        return run.cfg.train.early_stop > 0
     return run.world.on_main(lambda: validated_epoch(run.checkpoints.folder)) != epoch
 
 
@@ -237,7 +244,10 @@ def _validate(run: Run, epoch: int, stop: StopRequest) -> None:
         return
     # The state is safe, and a validation may take longer than anyone waits.
     with stop.at_once():
-        run.log.validation(epoch, run.validate(epoch))
+        values = run.validate(epoch)
+        run.log.validation(epoch, values)
+    if run.cfg.train.early_stop:
+        keep_best(run.checkpoints, run.world, epoch, values)
     if run.world.is_main:
         folder = run.checkpoints.folder
         try:
@@ -245,6 +255,19 @@ def _validate(run: Run, epoch: int, stop: StopRequest) -> None:
         except OSError as error:
             # It would be made once more. A full disk ends the training where it saves.
             run.log.warn(f"{folder}: {error.strerror or error}; validation is not on record")
+
+
+def _best_epoch(run: Run) -> int | None:
+    """The epoch whose weights are published, where TRAIN.EARLY_STOP chooses it."""
+    if not run.cfg.train.early_stop or run.validate is None:
+        return None
+    return best_epoch(run.checkpoints, run.world)
+
+
+def _gives_up(run: Run, epoch: int) -> bool:
+    """Whether TRAIN.EARLY_STOP epochs went by since the best validation."""
+    best = _best_epoch(run)
+    return epoch > 0 and best is not None and epoch - best >= run.cfg.train.early_stop
 
 
 def _leave(

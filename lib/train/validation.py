@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config.schema import Config
+from lib.models.lora import merged
 from lib.train.checkpoint import TrainState
 from lib.train.data.loader import Loading, collate, validation_batches
 from lib.train.data.sampler import VALIDATION_EPOCH, TrackingSampler
@@ -60,7 +61,7 @@ class Validator:
             if self.world.is_main:
                 self._picture(epoch)
             if self.closed_loop is not None:
-                values |= self.closed_loop(model.inference(), self.log.warn)
+                values |= self.closed_loop(merged(model.inference()), self.log.warn)
             self.world.barrier()
         return values
 

@@ -185,6 +185,18 @@ def _freezing(cfg: Sections) -> Iterator[Problem]:
             "with TRAIN.FREEZE_ENCODER instead"
         )
         yield Problem(keys, message)
+    train = cfg.train
+    if train.lora_rank and train.encoder_multiplier == 0:
+        keys = ("TRAIN.LORA_RANK", "TRAIN.ENCODER_MULTIPLIER")
+        message = "would train the encoder at learning rate 0; freeze it with TRAIN.FREEZE_ENCODER"
+        yield Problem(keys, message)
+    encoder_rests = train.freeze_encoder and not train.encoder_open
+    if train.freeze_decoder and encoder_rests and not train.lora_rank:
+        frozen = ("TRAIN.FREEZE_DECODER", "TRAIN.FREEZE_ENCODER", "TRAIN.LORA_RANK")
+        yield Problem(frozen, "leaves nothing to train; set TRAIN.LORA_RANK, or free a part")
+    if train.early_stop and not (cfg.data.val.datasets_name or cfg.data.val.sequences_name):
+        keys = ("TRAIN.EARLY_STOP", "DATA.VAL.DATASETS_NAME")
+        yield Problem(keys, "needs something to validate on: name it in DATA.VAL")
 
 
 def _training_sets(cfg: Sections) -> Iterator[Problem]:

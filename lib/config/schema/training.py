@@ -77,6 +77,15 @@ class Training(Section):
     freeze_blocks: NonNegativeInt = 0
     """Keep the patch embedding, the positions and the first N encoder blocks as they are
     (common practice in fine-tuning)."""
+    freeze_decoder: bool = False
+    """Keep everything outside of the encoder as it is."""
+    lora_rank: NonNegativeInt = 0
+    """Frozen matrices of linear layers and of the decoder's attention learn an addition of this
+    rank, which the checkpoints hold added up (LoRA, Hu et al., ICLR 2022); 0: none."""
+    early_stop: NonNegativeInt = 0
+    """End after so many epochs whose validation was no better than the best one before, and
+    publish the best weights, which may be those at the start. Better is a higher score of
+    DATA.VAL.SEQUENCES_NAME, else a lower loss of the held-out samples; 0: train to the end."""
     ce_weight: NonNegativeFloat = 1.0
     """Weight of the token cross-entropy."""
     special_weight: NonNegativeFloat = 0.01

@@ -102,8 +102,29 @@ def note_validation(folder: Path, epoch: int) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
+    _note(folder, {"validated": epoch})
+
+
+def best_validation(folder: Path) -> tuple[int, float] | None:
+    """Epoch (0: before the first) and score of the best validation on record."""
+    match _read(folder / RECORD_NAME).get("best"):
+        case {"epoch": int(epoch), "score": float(score)}:
+            return epoch, score
+    return None
+
+
+def note_best(folder: Path, epoch: int, score: float) -> None:
+    """Keep which validation was the best one.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    _note(folder, {"best": {"epoch": epoch, "score": score}})
+
+
+def _note(folder: Path, facts: dict[str, Any]) -> None:
     path = folder / RECORD_NAME
-    atomic_write_text(path, _text({**_read(path), "validated": epoch}))
+    atomic_write_text(path, _text({**_read(path), **facts}))
 
 
 def _read(path: Path) -> dict[str, Any]:

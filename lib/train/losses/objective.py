@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.config.schema import Config
+from lib.models.lora import add_low_rank
 from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack, build_seqtrack, build_tokenizer
 from lib.train.data.loader import Batch
@@ -29,6 +30,7 @@ class Objective(TrackerModel):
         weights: their weights.
         heads: those of the losses that are modules.
         frozen: names of the network's parameters that do not train.
+        spare: the part of the network that is never applied, or None.
 
     Raises:
         ConfigError: no loss reads the decoder's tokens, or what is to be frozen does not exist.
@@ -52,9 +54,15 @@ class Objective(TrackerModel):
         self.losses = {name: made[name] for name in self.weights}
         self.heads.update({n: head for n, head in made.items() if isinstance(head, nn.Module)})
         freeze_encoder(network.encoder.body, cfg)
+        self.spare: nn.Module | None = None
         if network.encoder.body.width == network.hidden_dim:
             # It is never applied, so its gradient would never come.
-            network.bottleneck.requires_grad_(False)
+            self.spare = network.bottleneck.requires_grad_(False)
+        if cfg.train.freeze_decoder:
+            inside = {id(parameter) for parameter in network.encoder.parameters()}
+            for parameter in network.parameters():
+                if id(parameter) not in inside:
+                    parameter.requires_grad_(False)
         self.frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
 
     def train(self, mode: bool = True) -> "Objective":
@@ -102,6 +110,21 @@ class Objective(TrackerModel):
 
     def inference(self) -> SeqTrack:
         return self.network
+
+    def add_low_rank(self, rank: int, seed: int) -> None:
+        """See `lib.models.lora.add_low_rank`; once the starting weights are in.
+
+        Raises:
+            ConfigError: nothing is frozen that could have an addition.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            parts = [part for part in self.network.children() if part is not self.spare]
+            if not sum(add_low_rank(part, rank) for part in parts):
+                raise ConfigError(
+                    f"TRAIN.LORA_RANK {rank} adds nothing: no matrix is frozen and larger than "
+                    "that; freeze with TRAIN.FREEZE_ENCODER, FREEZE_DECODER or FREEZE_BLOCKS"
+                )
 
     def param_groups(self, cfg: Config) -> list[dict[str, Any]]:
         return parameter_groups(self, cfg, len(self.network.encoder.body.blocks))

@@ -48,7 +48,7 @@ class OwnClips:
 
 
 @dataclass(frozen=True, eq=False)
-class _Track:
+class _TargetTrack:
     """One target in the frames `first` .. `last` of a clip, for one of the parts."""
 
     part: str
@@ -61,14 +61,14 @@ class _Track:
 
 
 @dataclass
-class _Writer:
+class _FrameWriter:
     """Puts frames into the folders of their tracks, each picture once on the disk."""
 
     root: Path
     written: int = 0
     names: dict[int, str] = field(default_factory=dict)
 
-    def put(self, picture: Path | np.ndarray, frame: int, tracks: Sequence[_Track]) -> None:
+    def put(self, picture: Path | np.ndarray, frame: int, tracks: Sequence[_TargetTrack]) -> None:
         """A frame as a file, or as pixels, into the folder of every track that has it."""
         for track in (track for track in tracks if frame in track.frames):
             number = frame - track.frames.start + 1
@@ -157,7 +157,7 @@ def _make(data: Sequence[Path], videos: Sequence[Path], share: float, root: Path
     held = _evenly(names, share)
     for clip in clips:
         part = _PARTS[clip.name in held]
-        _write(clip, [_Track(part, *one) for one in _targets(clip, clip.boxes)], root)
+        _write(clip, [_TargetTrack(part, *one) for one in _targets(clip, clip.boxes)], root)
     for name, folder in sequences.items():
         target = root / _PARTS[name in held] / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ def _split_by_time(clip: AnnotatedClip, share: float, root: Path) -> str:
             f"hold out the last of them; {MIN_LENGTH} are needed in each part"
         )
     tracks = [
-        _Track(part, *one)
+        _TargetTrack(part, *one)
         for part, frames in parts.items()
         for one in _targets(clip, {i: clip.boxes[i] for i in frames if i in clip.boxes})
     ]
@@ -240,7 +240,7 @@ def _targets(
         )
 
 
-def _write(clip: AnnotatedClip, tracks: Sequence[_Track], root: Path) -> None:
+def _write(clip: AnnotatedClip, tracks: Sequence[_TargetTrack], root: Path) -> None:
     """Frames and boxes of a clip's tracks.
 
     Raises:
@@ -249,7 +249,7 @@ def _write(clip: AnnotatedClip, tracks: Sequence[_Track], root: Path) -> None:
     if not tracks:
         return
     last = max(track.frames[-1] for track in tracks)
-    writer, count = _Writer(root), 0
+    writer, count = _FrameWriter(root), 0
     for frame, picture in _pictures(clip.clip, last):
         writer.put(picture, frame, tracks)
         count = frame + 1

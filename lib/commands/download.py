@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from lib.utils.download import (
     DownloadSource,
     DriveFile,
     DriveFolder,
+    HubRepository,
     Ledger,
     MirrorFolder,
     RemoteFile,
@@ -39,6 +40,9 @@ from lib.utils.errors import (
 from lib.utils.file_format import FileFormat, file_format
 
 SOURCE_VARIABLE = "SEQTRACK_DOWNLOAD_SOURCE"
+# The hub's own library reads it as well.
+HUB_VARIABLE = "HF_ENDPOINT"
+_HUB_ADDRESS = re.compile(r"hf://([\w.-]+/[\w.-]+)(?:@(\S+))?")
 # The mask network: weights without a configuration, so `all` does not mean it.
 MASK_NETWORK = "alpha_refine"
 
@@ -88,8 +92,9 @@ def build_parser() -> Parser:
         "--source",
         metavar="URL",
         default=os.environ.get(SOURCE_VARIABLE),
-        help="web server with the same tree that lists its folders, such as `python -m "
-        f"http.server` in another checkout, instead of Google Drive (also: {SOURCE_VARIABLE})",
+        help="instead of Google Drive: hf://OWNER/NAME[@REVISION], a repository of a Hugging Face "
+        f"hub (the one of {HUB_VARIABLE}), or a folder of a web server that lists its folders, "
+        f"such as `python -m http.server` in another checkout (also: {SOURCE_VARIABLE})",
     )
     add_roots(p, data=False)
     return p
@@ -180,9 +185,21 @@ def _known_configs(names: Sequence[str]) -> list[str]:
 def _source(collection: Collection, mirror: str | None) -> DownloadSource:
     if not mirror:
         return collection.drive
+    if hub := _HUB_ADDRESS.fullmatch(mirror):
+        if collection is not CHECKPOINTS:
+            raise ConfigError(
+                f"--source {mirror}: only checkpoints come from a hub, not {collection.name}"
+            )
+        endpoint = os.environ.get(HUB_VARIABLE, HubRepository.endpoint).rstrip("/")
+        return HubRepository(hub[1], hub[2] or HubRepository.revision, endpoint)
     if urlsplit(mirror).scheme not in ("http", "https"):
-        raise ConfigError(f"--source {mirror!r} is not an address that begins with http(s)://")
-    return MirrorFolder(f"{mirror.rstrip('/')}/{collection.mirror_path}")
+        raise ConfigError(
+            f"--source {mirror!r} is neither an address that begins with http(s):// nor "
+            "hf://OWNER/NAME or hf://OWNER/NAME@REVISION"
+        )
+    folder = MirrorFolder(f"{mirror.rstrip('/')}/{collection.mirror_path}")
+    # Checkpoints are known by their names wherever they lie.
+    return replace(folder, or_all_of=mirror) if collection is CHECKPOINTS else folder
 
 
 def _belongs(config: str, path: PurePosixPath) -> bool:
@@ -200,13 +217,18 @@ def _below_config(config: str, path: PurePosixPath) -> tuple[str, ...]:
 
 
 def _choose_checkpoint(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:
-    def rank(file: RemoteFile) -> tuple[bool, int]:
-        epoch = re.search(r"_ep(\d+)", file.path.name)
-        return file.path.name == "SEQTRACK.pth.tar", int(epoch[1]) if epoch else 0
+    def rank(file: RemoteFile) -> tuple[bool, bool, int]:
+        name, epoch = file.path.name, re.search(r"_ep(\d+)", file.path.name)
+        finals = (name == "SEQTRACK.pth.tar", name == "SEQTRACK.safetensors")
+        return *finals, int(epoch[1]) if epoch else 0
 
-    found = [f for f in files if _belongs(config, f.path) and f.path.name.endswith(".pth.tar")]
-    target = paths.checkpoint_dir(config) / "SEQTRACK.pth.tar"
-    return [Item(max(found, key=rank), target)] if found else []
+    suffixes = (".pth.tar", ".safetensors")
+    found = [f for f in files if _belongs(config, f.path) and f.path.name.endswith(suffixes)]
+    if not found:
+        return []
+    best = max(found, key=rank)
+    suffix = next(one for one in suffixes if best.path.name.endswith(one))
+    return [Item(best, paths.checkpoint_dir(config) / f"SEQTRACK{suffix}")]
 
 
 def _choose_results(config: str, files: Sequence[RemoteFile], paths: Paths) -> list[Item]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from lib.utils.errors import MissingExtraError, SeqTrackError
 from lib.utils.files import atomic_write_text, check_replaceable, sha256_of
@@ -30,6 +30,10 @@ class DownloadError(SeqTrackError):
 
 class UnreachableError(DownloadError):
     """The source does not answer at all, so the next file will not come either."""
+
+
+class NotThereError(DownloadError):
+    """The server answers that there is no such page."""
 
 
 @dataclass(frozen=True)
@@ -94,28 +98,76 @@ class DriveFile:
 
 @dataclass(frozen=True)
 class MirrorFolder:
-    """A folder of a plain web server that lists its folders as pages of links."""
+    """A folder of a plain web server that lists its folders as pages of links.
+
+    Attributes:
+        url: of the folder.
+        or_all_of: the folder that is listed where the server has no such one.
+    """
 
     url: str
+    or_all_of: str | None = None
 
     @property
     def page(self) -> str:
         return self.url
 
     def list_files(self) -> list[RemoteFile]:
-        base = self.url.rstrip("/") + "/"
-        return [
-            RemoteFile(PurePosixPath(unquote(url[len(base) :])), url)
-            for url in self._walk(base, _FOLDER_DEPTH)
-            if _stays_below(PurePosixPath(unquote(url[len(base) :])))
-        ]
+        try:
+            return self._files()
+        except NotThereError:
+            if self.or_all_of is None:
+                raise
+            return MirrorFolder(self.or_all_of).list_files()
 
-    def _walk(self, folder: str, depth: int) -> Iterator[str]:
+    def _files(self) -> list[RemoteFile]:
+        base = self.url.rstrip("/") + "/"
+        # The folder's own name may be what says whose weights it holds.
+        own = PurePosixPath(unquote(urlsplit(self.url).path).strip("/")).name
+        paths = ((url, PurePosixPath(unquote(url[len(base) :]))) for url in self._walk(base))
+        return [RemoteFile(own / path, url) for url, path in paths if _stays_below(path)]
+
+    def _walk(self, folder: str, depth: int = _FOLDER_DEPTH) -> Iterator[str]:
         for url in _links(folder):
             if not url.endswith("/"):
                 yield url
             elif depth > 0:
                 yield from self._walk(url, depth - 1)
+
+
+@dataclass(frozen=True)
+class HubRepository:
+    """A public repository of models on a Hugging Face hub.
+
+    Attributes:
+        name: `owner/name`.
+        revision: a branch, a tag or a commit.
+        endpoint: address of the hub.
+    """
+
+    name: str
+    revision: str = "main"
+    endpoint: str = "https://huggingface.co"
+
+    @property
+    def page(self) -> str:
+        return f"{self.endpoint}/{self.name}/tree/{quote(self.revision, safe='')}"
+
+    def list_files(self) -> list[RemoteFile]:
+        revision = quote(self.revision, safe="")
+        address = f"{self.endpoint}/api/models/{self.name}/revision/{revision}"
+        try:
+            names = [str(one["rfilename"]) for one in json.loads(_page(address))["siblings"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DownloadError(f"{address} is no list of a repository: {error!r}") from None
+        # The repository's name may be what says whose weights it holds.
+        own = PurePosixPath(self.name).name
+        resolve = f"{self.endpoint}/{self.name}/resolve/{revision}"
+        return [
+            RemoteFile(PurePosixPath(own, name), f"{resolve}/{quote(name)}")
+            for name in names
+            if _stays_below(PurePosixPath(name))
+        ]
 
 
 def fetch(url: str, target: Path, quiet: bool = False) -> None:
@@ -260,13 +312,7 @@ def _confirm(
 
 def _links(folder: str) -> list[str]:
     """Addresses that a folder's page links to and that lie directly in it; folders end in /."""
-    try:
-        with urllib.request.urlopen(folder, timeout=TIMEOUT[1]) as response:
-            text = response.read().decode("utf-8", errors="replace")
-    except urllib.error.HTTPError as error:
-        raise DownloadError(f"{folder} cannot be listed: {error.code} {error.reason}") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise UnreachableError(f"{folder} cannot be reached: {_one_line(error)}") from None
+    text = _page(folder)
     found: dict[str, None] = {}
     for _, target in re.findall(r"""<a\s[^>]*?href=(["'])(.*?)\1""", text, re.IGNORECASE):
         url = urljoin(folder, html.unescape(target))
@@ -274,6 +320,24 @@ def _links(folder: str) -> list[str]:
         if url.startswith(folder) and name and "/" not in name[:-1] and not set(name) & set("?#"):
             found[url] = None
     return list(found)
+
+
+def _page(url: str) -> str:
+    """The text that a server answers.
+
+    Raises:
+        NotThereError: there is no such page.
+        UnreachableError: the server does not answer.
+        DownloadError: it refuses.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT[1]) as response:
+            return response.read().decode("utf-8", errors="replace")
+    except urllib.error.HTTPError as error:
+        kind = NotThereError if error.code == 404 else DownloadError
+        raise kind(f"{url} cannot be listed: {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreachableError(f"{url} cannot be reached: {_one_line(error)}") from None
 
 
 def _stays_below(path: PurePosixPath) -> bool:

@@ -293,4 +293,4 @@ def test_links_that_leave_the_folder(server):
         b'<a href="a%20b.txt">ok</a><a href="..%2fc.txt">no</a>'
     )
     files = MirrorFolder(f"{server.url}/logs").list_files()
-    assert [str(file.path) for file in files] == ["a b.txt"]
+    assert [str(file.path) for file in files] == ["logs/a b.txt"]

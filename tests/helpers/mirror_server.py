@@ -15,7 +15,9 @@ class Handler(SimpleHTTPRequestHandler):
         name = self.path.rsplit("/", 1)[-1]
         fault = self.server.faults.get(name)
         self.server.requests.append((self.path, self.headers.get("Range")))
-        if isinstance(fault, bytes):
+        if self.path in self.server.moved:
+            self.answer(302, b"", {"Location": self.server.moved[self.path]})
+        elif isinstance(fault, bytes):
             self.answer(200, fault, {"Content-Type": "text/html"})
         elif Path(self.translate_path(self.path)).is_file():
             self.send_part(Path(self.translate_path(self.path)).read_bytes(), fault)
@@ -46,13 +48,13 @@ class Handler(SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def mirror_server(root: Path) -> Iterator[ThreadingHTTPServer]:
-    """Serve `root`; the server has `url`, `root`, `faults` and the list `requests`."""
+    """Serve `root`; the server has `url`, `root`, `faults`, `moved` and the list `requests`."""
 
     def handler(*args):
         return Handler(*args, directory=str(root))
 
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        httpd.faults, httpd.requests, httpd.root = {}, [], root
+        httpd.faults, httpd.moved, httpd.requests, httpd.root = {}, {}, [], root
         httpd.url = f"http://127.0.0.1:{httpd.server_address[1]}"
         threading.Thread(target=httpd.serve_forever, args=(0.02,), daemon=True).start()
         yield httpd

@@ -115,7 +115,7 @@ def _observe(
     network = load_network(cfg, spec.checkpoint, resolve_device(device))
     tracker = SeqTrackTracker(network, cfg)
     tracker.engine.keep_distributions = True
-    witness = Witness(cfg, None)
+    witness = Witness(tracker.settings, None)
     work = [(one, name) for one in datasets for name in _chosen(one, most)]
     return [
         observe(tracker, witness, dataset.load(name))

@@ -22,7 +22,7 @@ from lib.config.schema import Config
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset
 from lib.tracker.engine.names import PRECISIONS, check_engine
-from lib.tracker.registry import make_spec, with_checkpoint
+from lib.tracker.registry import make_spec, watching, with_checkpoint
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
 from lib.utils.files import user_path
 
@@ -30,9 +30,10 @@ from lib.utils.files import user_path
 def build_parser() -> Parser:
     p = parser(
         "export",
-        "Write a network as two ONNX graphs, template.onnx and step.onnx, which need no PyTorch, "
-        "and compare them with PyTorch on video. `--engine onnx` finds them where they are kept "
-        "by default: SEQTRACK_ONNX, else the user's cache.",
+        "Write a network as two ONNX graphs, template.onnx and step.onnx, with what else a tracker "
+        "needs of it, tracker.json, and compare them with PyTorch on video. SeqTrackONNX tracks "
+        "with these files and without PyTorch; `--engine onnx` finds them where they are kept by "
+        "default: SEQTRACK_ONNX, else the user's cache.",
         "--config seqtrack_tiny",
         "--config seqtrack_tiny --precision int8 --dataset my_videos/ --max-frames 500",
     )
@@ -74,13 +75,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.dataset, paths) if args.max_frames else None
     spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.tracker.build import load_network
-    from lib.tracker.engine.onnx import export, import_runtime
+    from lib.tracker.build import find_calibration, load_network
+    from lib.tracker.engine.onnx import export
+    from lib.tracker.engine.runtime import import_runtime
+    from lib.tracker.exported import write_tracker
 
     import_runtime()
     network = load_network(cfg, spec.checkpoint)
     place = export(network, cfg, args.precision, out)
-    for file in sorted(place.glob("*.onnx")):
+    watched = watching(spec).config or cfg
+    settings = write_tracker(place, watched, find_calibration(spec.checkpoint))
+    for file in [*sorted(place.glob("*.onnx")), settings]:
         say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if dataset is None:
         return EXIT_OK
@@ -99,7 +104,7 @@ def compare(
     """
     from lib.tracker.agreement import SideBySide
     from lib.tracker.engine.build import build_engine
-    from lib.tracker.engine.onnx import OnnxEngine
+    from lib.tracker.engine.runtime import OnnxEngine
     from lib.tracker.seqtrack import SeqTrackTracker
 
     exported = OnnxEngine(place)

@@ -2,23 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from lib.tracker.engine.api import Engine, EngineOutput, Template
+
+if TYPE_CHECKING:
+    from lib.tracker.engine.api import Array
 
 # Two candidates this close (relative) are a tie: rounding may decide between them.
 TIE = 1e-4
 TIES_ALLOWED = 1e-4  # of all tokens
 
 
-def margins(distributions: Tensor) -> Tensor:
+def margins(distributions: "Array") -> np.ndarray:
     """How far the best candidate is ahead of the next, relative: `(..., bins)` to `(...)`."""
-    best, second = distributions.double().topk(2, dim=-1).values.unbind(-1)
-    return (best - second) / best
+    values = np.partition(np.asarray(distributions).astype(np.float64), -2, axis=-1)
+    return (values[..., -1] - values[..., -2]) / values[..., -1]
 
 
 @dataclass
@@ -60,9 +61,9 @@ class Agreement:
         return not self.wrong and len(self.ties) <= max(1.0, TIES_ALLOWED * self.tokens)
 
 
-def box_distance(one: Tensor, other: Tensor, side: int) -> Tensor:
+def box_distance(one: "Array", other: "Array", side: int) -> np.ndarray:
     """Largest difference of two cxcywh boxes `(B, 4)`, in pixels of a crop of that side: `(B,)`."""
-    return (one - other).abs().amax(dim=-1) * side if len(one) else torch.zeros(0)
+    return np.abs(np.asarray(one) - np.asarray(other)).max(axis=-1, initial=0) * side
 
 
 class SideBySide(Engine):

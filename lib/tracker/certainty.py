@@ -8,19 +8,20 @@ weights.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
-from lib.config.schema import Config
-from lib.models.seqtrack import build_tokenizer
 from lib.tracker.engine.api import Template
 from lib.utils.errors import CheckpointError
 from lib.utils.files import atomic_write_text
+
+if TYPE_CHECKING:
+    from lib.tracker.settings import TrackerSettings
 
 FEATURES = (
     "log_centre",
@@ -36,6 +37,7 @@ FEATURES = (
     "shift",
 )
 ADVICE = "fit one with: seqtrack calibrate --config NAME --dataset synthetic_calibration"
+_AGAIN = "remove it, or fit it again with seqtrack calibrate"
 _TINY = 1e-12
 _PATCH = 24  # pixels along the side of what is compared
 _LEVELS = 4  # of a colour channel in a histogram
@@ -92,7 +94,7 @@ def _colours(patch: np.ndarray) -> np.ndarray:
 
 
 def distribution_evidence(
-    values: np.ndarray, centre: tuple[int, int], window: np.ndarray | None
+    values: np.ndarray, centre: Sequence[int], window: np.ndarray | None
 ) -> list[float]:
     """The first seven of `FEATURES`.
 
@@ -133,9 +135,7 @@ class Rival:
     patch: np.ndarray
 
 
-def rival_of(
-    values: np.ndarray, centre: tuple[int, int], crop: np.ndarray, box: np.ndarray
-) -> Rival:
+def rival_of(values: np.ndarray, centre: Sequence[int], crop: np.ndarray, box: np.ndarray) -> Rival:
     """The second maximum along the axis where it is higher, at the chosen place of the other.
 
     Args:
@@ -215,8 +215,11 @@ class Calibration:
 
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
-        tree = {"features": list(FEATURES), **asdict(self)}
-        atomic_write_text(path, json.dumps(tree, indent=2) + "\n")
+        atomic_write_text(path, json.dumps(self.tree(), indent=2) + "\n")
+
+    def tree(self) -> dict[str, Any]:
+        """What `from_tree` makes it of, for a file of JSON."""
+        return {"features": list(FEATURES), **asdict(self)}
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":
@@ -225,19 +228,34 @@ class Calibration:
         Raises:
             CheckpointError: it cannot be read, or is of other evidence than this version's.
         """
-        again = "remove it, or fit it again with seqtrack calibrate"
         try:
             tree = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: no calibration ({error!r}); {_AGAIN}") from error
+        return cls.from_tree(tree, path)
+
+    @classmethod
+    def from_tree(cls, tree: Any, path: Path) -> "Calibration":
+        """The calibration that `tree` made a tree of.
+
+        Args:
+            tree: read from a file.
+            path: the file, for messages.
+
+        Raises:
+            CheckpointError: as `load`.
+        """
+        try:
             rows = [tuple(map(float, tree[key])) for key in ("means", "scales", "weights")]
             made = cls(*rows, float(tree["bias"]), dict(tree["record"]))
             features = tuple(tree["features"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}: no calibration ({error!r}); {again}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{path}: no calibration ({error!r}); {_AGAIN}") from error
         numbers = np.array([*rows[0], *rows[1], *rows[2], made.bias])
         if features != FEATURES or any(len(row) != len(FEATURES) for row in rows):
-            raise CheckpointError(f"{path}: a calibration of another version's evidence; {again}")
+            raise CheckpointError(f"{path}: a calibration of another version's evidence; {_AGAIN}")
         if not np.isfinite(numbers).all() or min(rows[1]) <= 0:
-            raise CheckpointError(f"{path}: numbers that are not finite, or no scale; {again}")
+            raise CheckpointError(f"{path}: numbers that are not finite, or no scale; {_AGAIN}")
         return made
 
 
@@ -273,16 +291,18 @@ class Witness:
     """Says how sure the boxes of a network are.
 
     Args:
-        cfg: the network's configuration.
+        settings: of the tracker.
         calibration: of its weights; None where there is none.
     """
 
-    def __init__(self, cfg: Config, calibration: Calibration | None) -> None:
-        tokenizer = build_tokenizer(cfg)
+    def __init__(self, settings: "TrackerSettings", calibration: Calibration | None) -> None:
         self.calibration = calibration
-        self.sees_rivals = cfg.test.update_rule == "gated"
-        self.centre = tokenizer.window_positions
-        self.window = tokenizer.window("cpu").numpy() if cfg.test.window else None
+        self.sees_rivals = settings.gated
+        self.centre, self.window = settings.centre, None
+        if settings.window:
+            # The factors of `BoxTokenizer.window`, to the last bit but one.
+            self.window = np.ones((4, settings.bins))
+            self.window[list(self.centre)] = np.hanning(settings.bins)
 
     def look(
         self,

@@ -8,12 +8,14 @@ shows looks like the first template. States are values, so many targets go in on
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lib.config.schema.model import LostTarget
 from lib.utils.boxes import Box
+
+if TYPE_CHECKING:
+    from lib.config.schema.model import LostTarget
 
 TrackState = Literal["tracked", "uncertain", "lost"]
 
@@ -43,7 +45,7 @@ def sure_of(box: Box) -> Presence:
 
 
 def where_to_look(
-    now: Presence, rule: LostTarget, search_factor: float, size: tuple[int, int]
+    now: Presence, rule: "LostTarget", search_factor: float, size: tuple[int, int]
 ) -> tuple[Box, float]:
     """Box and search factor of the next look for a lost target.
 
@@ -78,7 +80,7 @@ def _tiles(box: Box, factor: float, size: tuple[int, int]) -> list[Box]:
 
 
 def judge(
-    now: Presence, rule: LostTarget, box: Box, certainty: float, likeness: float
+    now: Presence, rule: "LostTarget", box: Box, certainty: float, likeness: float
 ) -> tuple[Presence, Box]:
     """What is believed after a frame, and the box that counts.
 
@@ -107,7 +109,7 @@ def judge(
 
 
 def _looked(
-    now: Presence, rule: LostTarget, box: Box, certainty: float, likeness: float
+    now: Presence, rule: "LostTarget", box: Box, certainty: float, likeness: float
 ) -> tuple[Presence, Box]:
     close = now.candidate is not None or now.looks == 0
     if close and certainty >= rule.back and likeness >= rule.alike:

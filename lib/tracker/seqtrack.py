@@ -9,16 +9,13 @@ Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the referenc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
-from lib.config.schema import Config
-from lib.models.seqtrack import SeqTrack
 from lib.tracker.base import BaseTracker, Info
 from lib.tracker.certainty import ADVICE, Calibration, Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
-from lib.tracker.engine.build import build_engine
 from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.lost import Presence, judge, sure_of, where_to_look
 from lib.tracker.settings import TrackerSettings
@@ -26,6 +23,11 @@ from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
+
+if TYPE_CHECKING:
+    # All this runs without PyTorch and pydantic where an exported network tracks.
+    from lib.config.schema import Config
+    from lib.models.seqtrack import SeqTrack
 
 # How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
 _USUAL_SCORE_RATE = 0.1
@@ -203,7 +205,7 @@ def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput
 
 
 def _check_finite(said: EngineOutput) -> None:
-    if not said.confidence.isfinite().all():
+    if not np.isfinite(np.asarray(said.confidence)).all():
         raise CheckpointError(
             "the network gives probabilities that are not finite; its weights are damaged"
         )
@@ -230,8 +232,8 @@ def advance(
     Where `TrackerOutput.updated` is set, the state still lacks the new template. The box goes from
     [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
-    confidence = said.confidence[index]
-    box = _box_in_image(state, image, crop, said.boxes[index], settings)
+    confidence = np.asarray(said.confidence[index])
+    box = _box_in_image(state, image, crop, np.asarray(said.boxes[index]), settings)
     frame = state.frame + 1
     score = SCORE_SCALE * float(confidence.sum())
     usual = score if state.usual_score is None else state.usual_score
@@ -269,7 +271,7 @@ def advance(
 
 
 def _box_in_image(
-    state: TargetState, image: np.ndarray, crop: Crop, box: Tensor, settings: TrackerSettings
+    state: TargetState, image: np.ndarray, crop: Crop, box: np.ndarray, settings: TrackerSettings
 ) -> Box:
     """The xywh box in image pixels of a cxcywh box normalised to the search crop."""
     # In float32, as the reference: the last digit decides between two rows of a result file.
@@ -293,9 +295,9 @@ def _sight(
     if said.distributions is None:
         raise ValueError("the engine must keep its distributions for a witness")
     return witness.look(
-        said.distributions[index].numpy(),
+        np.asarray(said.distributions[index]),
         crop.pixels,
-        said.boxes[index].numpy(),
+        np.asarray(said.boxes[index]),
         state.templates[0],
         score / _TOP_SCORE,
         math.log(max(score, 1e-6) / max(usual, 1e-6)),
@@ -332,7 +334,8 @@ def _gate(
         rows = [(one,) * settings.num_templates for one in made]
         said = engine.generate(rows, [crop.pixels for crop in crops])
         for n, i in enumerate(back):
-            found = _box_in_image(states[i], before[n], crops[n], said.boxes[n], settings)
+            box = np.asarray(said.boxes[n])
+            found = _box_in_image(states[i], before[n], crops[n], box, settings)
             gated[i] = replace(gated[i], updated=returns(found, states[i].box))
     return gated
 
@@ -353,37 +356,29 @@ def _take_templates(
     return taken
 
 
-class SeqTrackTracker(BaseTracker):
-    """One target at a time, with the network built once for all sequences.
+class EngineTracker(BaseTracker):
+    """One target at a time, with one engine for all sequences.
 
     Args:
-        network: the network with its weights, which must not change any more, or an engine
-            that runs it (`lib.tracker.engine.api`); a network gets the usual engine.
-        cfg: the configuration it was built from.
-        update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
+        engine: runs the network, which must not change any more.
+        settings: of the tracker.
         calibration: of the network's certainty. Without one there is no state.
     """
 
     top_confidence = _TOP_SCORE
 
     def __init__(
-        self,
-        network: SeqTrack | Engine,
-        cfg: Config,
-        update_key: str = "DEFAULT",
-        calibration: Calibration | None = None,
+        self, engine: Engine, settings: TrackerSettings, calibration: Calibration | None = None
     ) -> None:
-        self.settings = TrackerSettings.from_config(cfg, update_key)
         if calibration is None:
-            self.settings = replace(self.settings, lost=None)
-        if calibration is None and self.settings.gated:
+            settings = replace(settings, lost=None)
+        if calibration is None and settings.gated:
             raise ConfigError(
-                f"{cfg.name}: TEST.UPDATE_RULE gated needs a calibration of the weights; "
+                "TEST.UPDATE_RULE gated needs a calibration of the weights; "
                 f"{ADVICE}, or take the rule interval"
             )
-        self.witness = None if calibration is None else Witness(cfg, calibration)
-        is_network = isinstance(network, SeqTrack)
-        self.engine = build_engine("torch", network, cfg) if is_network else network
+        self.engine, self.settings = engine, settings
+        self.witness = None if calibration is None else Witness(settings, calibration)
         if self.witness is not None:
             self.engine.keep_distributions = True
         self.state: TargetState | None = None
@@ -432,6 +427,33 @@ class SeqTrackTracker(BaseTracker):
         """As `track_step`, in one call of the engine."""
         predictions = track_step(self.engine, self.settings, states, images, self.witness)
         return [(one.state, _answer(one)) for one in predictions]
+
+
+class SeqTrackTracker(EngineTracker):
+    """The tracker of a configuration.
+
+    Args:
+        network: the network with its weights, which must not change any more, or an engine
+            that runs it (`lib.tracker.engine.api`); a network gets the usual engine.
+        cfg: the configuration it was built from.
+        update_key: the data set's key in TEST.UPDATE_INTERVALS, else DEFAULT.
+        calibration: see `EngineTracker`.
+    """
+
+    def __init__(
+        self,
+        network: "SeqTrack | Engine",
+        cfg: "Config",
+        update_key: str = "DEFAULT",
+        calibration: Calibration | None = None,
+    ) -> None:
+        from lib.models.seqtrack import SeqTrack
+        from lib.tracker.engine.build import build_engine
+
+        settings = TrackerSettings.from_config(cfg, update_key)
+        is_network = isinstance(network, SeqTrack)
+        engine = build_engine("torch", network, cfg) if is_network else network
+        super().__init__(engine, settings, calibration)
 
 
 def _answer(prediction: TrackerOutput) -> Info:

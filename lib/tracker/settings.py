@@ -1,11 +1,16 @@
 """The numbers of the tracker, from the TEST section of a configuration."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lib.config.schema import Config
-from lib.config.schema.model import LostTarget
 from lib.utils.boxes import CLIP_MARGIN
 from lib.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    # An exported network tracks without pydantic.
+    from lib.config.schema import Config
+    from lib.config.schema.model import LostTarget
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class TrackerSettings:
         gated: whether a template is written only when the network is sure (`lib.tracker.gate`).
         in_turn: whether the newest template is asked only where the first one left doubt, and the
             surer answer counts: of use to a network that was trained with one template at a time.
+        bins: values that a coordinate can have.
+        centre: which of the four tokens are the centre's, where the window applies.
     """
 
     template_factor: float
@@ -43,18 +50,22 @@ class TrackerSettings:
     size_prior: float = 0.0
     hold_below: float = 0.0
     min_size: int = CLIP_MARGIN
-    lost: LostTarget | None = None
+    lost: "LostTarget | None" = None
     gated: bool = False
     in_turn: bool = False
+    bins: int = 0
+    centre: Sequence[int] = (0, 1)
 
     @classmethod
-    def from_config(cls, cfg: Config, update_key: str = "DEFAULT") -> "TrackerSettings":
+    def from_config(cls, cfg: "Config", update_key: str = "DEFAULT") -> "TrackerSettings":
         """Settings for a data set's update-interval key, such as `GOT10K_TEST`.
 
         Raises:
             ConfigError: sizes or template count differ from those the network was built for.
         """
-        test, data = cfg.test, cfg.data
+        from lib.models.seqtrack import build_tokenizer
+
+        test, data, tokenizer = cfg.test, cfg.data, build_tokenizer(cfg)
         for key, here, there in (
             ("SEARCH", test.search_size, data.search.size),
             ("TEMPLATE", test.template_size, data.template.size),
@@ -86,4 +97,6 @@ class TrackerSettings:
             lost=test.lost if test.lost.active else None,
             gated=test.update_rule == "gated",
             in_turn=test.update_rule == "gated" and data.template.number == 1,
+            bins=tokenizer.bins,
+            centre=tokenizer.window_positions,
         )

@@ -12,17 +12,17 @@ model. All engines give the same tokens in fp32; they differ in speed only.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from lib.models.encoder import TemplateFeatures
-from lib.models.pixels import upload
+if TYPE_CHECKING:
+    # Nothing of the tracker needs it where an exported network runs.
+    from torch import Tensor
 
-# Tensors with a row for each target of a group.
-Parts = Sequence[Tensor]
+    Array = np.ndarray | Tensor
+    # With a row for each target of a group.
+    Parts = Sequence[Array]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Template:
 
 @dataclass(frozen=True)
 class EngineOutput:
-    """What was read out for B targets; everything on the CPU.
+    """What was read out for B targets: arrays, or tensors of the CPU.
 
     Attributes:
         tokens: `(B, 4)` int64 coordinate tokens.
@@ -59,10 +59,10 @@ class EngineOutput:
             engine was asked to keep them, else None.
     """
 
-    tokens: Tensor
-    confidence: Tensor
-    boxes: Tensor
-    distributions: Tensor | None = None
+    tokens: "Array"
+    confidence: "Array"
+    boxes: "Array"
+    distributions: "Array | None" = None
 
 
 class Engine(Protocol):
@@ -148,39 +148,37 @@ class UniqueTemplates:
         return self.index == other.index and same
 
 
-class StepInputs(NamedTuple):
-    """What `SeqTrack.step` takes after the pixels, for B targets; see there."""
-
-    templates: TemplateFeatures
-    key_bias: Tensor | None
-    places: Tensor | None
-
-
 class BatchedEngine(Engine, ABC):
     """What engines share that run `SeqTrack.step`: targets in groups, templates put together.
 
-    Templates keep their `TemplateFeatures` as `cached`.
-
     Args:
-        device: where the step runs.
-        needs_places: whether the step takes `places`.
         one_group: make one batch of all targets, at the price of computing all T templates of
             each unless all targets have T equal ones.
     """
 
-    def __init__(self, device: torch.device, needs_places: bool, one_group: bool) -> None:
-        self.keep_distributions = False
-        self.device, self.needs_places, self.one_group = device, needs_places, one_group
-        self._last: dict[int, tuple[Sequence[UniqueTemplates], StepInputs]] = {}
+    def __init__(self, one_group: bool) -> None:
+        self.keep_distributions, self.one_group = False, one_group
+        self._last: dict[int, tuple[Sequence[UniqueTemplates], Any]] = {}
 
     @abstractmethod
-    def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
+    def run(
+        self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
+    ) -> "Parts":
         """Tokens, confidences, boxes and, where they are kept, distributions of a group.
 
         Args:
             crops: the search crops of the group.
             unique: its templates, equally many different ones of each target.
         """
+
+    @abstractmethod
+    def assemble(self, unique: Sequence[UniqueTemplates]) -> Any:
+        """What the step takes of the templates of B targets; see `inputs`."""
+
+    @staticmethod
+    @abstractmethod
+    def concatenate(parts: "Parts") -> "Array":
+        """The rows of all parts, copied."""
 
     def generate(
         self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
@@ -198,16 +196,16 @@ class BatchedEngine(Engine, ABC):
             crops = search if whole else [search[i] for i in indices]
             parts.append(self.run(crops, [unique[i] for i in indices]))
         # Copies: the next step may write its answer to the same memory.
-        columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+        columns = [self.concatenate(column) for column in zip(*parts, strict=True)]
         if len(groups) == 1:
             return EngineOutput(*columns)
-        order = torch.tensor([i for indices in groups.values() for i in indices]).argsort()
+        order = np.argsort([i for indices in groups.values() for i in indices])
         return EngineOutput(*(column[order] for column in columns))
 
-    def inputs(self, unique: Sequence[UniqueTemplates]) -> StepInputs:
+    def inputs(self, unique: Sequence[UniqueTemplates]) -> Any:
         """Put the templates of B targets with equally many different ones together.
 
-        The same templates get the same tensors, which never change.
+        The same templates get the same inputs, which never change.
         """
         count = len(unique[0].templates)
         known, inputs = self._last.get(count, ((), None))
@@ -217,15 +215,6 @@ class BatchedEngine(Engine, ABC):
             and all(a.same_as(b) for a, b in zip(known, unique, strict=True))
         ):
             return inputs
-        rows = zip(*(one.cached for row in unique for one in row.templates), strict=True)
-        parts = (None if part[0] is None else torch.stack(part) for part in rows)
-        key_bias = places = None
-        if any(one != 1 for row in unique for one in row.counts):
-            counts = np.array([row.counts for row in unique], np.float64)
-            key_bias = upload(np.log(counts).astype(np.float32), self.device)
-        if self.needs_places:
-            places = upload(np.array([row.index for row in unique]), self.device)
-        features = TemplateFeatures(*parts).unflatten(len(unique)).averaged(key_bias)
-        inputs = StepInputs(features, key_bias, places)
+        inputs = self.assemble(unique)
         self._last = {**self._last, count: (tuple(unique), inputs)}
         return inputs

@@ -1,4 +1,4 @@
-"""The engine that runs an exported network in ONNX Runtime, on the CPU.
+"""A network as ONNX graphs, which `lib.tracker.engine.runtime` runs on the CPU.
 
     template  pixels (S_z, S_z, 3) uint8, box (4,)  ->  tokens (L_z, C) [keys, covered]
     step      pixels (B, S_x, S_x, 3) uint8, templates (B, D, L_z, C), log_copies (B, D), ...
@@ -15,11 +15,10 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,8 +26,7 @@ from lib import __version__
 from lib.config.schema import Config
 from lib.models.encoder import TemplateFeatures
 from lib.models.seqtrack import SeqTrack, configured
-from lib.tracker.engine.api import BatchedEngine, Parts, Template, UniqueTemplates
-from lib.utils.advice import extra
+from lib.tracker.engine.runtime import OnnxEngine, import_runtime
 from lib.utils.errors import ConfigError, MissingExtraError, SeqTrackError
 from lib.utils.files import atomic_path, user_cache, user_path
 
@@ -310,46 +308,7 @@ def import_onnx() -> Any:
     return onnx
 
 
-def import_runtime() -> Any:
-    """The package onnxruntime.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError(
-            f"the engine onnx needs onnxruntime: {extra('onnx')}, or "
-            "pip install onnx onnxscript onnxruntime; or choose --engine torch"
-        ) from None
-    return onnxruntime
-
-
-def open_session(path: Path, threads: int) -> Any:
-    """ONNX Runtime with a model.
-
-    Raises:
-        MissingExtraError: it is not installed.
-        SeqTrackError: the file cannot be used.
-    """
-    runtime = import_runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    try:
-        return runtime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        # The runtime's own exceptions have no common class but this one.
-        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-        raise SeqTrackError(
-            f"{path}: cannot be used ({reason[0]}); remove it, and it is exported again"
-        ) from None
-
-
-def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -> "OnnxEngine":
+def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -> OnnxEngine:
     """The engine for a network, which is exported if that was not done yet.
 
     Raises:
@@ -364,55 +323,4 @@ def build_onnx_engine(network: SeqTrack, cfg: Config, precision: str = "fp32") -
         )
     # First: the one who lacks it should not wait for an export.
     import_runtime()
-    return OnnxEngine(export(network, cfg, precision))
-
-
-class OnnxEngine(BatchedEngine):
-    """See the module and `lib.tracker.engine.api.Engine`.
-
-    Args:
-        folder: with the two files that `export` wrote.
-        threads: of the runtime; as many as PyTorch uses by default.
-    """
-
-    name = "onnx"
-
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        threads = torch.get_num_threads() if threads is None else threads
-        self._template, self._step = (
-            open_session(folder / f"{part}.onnx", threads) for part in _OUTPUTS
-        )
-        self._wanted = [one.name for one in self._step.get_inputs()]
-        super().__init__(torch.device("cpu"), "places" in self._wanted, one_group=False)
-
-    def templates(
-        self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
-    ) -> list[Template]:
-        """See `Engine.templates`; the graph takes one at a time."""
-        names = [one.name for one in self._template.get_outputs()]
-        wanted = [one.name for one in self._template.get_inputs()]
-        made = []
-        for crop, (x, y, w, h) in zip(crops, boxes, strict=True):
-            placed = np.array([x, y, w, h], np.float32)
-            # Of networks that are not told the box, the graph has no such input.
-            feeds = {"pixels": np.ascontiguousarray(crop), "box": placed}
-            parts = self._template.run(None, {name: feeds[name] for name in wanted})
-            tensors = (torch.from_numpy(np.asarray(part)) for part in parts)
-            cached = TemplateFeatures(
-                boxes=torch.from_numpy(placed), **dict(zip(names, tensors, strict=True))
-            )
-            made.append(Template(crop, (float(x), float(y), float(w), float(h)), cached))
-        return made
-
-    def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
-        """See `BatchedEngine.run`."""
-        features, log_copies, places = self.inputs(unique)
-        if log_copies is None:
-            log_copies = torch.zeros(features.tokens.shape[:2])
-        feeds = {name: one.numpy() for name, one in step_feeds(features, log_copies).items()}
-        feeds["pixels"] = np.asarray(crops)
-        if places is not None:
-            feeds["places"] = places.numpy()
-        said = self._step.run(None, {name: feeds[name] for name in self._wanted})
-        parts = [torch.from_numpy(part) for part in said]
-        return parts if self.keep_distributions else parts[:3]
+    return OnnxEngine(export(network, cfg, precision), torch.get_num_threads())

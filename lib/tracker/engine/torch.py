@@ -6,6 +6,7 @@ call is one batch in which either every target has one template or all have T.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,20 @@ from lib.models.encoder import TemplateFeatures
 from lib.models.packed import prepare
 from lib.models.pixels import Staging, upload
 from lib.models.seqtrack import SeqTrack
-from lib.tracker.engine.api import BatchedEngine, Parts, Template, UniqueTemplates
+from lib.tracker.engine.api import BatchedEngine, Template, UniqueTemplates
 from lib.tracker.engine.graph import GraphRecorder, Record, Recorded, rounded_batch
 
 
+class StepInputs(NamedTuple):
+    """What `SeqTrack.step` takes after the pixels, for B targets; see there."""
+
+    templates: TemplateFeatures
+    key_bias: Tensor | None
+    places: Tensor | None
+
+
 class TorchEngine(BatchedEngine):
-    """See the module and `lib.tracker.engine.api.Engine`.
+    """See the module and `lib.tracker.engine.api.Engine`; templates keep `TemplateFeatures`.
 
     Args:
         network: its weights are copied where another order or precision is wanted; whoever does
@@ -44,7 +53,8 @@ class TorchEngine(BatchedEngine):
         device = network.pos_embed.device
         if record is None and device.type == "cuda":
             record = GraphRecorder(device)
-        super().__init__(device, network.feature_type != "x", one_group=record is not None)
+        super().__init__(one_group=record is not None)
+        self.device, self.needs_places = device, network.feature_type != "x"
         with torch.inference_mode():
             self.network = prepare(network, cfg, precision)
         self.step = self._step if record is None else Recorded(self._step, record, device)
@@ -68,8 +78,25 @@ class TorchEngine(BatchedEngine):
             made.append(Template(crop, (x, y, w, h), cached))
         return made
 
+    concatenate = staticmethod(torch.cat)
+
+    def assemble(self, unique: Sequence[UniqueTemplates]) -> StepInputs:
+        """See `BatchedEngine.assemble`."""
+        rows = zip(*(one.cached for row in unique for one in row.templates), strict=True)
+        parts = (None if part[0] is None else torch.stack(part) for part in rows)
+        key_bias = places = None
+        if any(one != 1 for row in unique for one in row.counts):
+            counts = np.array([row.counts for row in unique], np.float64)
+            key_bias = upload(np.log(counts).astype(np.float32), self.device)
+        if self.needs_places:
+            places = upload(np.array([row.index for row in unique]), self.device)
+        features = TemplateFeatures(*parts).unflatten(len(unique)).averaged(key_bias)
+        return StepInputs(features, key_bias, places)
+
     @torch.inference_mode()
-    def run(self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]) -> Parts:
+    def run(
+        self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
+    ) -> Sequence[Tensor]:
         """See `BatchedEngine.run`."""
         count = len(unique)
         rows = rounded_batch(count) if self.one_group else count

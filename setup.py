@@ -15,6 +15,7 @@ setup(
         # Folders of data, which setuptools wants to hear of as well.
         "lib.datasets.splits",
         "lib.report.assets",
+        "lib.serve.page",
         "lib.experiments",
         *configurations,
     ],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib import __version__
+from lib.annotations.rows import TargetRow
 from lib.config.loader import list_configs
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
@@ -162,9 +163,9 @@ class Tracker:
         backward: bool,
         end: int | None,
     ) -> Generator[Result, None, None]:
-        from lib.video.targets import Targets, follow
+        from lib.video.targets import follow
 
-        targets = Targets(self._built)
+        targets = self.targets()
         try:
             with contextlib.closing(follow(targets, clip, boxes, start, backward, end)) as results:
                 for result in results:
@@ -173,6 +174,15 @@ class Tracker:
         finally:
             if self._current and self._current[0] is targets:
                 self._current = None
+
+    def targets(self) -> "Targets":
+        """An empty set of targets for `lib.video.targets.follow`.
+
+        Several sets can be followed in turns, and one can be left and gone on with later.
+        """
+        from lib.video.targets import Targets
+
+        return Targets(self._built)
 
     def add(self, target: TargetId, box: OneBox) -> TargetResult:
         """Begin with another target in the frame of the last result, which gets it.
@@ -303,6 +313,14 @@ class Tracker:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def target_rows(result: Result) -> list[TargetRow]:
+    """The rows of a frame's targets, as tables and annotations have them."""
+    return [
+        TargetRow(result.frame, result.time, target, one.box, one.confidence, one.state)
+        for target, one in result.targets.items()
+    ]
 
 
 def with_engine(spec: TrackerSpec, engine: str, precision: str | None) -> TrackerSpec:

@@ -19,6 +19,7 @@ COMMANDS = {
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
     "data": ("lib.commands.data", "check, list, pack and show data sets"),
+    "serve": ("lib.commands.serve", "a page to track with in a browser, and an HTTP interface"),
     "vot": ("lib.commands.vot", "VOT's challenges: make a workspace, run, analyse, score"),
     "submit": ("lib.commands.submit", "check raw results, write the zip for an evaluation server"),
     "download": ("lib.commands.download", "fetch published weights, raw results and logs"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Any
 
 from lib.utils.boxes import Box
 
@@ -72,6 +73,18 @@ def csv_cells(row: TargetRow) -> list[str]:
     known = "" if row.confidence is None else f"{row.confidence:.4f}"
     cells = [str(row.frame), str(row.target), f"{row.time:.3f}", *map(_pixels, row.box), known]
     return cells if row.state is None else [*cells, row.state]
+
+
+def json_row(row: TargetRow) -> dict[str, Any]:
+    """A row as JSON has it."""
+    return {
+        "frame": row.frame,
+        "time_s": round(row.time, 6),
+        "target": row.target,
+        "box": rounded(row.box),
+        "confidence": None if row.confidence is None else round(row.confidence, 4),
+        "state": row.state,
+    }
 
 
 def rounded(box: Box) -> Box:

@@ -23,6 +23,7 @@ from lib.annotations.rows import (
     ClipFacts,
     TargetRow,
     csv_cells,
+    json_row,
     rounded,
     target_numbers,
 )
@@ -94,20 +95,9 @@ def _listed(items: Iterable[object], separator: str) -> Iterator[str]:
 
 def _json_text(rows: RowSpool, facts: ClipFacts) -> Iterator[str]:
     clip = {key: getattr(facts, key) for key in ("name", "width", "height", "fps", "length")}
-    lines = (
-        {
-            "frame": row.frame,
-            "time_s": round(row.time, 6),
-            "target": row.target,
-            "box": rounded(row.box),
-            "confidence": None if row.confidence is None else round(row.confidence, 4),
-            "state": row.state,
-        }
-        for row in rows
-    )
     yield f'{{"clip": {json.dumps(clip)},\n"rows": [\n'
     # One row a line, for people who search and compare lines.
-    yield from _listed(lines, ",\n")
+    yield from _listed(map(json_row, rows), ",\n")
     yield "\n]}\n"
 
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from lib.annotations.rows import COLUMNS, STATE_COLUMN, ClipFacts, TargetRow, csv_cells
 from lib.annotations.spool import RowSpool
 from lib.annotations.write import write_annotations
+from lib.api import target_rows
 from lib.commands.entry import say
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ResultsError, counted
@@ -158,10 +159,7 @@ class Recorder:
             self.sink.write(picture, number / self.fps, 1 / self.fps)
         else:
             self.sink.write(picture, abs(result.time - self.first[1]), result.duration)
-        rows = [
-            TargetRow(result.frame, result.time, target, one.box, one.confidence, one.state)
-            for target, one in result.targets.items()
-        ]
+        rows = target_rows(result)
         if rows and not self._headed:
             self._headed = True
             stated = any(row.state for row in rows)

@@ -30,6 +30,9 @@ OPTIONAL = {
     "transformers": "sam2",
     "vot-trax": "vot",
     "submitit": "slurm",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "python-multipart": "serve",
 }
 # They put files of the same names into the same folder.
 OPENCVS = (

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lib.annotations.read import read_boxes
 from lib.annotations.write import FORMATS
 from lib.api import DEFAULT_CONFIG, Tracker, with_engine
-from lib.commands._boxes import FourWords, box_argument, place_boxes
+from lib.commands._boxes import FourWords, box_argument
 from lib.commands._options import (
     DEFAULT_TRACKER,
     Parser,
@@ -54,6 +54,7 @@ from lib.utils.errors import (
 from lib.utils.files import user_path
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Result, TargetId
 from lib.video.open import open_source
+from lib.video.placed import check_end, first_frame, place_boxes
 from lib.video.write import SUFFIXES, Painter
 
 if TYPE_CHECKING:
@@ -406,13 +407,10 @@ def _with_boxes(args: argparse.Namespace, job: TrackJob) -> TrackJob:
         DataError: nothing says where to start backward, or the last frame lies before the first.
     """
     from_file = read_boxes(user_path(args.boxes_file, "--boxes")) if args.boxes_file else {}
-    frames = [*from_file, *(one.frame for one in args.boxes if one.frame is not None)]
     start = args.start
     if start is None:
-        unplaced = any(one.frame is None for one in args.boxes)
-        if args.backward and not frames:
-            raise DataError("--backward needs --start FRAME, or a box that names its frame")
-        start = max(frames) if args.backward else 0 if unplaced else min(frames, default=0)
+        start = first_frame(args.boxes, from_file, args.backward)
+    check_end(args.end, start, args.backward)
     sign = -1 if args.backward else 1
     # A file may hold more than is wanted; a box that was typed is meant.
     boxes = {n: dict(some) for n, some in from_file.items() if sign * n >= sign * start}
@@ -422,8 +420,6 @@ def _with_boxes(args: argparse.Namespace, job: TrackJob) -> TrackJob:
     if args.max_frames:
         ends.append(sign * start + args.max_frames - 1)
     end = None if not ends else max(0, sign * min(ends))
-    if end is not None and sign * end < sign * start:
-        raise DataError(f"--end {args.end} lies before the start, frame {start}")
     return replace(job, boxes=dict(sorted(boxes.items())), start=start, end=end)
 
 

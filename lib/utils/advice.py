@@ -12,6 +12,7 @@ SCRIPTS = {
     "analyze": "tracking/analysis_results.py",
     "report": "tracking/report.py",
     "data": "tracking/data.py",
+    "serve": "tracking/serve.py",
     "vot": "tracking/vot.py",
     "submit": "scripts/pack_submission.py",
     "download": "scripts/download_checkpoints.py",

@@ -67,6 +67,11 @@ class VideoFile:
         """The file's own name."""
         return Path(self.path).name
 
+    @property
+    def counted(self) -> int | None:
+        """Number of frames by the packets of the file; None where only decoding tells."""
+        return None if self._index is None else len(self._index.stamps)
+
     def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""
         if backward and (index := self._index) is not None:

@@ -6,10 +6,10 @@ import sys
 import pytest
 
 from lib.commands import analyze, export, test, track, train, vot
-from lib.commands._boxes import BoxArgument
 from lib.commands._options import parser
 from lib.utils import advice as advices
 from lib.utils.advice import advice, program
+from lib.video.placed import PlacedBox
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ from lib.utils.advice import advice, program
         (analyze, "b256 --dataset otb --runid 1 2,3", {"runid": [1, 2, 3], "trackers": ["b256"]}),
         (analyze, "--results A=x B=y,z b256", {"results": ["A=x", "B=y,z"], "trackers": ["b256"]}),
         (track, "--set TEST.WINDOW=false c.mp4", {"clip": ["c.mp4"]}),
-        (track, "seqtrack b c.mp4 --optional_box 1 2 3 4", {"boxes": [BoxArgument((1, 2, 3, 4))]}),
-        (track, "--box -5,1,20,20 c.mp4", {"boxes": [BoxArgument((-5, 1, 20, 20))]}),
+        (track, "seqtrack b c.mp4 --optional_box 1 2 3 4", {"boxes": [PlacedBox((1, 2, 3, 4))]}),
+        (track, "--box -5,1,20,20 c.mp4", {"boxes": [PlacedBox((-5, 1, 20, 20))]}),
         (vot, "run --experiments baseline realtime x", {"trackers": ["x"]}),
         (vot, "run --experiments mine -- x", {"experiments": ["mine"], "trackers": ["x"]}),
         (vot, "init --trackers a b --dataset VOT21", {"update_rule": "VOT21"}),

@@ -18,6 +18,16 @@ DATA = {"lib.datasets", "lib.config", "lib.utils"}
 MAY_IMPORT = {
     "lib": {"lib"},  # lib/__init__.py, lib/cli.py
     "lib.commands": {"lib"},
+    # The page and the HTTP interface are users of the API.
+    "lib.serve": {
+        "lib.serve",
+        "lib.api",
+        "lib.annotations",
+        "lib.models.weights",
+        "lib.tracker",
+        "lib.video",
+        *DATA,
+    },
     "lib.vot": {"lib.vot", "lib.tracker", "lib.masks", "lib.results", *DATA},
     "lib.annotations": {"lib.annotations", "lib.datasets", "lib.utils"},
     "lib.masks": {"lib.masks", "lib.models", "lib.config.paths", "lib.utils"},
@@ -86,10 +96,15 @@ LAZY = {
     "transformers",
     "simplejpeg",
     "submitit",
+    "fastapi",
+    "python_multipart",
+    "uvicorn",
 }
 OUTSIDE = {
     "lib.utils": {"numpy", "cv2", "torch"},
     "lib.config": {"yaml", "pydantic", "pydantic_core"},
+    # Its command imports it, after a look whether the extra is there.
+    "lib.serve": {"cv2", "numpy", "pydantic", "fastapi", "starlette"},
 }
 
 

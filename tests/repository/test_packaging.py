@@ -14,7 +14,9 @@ from lib.commands import entry
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted((ROOT / "experiments").rglob("*.yaml"))
-ASSETS = sorted((ROOT / "lib/report/assets").iterdir())
+ASSETS = sorted(
+    path for folder in ("report/assets", "serve/page") for path in (ROOT / "lib" / folder).iterdir()
+)
 SPLITS = sorted(p for p in (ROOT / "lib/datasets/splits").iterdir() if p.is_file())
 
 

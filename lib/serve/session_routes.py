@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Generator
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, Request
@@ -101,7 +102,7 @@ def _add_beginning(app: FastAPI, service: Service) -> None:
         service.end_session(name)
 
 
-def _opened(path: Any, service: Service) -> ClipSession:
+def _opened(path: Path, service: Service) -> ClipSession:
     """A session of an uploaded file; messages call it as its owner does."""
     try:
         return ClipSession(open_upload(path, service.limits), path.parent)
@@ -156,7 +157,7 @@ def _add_downloads(app: FastAPI, service: Service) -> None:
             raise RefusedRequest(422, f"{suffix!r} is no video; one of {', '.join(SUFFIXES)}")
         session.rows(model)
         folder = service.uploads.make()
-        stem = file_name(f"{session.clip.name}_{model}", "clip").rpartition(".")[0] or model
+        stem = f"{Path(session.clip.name).stem}_{model.replace('/', '_')}"
         path = folder / f"boxes{suffix}"
 
         def finish() -> FileResponse:

@@ -19,7 +19,8 @@ from lib.video.decode import VideoFile, best_stream, has_pyav, open_container
 from lib.video.open import open_clip
 
 _LOCK = "lock"
-_LONGEST_NAME = 120
+# In characters, of which a file system may count each as four bytes.
+_LONGEST_NAME, _LONGEST_SUFFIX = 50, 10
 _COPY_BYTES = 1 << 20
 _DAY = 86_400.0
 
@@ -105,7 +106,11 @@ def file_name(given: str | None, default: str) -> str:
     last = PureWindowsPath(PurePosixPath(given or "").name).name
     clean = re.sub(r"[^\w .()+,=@~-]+", "_", last).strip(" .")
     stem, dot, suffix = clean.rpartition(".")
-    return f"{stem[:_LONGEST_NAME]}{dot}{suffix[:16]}" if stem else clean[:_LONGEST_NAME] or default
+    return (
+        f"{stem[:_LONGEST_NAME]}{dot}{suffix[:_LONGEST_SUFFIX]}"
+        if stem
+        else clean[:_LONGEST_NAME] or default
+    )
 
 
 @contextlib.contextmanager

@@ -142,7 +142,9 @@ def test_pictures_instead_of_a_video(client: TestClient) -> None:
     ("name", "content", "status", "words"),
     [
         pytest.param("a.txt", b"hello", 415, "a.txt is no video that is read here", id="text"),
-        pytest.param("a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", 415, "no video", id="playlist"),
+        pytest.param(
+            "a.mp4", b"#EXTM3U\nfile:///etc/passwd\n", 415, "a.mp4 is no video", id="playlist"
+        ),
         pytest.param("a.mp4", b"", 400, "a.mp4: the video file is empty (0 bytes)", id="empty"),
         pytest.param(
             "a.mp4", b"\0\0\0\x18ftypisom" + bytes(600), 422, "a.mp4: not a video", id="broken"
@@ -339,9 +341,9 @@ def test_a_client_that_goes_away_ends_its_work(
             connection.sendall(f"POST /track HTTP/1.1\r\n{head}\r\n".encode() + body)
             steps.go.release()
             steps.wait(2)
-        steps.go.release()
+        steps.go.release(100)
         assert ended.wait(60)
-        assert steps.taken <= 3, "of 8 frames"
+        assert steps.taken <= 4, "of 8 frames"
         until(lambda: left_files(tmp_path) == [])
 
 

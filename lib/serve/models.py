@@ -4,13 +4,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lib.api import DEFAULT_CONFIG, Tracker
-from lib.config.loader import list_configs, load_config
+from lib.api import DEFAULT_CONFIG, Tracker, with_engine
+from lib.config.loader import list_configs
 from lib.config.paths import Paths
 from lib.models.weights import find_checkpoint
-from lib.tracker.registry import find_tracker, trackers
+from lib.tracker.engine.names import AUTO
+from lib.tracker.registry import make_spec, trackers, with_checkpoint
+from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import CheckpointError, ConfigError, did_you_mean
 from lib.video.clip import Result
+
+DEFAULT_TRACKER = "seqtrack"
 
 
 @dataclass(eq=False)
@@ -49,9 +53,13 @@ class ModelPool:
     """
 
     def __init__(
-        self, paths: Paths, default: str = DEFAULT_CONFIG, device: str = "auto",
-        engine: str = "auto", most: int = 3,
-    ) -> None:  # fmt: skip
+        self,
+        paths: Paths,
+        default: str = DEFAULT_CONFIG,
+        device: str = "auto",
+        engine: str = AUTO,
+        most: int = 3,
+    ) -> None:
         self.paths, self.default, self.device, self.engine = paths, default, device, engine
         self.most = most
         self._built: dict[str, SharedTracker] = {}
@@ -70,12 +78,15 @@ class ModelPool:
             ConfigError: there is no such configuration, or tracker.
             CheckpointError: it has no weights.
         """
-        tracker, slash, _ = self.default.partition("/")
-        if slash:
-            find_tracker(tracker)
-        else:
-            load_config(self.default)
-            find_checkpoint(self.default, self.paths.checkpoint_dirs(self.default))
+        self._spec(self.default)
+
+    def _spec(self, name: str) -> TrackerSpec:
+        tracker, slash, config = name.partition("/")
+        if not slash:
+            tracker, config = DEFAULT_TRACKER, name
+        spec = with_checkpoint(make_spec(tracker, config, []), None, self.paths, "DEFAULT")
+        # A tracker without a network has no engine to choose.
+        return with_engine(spec, self.engine if spec.config else AUTO, None)
 
     def _has_weights(self, config: str) -> bool:
         try:
@@ -106,9 +117,7 @@ class ModelPool:
         """
         with self._lock:
             if name not in self._built:
-                # A tracker without a network has no engine to choose.
-                engine = "auto" if "/" in name else self.engine
-                tracker = Tracker(name, device=self.device, engine=engine)
+                tracker = Tracker(self._spec(name), device=self.device)
                 self._built[name] = SharedTracker(name, tracker)
             # The last one used stands last.
             self._built[name] = shared = self._built.pop(name)

@@ -24,7 +24,7 @@ class FramePictures:
 
     def __init__(self, clip: Clip) -> None:
         self._clip = clip
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._frames: Generator[Frame, None, None] | None = None
         self._next = 0
         self._cache: OrderedDict[int, bytes] = OrderedDict()
@@ -83,6 +83,7 @@ class FramePictures:
 
     def close(self) -> None:
         """Close the clip's file."""
-        if self._frames is not None:
-            self._frames.close()
-        self._frames = None
+        with self._lock:
+            if self._frames is not None:
+                self._frames.close()
+            self._frames = None

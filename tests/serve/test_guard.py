@@ -227,6 +227,7 @@ def test_without_the_extra(
     assert 'serve needs python_multipart: pip install -e ".[serve]"' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_and_leaves_nothing(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     env = {**os.environ, "TMPDIR": str(tmp_path)}

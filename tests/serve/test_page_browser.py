@@ -164,6 +164,7 @@ def test_upload_draw_track_correct_compare_download(
     assert opened.box("1", 1) != opened.box("1", 0)
     assert page.locator(".view:visible").count() == 2
     opened.picture("compare_light")
+    page.select_option("#format", "json")
     saved = json.loads(opened.download("#save-boxes").read_text(encoding="utf-8"))
     assert len(saved["rows"]) == LENGTH
     assert saved["rows"][8]["box"] == pytest.approx([60, 50, 30, 24], abs=0.5)

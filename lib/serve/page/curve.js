@@ -37,6 +37,8 @@ export class Curve {
     const style = getComputedStyle(this.canvas);
     // Canvases do not know light-dark(): a property that inherits does.
     const ink = style.color;
+    // Ink is dark where the ground is light.
+    this.onLight = Number(/\d+/.exec(ink)[0]) < 128;
     const bottom = height - MARGIN.bottom;
     const x = (frame) => MARGIN.left + ((width - MARGIN.left - MARGIN.right) * frame) / Math.max(1, clip.frames - 1);
     const y = (share) => bottom - (bottom - MARGIN.top) * share;
@@ -77,7 +79,7 @@ export class Curve {
   paintLine(pen, clip, view, id, x, y) {
     const frames = [...clip.found[view].keys()].filter((one) => clip.foundAt(view, one, id)).sort((a, b) => a - b);
     const chosen = id === clip.selected;
-    pen.strokeStyle = pen.fillStyle = clip.colour(id);
+    pen.strokeStyle = pen.fillStyle = clip.colour(id, this.onLight);
     pen.lineWidth = chosen ? 2.5 : 1.5;
     pen.setLineDash(view ? [5, 4] : []);
     pen.beginPath();
@@ -90,18 +92,18 @@ export class Curve {
     }
     pen.stroke();
     pen.setLineDash([]);
-    // Where it is not tracked for sure: marks at the foot, filled for lost.
+    // Where it is not tracked for sure: marks at the foot, higher for lost.
     for (const frame of frames) {
       const { state } = clip.foundAt(view, frame, id);
-      if (state === "lost") pen.fillRect(x(frame) - 1.5, y(0) - 6, 3, 6);
-      else if (state === "uncertain") pen.fillRect(x(frame) - 1, y(0) - 2, 2, 2);
+      if (state === "lost") pen.fillRect(x(frame) - 1.5, y(0) - 10, 3, 10);
+      else if (state === "uncertain") pen.fillRect(x(frame) - 1.5, y(0) - 4, 3, 4);
     }
   }
 
   paintDrawn(pen, ink, clip, x, y) {
     for (const [frame, some] of clip.drawn) {
       for (const id of some.keys()) {
-        pen.fillStyle = clip.colour(id);
+        pen.fillStyle = clip.colour(id, this.onLight);
         pen.strokeStyle = ink;
         pen.lineWidth = 1;
         pen.beginPath();

@@ -273,9 +273,10 @@ function update() {
 function hint() {
   const { clip } = page;
   if (page.moving) return "Arrows move the box, with Shift they change its size, with Alt by one pixel. Enter ends.";
-  if (page.runs) return "Space pauses.";
-  if (clip.pending) return "Drag a box over the target, or press Enter to place one.";
-  return "Space tracks on from here. Drag a box anew to correct it. N adds a target.";
+  const keys = matchMedia("(hover: hover)").matches;
+  if (page.runs) return keys ? "Space pauses." : "";
+  if (clip.pending) return `Drag a box over the target${keys ? ", or press Enter to place one" : ""}.`;
+  return `Drag a box anew to correct it.${keys ? " Space tracks on from here. N adds a target." : ""}`;
 }
 
 function updateTargets() {
@@ -336,7 +337,7 @@ function valuesOf(view, id) {
 
 function updateLegend() {
   const words = views().length < 2 ? [] : [`— ${element("model-0").value}`, `- - ${element("model-1").value}`];
-  words.push("◆ drawn", "▮ lost");
+  words.push("◆ drawn", "▖ uncertain", "▌ lost");
   element("legend").textContent = words.join("   ");
 }
 

@@ -1,6 +1,8 @@
 // What is known of a clip: targets, the boxes that were drawn, and what each view's model found.
 
-export const COLOURS = ["#40c4ff", "#ffb300", "#ff5c8a", "#7ee787", "#c792ff", "#ff8a50", "#4dd0b5", "#f2e34c"];
+// On pictures and dark ground, and the same on light ground.
+const COLOURS = ["#40c4ff", "#ffb300", "#ff5c8a", "#7ee787", "#c792ff", "#ff8a50", "#4dd0b5", "#f2e34c"];
+const DARK_COLOURS = ["#00709f", "#9a5b00", "#c01850", "#2a7a34", "#6a35c9", "#b0410c", "#00756a", "#766600"];
 
 export class Clip {
   constructor(facts) {
@@ -15,8 +17,8 @@ export class Clip {
     this.found = [new Map(), new Map()]; // view -> frame -> id -> {box, confidence, state}
   }
 
-  colour(id) {
-    return COLOURS[this.targets.indexOf(id) % COLOURS.length];
+  colour(id, onLight = false) {
+    return (onLight ? DARK_COLOURS : COLOURS)[this.targets.indexOf(id) % COLOURS.length];
   }
 
   drawnAt(frame, id) {

@@ -22,7 +22,9 @@ from lib.video.placed import check_end, target_id
 from lib.video.write import SUFFIXES
 
 _KINDS = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}
-_EVENTS = {200: {"content": {"application/x-ndjson": {}, "text/event-stream": {}}}}
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/x-ndjson": {}, "text/event-stream": {}}}
+}
 FourNumbers = Annotated[list[float], Field(min_length=4, max_length=4)]
 
 

@@ -13,7 +13,7 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-from lib.annotations.rows import COLUMNS, STATE_COLUMN, ClipFacts, TargetRow, csv_cells
+from lib.annotations.rows import COLUMNS, STATE_COLUMN, ClipFacts, csv_cells
 from lib.annotations.spool import RowSpool
 from lib.annotations.write import write_annotations
 from lib.api import target_rows

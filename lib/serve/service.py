@@ -137,16 +137,12 @@ def annotations(
     stem = Path(facts.name).stem or "clip"
     path = folder / f"answer{suffix}"
     if format == "yolo":
-        remove_folder(folder / "yolo")
         write_annotations(folder / "yolo", rows, format, facts)
         shutil.make_archive(str(path.with_suffix("")), "zip", folder / "yolo")
     else:
         write_annotations(path, rows, format, facts)
-    content = path.read_bytes()
-    path.unlink()
-    return Response(
-        content, media_type=kind, headers={**attached(stem + suffix), **(headers or {})}
-    )
+    saved = {**attached(stem + suffix), **(headers or {})}
+    return Response(path.read_bytes(), media_type=kind, headers=saved)
 
 
 def attached(name: str) -> dict[str, str]:

@@ -145,7 +145,11 @@ def _add_downloads(app: FastAPI, service: Service) -> None:
         session = service.session(name)
         check_format(format, tuple(ANNOTATIONS))
         rows = session.rows(service.models.check(model))
-        return annotations(rows, format, session.clip_facts(), session.folder)
+        folder = service.uploads.make()
+        try:
+            return annotations(rows, format, session.clip_facts(), folder)
+        finally:
+            remove_folder(folder)
 
     @app.get(
         "/sessions/{name}/video",

@@ -126,7 +126,10 @@ def score_attributes(score: DatasetScore, attributes: Attributes) -> dict[str, S
 
 def _of_table(text: str, name: str, dataset: Dataset) -> Attributes:
     """Attributes of a CSV with a header; lines about other sequences are passed over."""
-    lines = list(csv.reader(text.splitlines()))
+    try:
+        lines = list(csv.reader(text.splitlines()))
+    except csv.Error as error:
+        raise DataError(f"{name}: not a CSV table ({error})") from None
     header = lines[0] if lines else []
     if len(header) < 2 or header[0] != "sequence" or len(set(header)) < len(header):
         raise DataError(

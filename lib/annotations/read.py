@@ -1,7 +1,6 @@
 """Annotations in: boxes of targets by frame, from MOT, COCO, CVAT's XML, CSV and JSON."""
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,8 +12,11 @@ from lib.annotations.write import check_format
 from lib.datasets.text.boxes import read_text, split_lines
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
+from lib.utils.json_text import parse_json
 
 Target = int | str
+# Frames and identities above are none.
+_MOST, _DIGITS = 2**53, 16
 # Where it stands in the file, frame from 0, target, box.
 _Found = tuple[str, int, Target, Sequence[Any]]
 
@@ -41,7 +43,7 @@ def read_boxes(path: Path, format: str | None = None) -> dict[int, dict[Target, 
         if frame < 0:
             raise DataError(f"{where}: the number of the frame is too small")
         if target in boxes.setdefault(frame, {}):
-            raise DataError(f"{where}: target {target} has two boxes in this frame")
+            raise DataError(f"{where}: target {_shown(target)} has two boxes in this frame")
         boxes[frame][target] = box
     if not boxes:
         raise DataError(f"{path}: holds no box")
@@ -61,10 +63,10 @@ def _box(where: str, values: Sequence[Any]) -> Box:
     """Four numbers as a box with a size."""
     try:
         x, y, w, h = (float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         x = y = w = h = math.nan
     if not math.isfinite(x + y + w + h) or w <= 0 or h <= 0:
-        shown = ", ".join(map(str, values))[:60]
+        shown = _shown(", ".join(map(str, values)))
         raise DataError(f"{where}: {shown} is no box x, y, w, h of finite numbers, w and h above 0")
     return x, y, w, h
 
@@ -73,19 +75,31 @@ def _whole(where: str, what: str, value: Any) -> int:
     """A whole number, also where a table writes it as 3.0."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not number.is_integer():
-        raise DataError(f"{where}: {what} {value!r} is no whole number")
+    if not number.is_integer() or abs(number) > _MOST:
+        raise DataError(f"{where}: {what} {str(value)[:60]!r} is no whole number")
     return int(number)
 
 
+def _shown(value: Any) -> str:
+    """What a file says, fit for one line of a message."""
+    return " ".join(str(value).split())[:60]
+
+
 def _target(value: Any) -> Target:
-    return int(value) if str(value).isdecimal() else str(value)
+    text = str(value)
+    return int(text) if text.isdecimal() and len(text) < _DIGITS else text
 
 
 def _read_csv(text: str, name: str) -> Iterator[_Found]:
-    table = csv.DictReader(text.splitlines())
+    try:
+        yield from _csv_rows(csv.DictReader(text.splitlines()), name)
+    except csv.Error as error:
+        raise DataError(f"{name}: not a CSV table ({error})") from None
+
+
+def _csv_rows(table: csv.DictReader, name: str) -> Iterator[_Found]:
     needed = ("frame", "target", *"xywh")
     if missing := [column for column in needed if column not in (table.fieldnames or ())]:
         raise DataError(f"{name}:1: no column {missing[0]}; the columns are {', '.join(COLUMNS)}")
@@ -126,18 +140,18 @@ def _read_coco(text: str, name: str) -> Iterator[_Found]:
     content = _parsed(text, name)
     images = _dicts(content.get("images"), f"{name}: images")
     annotations = _dicts(content.get("annotations"), f"{name}: annotations")
-    videos = {image.get("video_id") for image in images}
+    videos = {str(image.get("video_id")) for image in images}
     if len(videos) > 1:
         raise DataError(f"{name}: {len(videos)} videos; keep the annotations of one")
     ordered = sorted(images, key=lambda image: _whole(name, "an image's id", image.get("id")))
     # Without a number of its own, an image is the frame of its place, as CVAT writes them.
-    frames = {image["id"]: image.get("frame_id", place) for place, image in enumerate(ordered)}
+    frames = {_key(one["id"]): one.get("frame_id", place) for place, one in enumerate(ordered)}
     seen: dict[Any, int] = {}
     for place, annotation in enumerate(annotations, start=1):
-        where = f"{name}: annotation {annotation.get('id', place)}"
-        image, box = annotation.get("image_id"), annotation.get("bbox")
+        where = f"{name}: annotation {_shown(annotation.get('id', place))}"
+        image, box = _key(annotation.get("image_id")), annotation.get("bbox")
         if image not in frames:
-            raise DataError(f"{where}: there is no image {image!r}")
+            raise DataError(f"{where}: there is no image {_shown(image)}")
         seen[image] = seen.get(image, 0) + 1
         target = _coco_target(annotation)
         if target is None:
@@ -150,6 +164,11 @@ def _read_coco(text: str, name: str) -> Iterator[_Found]:
             target = seen[image]
         frame = _whole(where, "frame_id", frames[image])
         yield where, frame, target, box if isinstance(box, list) else [box]
+
+
+def _key(value: Any) -> Any:
+    """A number or a name; the text of what cannot be a key."""
+    return value if isinstance(value, int | float | str) else str(value)
 
 
 def _coco_target(annotation: dict[str, Any]) -> Target | None:
@@ -173,7 +192,7 @@ def _read_cvat(text: str, name: str) -> Iterator[_Found]:
         )
     for track in root.iter("track"):
         for box in track.iter("box"):
-            where = f"{name}: track {track.get('id')}, frame {box.get('frame')}"
+            where = f"{name}: track {_shown(track.get('id'))}, frame {_shown(box.get('frame'))}"
             if box.get("outside") == "1":
                 continue
             corners = [box.get(side) for side in ("xtl", "ytl", "xbr", "ybr")]
@@ -189,7 +208,7 @@ def _read_cvat(text: str, name: str) -> Iterator[_Found]:
 
 def _parsed(text: str, name: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise DataError(f"{name}: not JSON ({error})") from None
     if not isinstance(content, dict):

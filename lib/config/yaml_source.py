@@ -31,6 +31,8 @@ _SCALARS: tuple[tuple[str, str, str], ...] = (
 
 
 _DEEPEST = 20
+# Values of a file; an alias counts as often as it is used, since it is written out.
+_MOST_VALUES = 20_000
 _UNREADABLE = object()
 
 
@@ -170,6 +172,7 @@ class _TreeConverter:
         self.source = source
         self.numbered = numbered
         self.layer = ConfigLayer()
+        self.count = 0
 
     def origin(self, node: yaml.Node) -> ValueOrigin:
         return ValueOrigin(self.source, node.start_mark.line + 1 if self.numbered else 0)
@@ -184,14 +187,22 @@ class _TreeConverter:
             parts = [" ".join(part.split()) for part in (error.context, error.problem) if part]
             hint = "; indent with spaces, not tabs" if "'\\t'" in (error.problem or "") else ""
             raise ConfigError(f"{origin}: not valid YAML: {', '.join(parts)}{hint}") from error
-        except yaml.YAMLError as error:
+        # The last two: a character or a version whose number is impossible.
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{self.source}: not valid YAML: {reason}") from error
         except RecursionError as error:
             raise ConfigError(f"{self.source}: nested too deeply") from error
 
     def value(self, node: yaml.Node, path: KeyPath) -> Any:
-        """The value of `node`, or `_UNREADABLE` and a finding in the layer that says why."""
+        """The value of `node`, or `_UNREADABLE` and a finding in the layer that says why.
+
+        Raises:
+            ConfigError: there are too many values, such as aliases of aliases of lists.
+        """
+        self.count += 1
+        if self.count > _MOST_VALUES:
+            raise ConfigError(f"{self.origin(node)}: more than {_MOST_VALUES} values")
         if len(path) > _DEEPEST:
             # An alias may point to a node that contains it.
             self._report(node, path, f"nested more than {_DEEPEST} levels deep")

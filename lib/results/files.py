@@ -21,6 +21,7 @@ from lib.datasets.text.boxes import read_boxes
 from lib.tracker.spec import changed_settings
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
 from lib.utils.files import atomic_write_text
+from lib.utils.json_text import error_line, parse_json
 
 RUN_FILE = "run.json"
 _FLOAT_FORMAT = "%.6f"
@@ -260,13 +261,14 @@ def read_run_record(path: Path | str) -> dict[str, Any]:
         ResultsError: the file cannot be read, or is not a JSON object.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise ResultsError(f"{path}: not a text file (byte {error.start})") from error
-    except json.JSONDecodeError as error:
-        raise ResultsError(f"{path}:{error.lineno}: not valid JSON ({error.msg})") from error
+    except ValueError as error:
+        reason = getattr(error, "msg", error)
+        raise ResultsError(f"{path}{error_line(error)}: not valid JSON ({reason})") from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: expected a JSON object, found {type(content).__name__}")
     return content

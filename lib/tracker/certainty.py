@@ -19,6 +19,7 @@ import numpy as np
 from lib.tracker.engine.api import Template
 from lib.utils.errors import CheckpointError
 from lib.utils.files import atomic_write_text
+from lib.utils.json_text import parse_json
 
 if TYPE_CHECKING:
     from lib.tracker.settings import TrackerSettings
@@ -229,9 +230,9 @@ class Calibration:
             CheckpointError: it cannot be read, or is of other evidence than this version's.
         """
         try:
-            tree = json.loads(path.read_text(encoding="utf-8"))
+            tree = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: no calibration ({error!r}); {_AGAIN}") from error
+            raise CheckpointError(f"{path}: no calibration ({error!r:.160}); {_AGAIN}") from error
         return cls.from_tree(tree, path)
 
     @classmethod
@@ -249,8 +250,8 @@ class Calibration:
             rows = [tuple(map(float, tree[key])) for key in ("means", "scales", "weights")]
             made = cls(*rows, float(tree["bias"]), dict(tree["record"]))
             features = tuple(tree["features"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}: no calibration ({error!r}); {_AGAIN}") from error
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise CheckpointError(f"{path}: no calibration ({error!r:.160}); {_AGAIN}") from error
         numbers = np.array([*rows[0], *rows[1], *rows[2], made.bias])
         if features != FEATURES or any(len(row) != len(FEATURES) for row in rows):
             raise CheckpointError(f"{path}: a calibration of another version's evidence; {_AGAIN}")

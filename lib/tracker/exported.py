@@ -23,6 +23,7 @@ from lib.tracker.seqtrack import EngineTracker
 from lib.tracker.settings import TrackerSettings
 from lib.utils.errors import SeqTrackError
 from lib.utils.files import atomic_write_text
+from lib.utils.json_text import parse_json
 
 if TYPE_CHECKING:
     from lib.config.schema import Config
@@ -54,7 +55,7 @@ def read_tracker(path: Path) -> tuple[TrackerSettings, Calibration | None]:
     """
     again = "write it again with seqtrack export"
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
+        tree = parse_json(path.read_text(encoding="utf-8"))
         version = tree["version"]
         if version == _VERSION:
             settings, fitted = TrackerSettings(**tree["settings"]), tree["calibration"]
@@ -64,8 +65,8 @@ def read_tracker(path: Path) -> tuple[TrackerSettings, Calibration | None]:
     except FileNotFoundError:
         raise SeqTrackError(f"{path} is not there; {again}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SeqTrackError(f"{path} cannot be read ({error!r}); {again}") from error
-    raise SeqTrackError(f"{path} is of version {version!r}, not {_VERSION}; {again}")
+        raise SeqTrackError(f"{path} cannot be read ({error!r:.160}); {again}") from error
+    raise SeqTrackError(f"{path} is of version {version!r:.40}, not {_VERSION}; {again}")
 
 
 class SeqTrackONNX:

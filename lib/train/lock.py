@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from lib.utils.errors import SeqTrackError
 from lib.utils.heartbeat import Heartbeat
+from lib.utils.json_text import parse_json
 
 LOCK_NAME = "training.lock"
 _HEARTBEAT_SECONDS = 20.0
@@ -109,7 +110,7 @@ def _lock(stream: TextIO) -> bool | None:
 
 def _holder(text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}

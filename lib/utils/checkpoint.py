@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.utils import errors
 from lib.utils.errors import CheckpointError, some
 from lib.utils.file_format import FileFormat, file_format
 from lib.utils.files import atomic_path
@@ -34,6 +35,8 @@ WEIGHT_FIELDS = ("net", "model", "state_dict")
 # Objects before the raw numbers in the old format: magic, version, system, content, keys.
 _OLD_FORMAT_PICKLES = 5
 
+# Bytes of tensors that repeat numbers of the file, as tied and expanded weights do.
+_MOST_CLAIMED = 1 << 33
 _PLAIN_TYPES = (str, int, float, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
 
@@ -136,7 +139,7 @@ def save_checkpoint(path: Path | str, payload: Mapping[str, Any]) -> None:
 
 def printable(text: str, limit: int = 80) -> str:
     """Text out of a file, fit for one line of a message: no control characters, not too long."""
-    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: limit + 1])
+    shown = errors.printable(text[: limit + 1]).replace("\n", "\\n")
     return shown if len(shown) <= limit else shown[:limit] + "…"
 
 
@@ -278,6 +281,7 @@ def weights_in(path: Path, content: Any) -> OrderedDict[str, Tensor]:
         problem = _not_a_weight(key, value)
         if problem:
             raise CheckpointError(f"{where} is not a state dict: {key!r} is {problem}")
+    _check_claims(where, weights)
     _check_finite(where, weights)
     names = plain_names(weights)
     return OrderedDict((names[key], value.detach()) for key, value in weights.items())
@@ -298,6 +302,17 @@ def plain_names(keys: Iterable[str]) -> dict[str, str]:
         names = {key: name.removeprefix("module.") for key, name in names.items()}
     # Two keys of one name: whatever wrote them, it was not a wrapper.
     return names if len(set(names.values())) == len(names) else {key: key for key in names}
+
+
+def _check_claims(where: str, weights: Mapping[str, Tensor]) -> None:
+    """Refuse one number that claims to be a trillion of them: reading those would take days."""
+    stored = {one.data_ptr(): one.nbytes() for one in map(Tensor.untyped_storage, weights.values())}
+    claimed = sum(value.numel() * value.element_size() for value in weights.values())
+    if claimed > sum(stored.values()) + _MOST_CLAIMED:
+        raise CheckpointError(
+            f"{where} holds {sum(stored.values())} bytes of numbers, whose tensors claim to be "
+            f"{claimed}: refused; get it again from a source you trust"
+        )
 
 
 def _check_finite(where: str, weights: Mapping[str, Tensor]) -> None:

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from lib.utils.errors import MissingExtraError, SeqTrackError
 from lib.utils.files import atomic_write_text, check_replaceable, sha256_of
+from lib.utils.json_text import parse_json
 
 # Seconds to connect, and between two pieces of data.
 TIMEOUT = (15, 60)
@@ -226,7 +227,7 @@ class Ledger:
         self._records: dict[str, FileRecord] = {}
         if self.path.is_file():
             try:
-                content = json.loads(self.path.read_text(encoding="utf-8"))
+                content = parse_json(self.path.read_text(encoding="utf-8"))
                 self._records = {key: FileRecord(**value) for key, value in content.items()}
             except (ValueError, TypeError, AttributeError) as error:
                 raise DownloadError(

@@ -22,10 +22,24 @@ EXIT_CODES_HELP = (
 )
 
 
+def printable(text: str) -> str:
+    """Text with everything but new lines that does not show on a terminal spelled out.
+
+    Example:
+        >>> printable("a\\x1b[2Jb")
+        'a\\\\x1b[2Jb'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 class SeqTrackError(Exception):
     """Root of all errors that end a command with one clear line; `exit_code` is its status."""
 
     exit_code = EXIT_BAD_INPUT
+
+    def __str__(self) -> str:
+        """Fit for a terminal: what a file says in a message cannot move the cursor, say."""
+        return printable(super().__str__())
 
 
 class ConfigError(SeqTrackError):

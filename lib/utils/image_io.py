@@ -1,5 +1,6 @@
 """Images in and out of files: RGB uint8, or an error that names the file and why."""
 
+import errno
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,8 @@ _FLAGS = {
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 JPEG_SHRINKS = tuple(_FLAGS)
+# What the system says of a drive that is gone, not of a file.
+_NO_ANSWER = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO)
 # What gives the range of a clip; None where it has no grey of more than 8 bits.
 GreyRangeSource = Callable[[], GreyRange | None]
 # Colours that both decoders turn into the same pixels.
@@ -177,13 +180,23 @@ def read_labels(path: Path | str) -> np.ndarray:
     return (colours[..., 2] << 16) + (colours[..., 1] << 8) + colours[..., 0]
 
 
+class DriveError(DataError):
+    """A drive does not answer; what is on it may be sound."""
+
+
 def read_file(path: Path | str) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        DataError: it is missing, or cannot be read; `DriveError` where it perhaps can be later.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: image not found") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        kind = DriveError if error.errno in _NO_ANSWER else DataError
+        raise kind(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _decoded(data: bytes, name: str, flags: int) -> np.ndarray:

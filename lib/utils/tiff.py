@@ -28,12 +28,14 @@ def page_offsets(data: np.ndarray, name: str) -> tuple[int, ...]:
     Raises:
         DataError: the file is cut short or damaged.
     """
-    offsets: dict[int, None] = {}
+    offsets: list[int] = []
+    seen: set[int] = set()
     for offset, reduced in _directories(data, name):
-        if offset in offsets or len(offsets) == _MOST_PAGES:
+        if offset in seen or len(seen) == _MOST_PAGES:
             raise DataError(f"{name}: the TIFF file is damaged (its pages go round in a circle)")
+        seen.add(offset)
         if not reduced:
-            offsets[offset] = None
+            offsets.append(offset)
     return tuple(offsets)
 
 

@@ -9,6 +9,7 @@ from lib.utils.advice import advice
 from lib.utils.console import align, say
 from lib.utils.errors import PartialFailure, ResultsError, SeqTrackError, counted
 from lib.utils.files import atomic_write_text
+from lib.utils.json_text import parse_json
 from lib.vot.results import has_results
 from lib.vot.score import Scores, score_tracker
 from lib.vot.sequences import VotSequence
@@ -126,15 +127,17 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     """
     rows: dict[str, dict[str, dict[str, float]]] = {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         names = list(content["trackers"])
         for experiment, part in content["results"].items():
             for i, name in enumerate(names):
                 values = [one[i] for one in part["results"]]
                 rows.setdefault(name, {})[experiment] = _numbers(values)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (
+        OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError
+    ) as error:  # fmt: skip
         raise ResultsError(
-            f"{path}: not an analysis of toolkit 0.7.4 ({type(error).__name__}: {error})"
+            f"{path}: not an analysis of toolkit 0.7.4 ({type(error).__name__}: {error!s:.80})"
         ) from error
     return rows
 
@@ -192,7 +195,7 @@ def read_scores_file(workspace: Workspace) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: cannot be read as JSON ({error}); remove it") from error
     return content if isinstance(content, dict) else {}

@@ -21,6 +21,9 @@ UNKNOWN, INITIALISATION, FAILURE = 0, 1, 2
 Bounds = tuple[int, int, int, int]
 
 _BINARY_VERSION = 1
+# Coordinates beyond are no pixels, and a mask of more is no mask of a picture.
+_FARTHEST = 1 << 30
+_MOST_PIXELS = 1 << 26
 _POLYGON = "a polygon, which only the toolkit's own analysis (`vot analyze`) scores"
 _TYPE_SPECIAL, _TYPE_RECTANGLE, _TYPE_POLYGON, _TYPE_MASK = range(4)
 
@@ -56,8 +59,14 @@ def special(code: int) -> Region:
 
 
 def rectangle(x: float, y: float, w: float, h: float) -> Region:
-    """A filled rectangle; its four numbers are rounded one by one, halves to even."""
+    """A filled rectangle; its four numbers are rounded one by one, halves to even.
+
+    Raises:
+        ValueError: it is far larger than any picture.
+    """
     # The toolkit keeps rectangles in float32; a decimal near .5 is rounded after that.
+    if max(map(abs, (x, y, w, h))) > _FARTHEST:
+        raise ValueError(f"{x:g}, {y:g}, {w:g}, {h:g} is no rectangle in a picture")
     left, top, width, height = (int(np.round(np.float32(value))) for value in (x, y, w, h))
     return Region((left, top, left + width - 1, top + height - 1), is_empty=not (w > 0 and h > 0))
 
@@ -140,6 +149,8 @@ def parse_region(text: str) -> Region:
         return mask(x, y, _decode_runs(runs, w, h), shrink=True)
     values = [float(value) for value in text.split(",")]
     if len(values) == 1:
+        if not 0 <= values[0] < _FARTHEST:
+            raise ValueError(f"{text[:60]!r} is no code")
         return special(int(values[0]))
     if len(values) != 4:
         raise ValueError(f"{len(values)} numbers: {_POLYGON}")
@@ -150,6 +161,8 @@ def parse_region(text: str) -> Region:
 
 def _decode_runs(runs: list[int] | tuple[int, ...], width: int, height: int) -> np.ndarray:
     """Run lengths, zeros first, row by row, as (height, width) bool."""
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"a mask of {width} x {height} pixels")
     if min((width, height, *runs)) < 0 or sum(runs) > width * height:
         raise ValueError(f"the runs of a mask do not fit into {width} x {height} pixels")
     flat = np.zeros(width * height, bool)
@@ -179,7 +192,7 @@ def read_regions(path: Path) -> list[Region]:
         try:
             regions.append(parse_region(line.strip()))
         except ValueError as error:
-            raise DataError(f"{path}:{number}: not a region ({error})") from error
+            raise DataError(f"{path}:{number}: not a region ({error!s:.160})") from error
     return regions
 
 

@@ -8,10 +8,12 @@ sequences/<name>/anchor.value       a number per line: 1 starts forward there, -
 
 import itertools
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from lib.datasets.text.boxes import read_text
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES, read_rgb
 from lib.vot.regions import UNKNOWN, Region, read_regions, special
@@ -19,6 +21,9 @@ from lib.vot.stacks import Experiment
 from lib.vot.toolkit import is_plain
 
 LIST_FILE = "list.txt"
+# Numbers of so many digits are no number of frames or pixels.
+_DIGITS = 9
+_FRAME = re.compile(r"[^%]*%0?\d?d[^%]*")
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,18 @@ class VotSequence:
 
     @cached_property
     def facts(self) -> dict[str, str]:
-        """The key=value lines of the file `sequence`. Raises DataError: the file is missing."""
+        """The key=value lines of the file `sequence`.
+
+        Raises:
+            DataError: the file is missing or cannot be read.
+        """
         path = self.root / "sequence"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        if not path.is_file():
             raise DataError(
                 f"{path}: not found; a sequence of VOT has this file, a folder of frames and "
                 "groundtruth.txt"
-            ) from None
+            )
+        lines = read_text(path).splitlines()
         pairs = (line.partition("=") for line in lines if "=" in line)
         return {key.strip(): value.strip() for key, _, value in pairs}
 
@@ -57,7 +65,7 @@ class VotSequence:
     def size(self) -> tuple[int, int]:
         """Width and height of its frames, from `sequence` or else from the first frame."""
         width, height = self.facts.get("width", ""), self.facts.get("height", "")
-        if width.isdecimal() and height.isdecimal():
+        if width.isdecimal() and height.isdecimal() and len(width + height) < _DIGITS:
             return int(width), int(height)
         rows, columns = read_rgb(self.frame_file(0)).shape[:2]
         return columns, rows
@@ -65,7 +73,16 @@ class VotSequence:
     @property
     def truth_file(self) -> Path:
         """The file of its regions."""
-        return self.root / self.facts.get("groundtruth", "groundtruth.txt")
+        return self._inside("groundtruth", "groundtruth.txt")
+
+    def _inside(self, key: str, default: str) -> Path:
+        """The path that `sequence` states. Raises DataError: it leads out of the folder."""
+        stated = self.facts.get(key, default)
+        if os.path.isabs(stated) or ".." in Path(stated).parts or "\0" in stated:
+            raise DataError(
+                f"{self.root / 'sequence'}: {key} {stated!r:.80} leads out of the folder"
+            )
+        return self.root / stated
 
     @cached_property
     def regions(self) -> list[Region]:
@@ -93,17 +110,23 @@ class VotSequence:
     def stated_length(self) -> int | None:
         """The number of frames that the file `sequence` states."""
         length = self.facts.get("length", "")
-        return int(length) if length.isdecimal() else None
+        return int(length) if length.isdecimal() and len(length) < _DIGITS else None
 
     def __len__(self) -> int:
         """Number of frames."""
         return len(self.truth)
 
     def frame_file(self, index: int) -> Path:
-        pattern = self.facts.get("channels.color", "color/%08d.jpg")
-        if Path(pattern).suffix.lower() not in IMAGE_SUFFIXES:
-            pattern = f"{pattern.rstrip('/')}/%08d.jpg"
-        return self.root / (pattern % (index + 1))
+        path = self._inside("channels.color", "color/%08d.jpg")
+        pattern = str(path if path.suffix.lower() in IMAGE_SUFFIXES else path / "%08d.jpg")
+        # The folder's own name may hold a %.
+        folder, name = str(self.root), pattern[len(str(self.root)) :]
+        if not _FRAME.fullmatch(name):
+            raise DataError(
+                f"{self.root / 'sequence'}: channels.color {name[1:]!r:.80} is no pattern of image "
+                "files; expected something like color/%08d.jpg"
+            )
+        return Path(folder + name % (index + 1))
 
     def check(self) -> None:
         """Look for what the toolkit would stumble over, or score without a word.
@@ -140,15 +163,14 @@ class VotSequence:
             DataError: there are none, or the file is missing or malformed.
         """
         path = self.root / "anchor.value"
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-            values = [float(line) for line in lines if line.strip()]
-        except FileNotFoundError:
+        if not path.is_file():
             raise DataError(
                 f"{path}: not found; every experiment but the unsupervised one starts at anchors"
-            ) from None
+            )
+        try:
+            values = [float(line) for line in read_text(path).splitlines() if line.strip()]
         except ValueError as error:
-            raise DataError(f"{path}: not a number per line ({error})") from None
+            raise DataError(f"{path}: not a number per line ({error!s:.80})") from None
         if len(values) > len(self):
             raise DataError(f"{path}: {len(values)} lines for {len(self)} frames")
         forward = [(i, False) for i, value in enumerate(values) if value > 0]
@@ -169,12 +191,18 @@ class VotSequence:
 
 
 def read_names(folder: Path) -> list[str]:
-    """The names in `list.txt` of a folder of sequences; none if there is no such file."""
+    """The names in `list.txt` of a folder of sequences; none if there is no such file.
+
+    Raises:
+        DataError: it cannot be read, or a name is a path.
+    """
     path = folder / LIST_FILE
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip())
+    if odd := [name for name in names if name in (".", "..") or set(name) & set("/\\\0")]:
+        raise DataError(f"{path}: {odd[0]!r:.80} is not the name of a folder beside it")
+    return list(names)
 
 
 def found_names(folder: Path) -> list[str]:

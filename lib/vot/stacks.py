@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lib.config.yaml_source import read_yaml
 from lib.utils.errors import ConfigError, did_you_mean
 from lib.utils.files import user_path
 
@@ -140,17 +139,15 @@ def read_stack(path: Path, update_key: str) -> Stack:
     Raises:
         ConfigError: it is not there, or names something that cannot be scored.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise ConfigError(
             f"there is no stack file {path}; the toolkit's own are {', '.join(STACKS)}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
-    experiments = content.get("experiments") if isinstance(content, dict) else None
+        )
+    layer = read_yaml(path, str(path))
+    if layer.findings:
+        raise ConfigError(str(layer.findings[0]))
+    content = layer.values
+    experiments = content.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
         raise ConfigError(f"{path}: has no mapping `experiments`, as a stack of the toolkit has")
     return Stack(
@@ -164,18 +161,22 @@ def read_stack(path: Path, update_key: str) -> Stack:
 
 
 def _experiment(path: Path, name: str, content: Any) -> Experiment:
-    kind = str(content.get("type")) if isinstance(content, dict) else ""
-    what = f"{path}: experiment {name}"
+    what = f"{path}: experiment {name!r:.60}"
+    if name in (".", "..") or not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(f"{what}: its name is the name of a folder; use letters and digits")
+    content = content if isinstance(content, dict) else {}
+    kind = content.get("type")
     if kind == "unsupervised":
-        if int(content.get("repetitions", 1)) != 1:
+        if content.get("repetitions", 1) != 1:
             raise ConfigError(f"{what}: repetitions must be 1; our trackers repeat themselves")
         return Experiment(name, multistart=False)
     # A class of one's own for the experiment is known by its last name.
-    if kind.rpartition(".")[2].lower() != "multistart":
-        raise ConfigError(f"{what}: type {kind!r} is neither multistart nor unsupervised")
+    if not isinstance(kind, str) or kind.rpartition(".")[2].lower() != "multistart":
+        raise ConfigError(f"{what}: type {kind!r:.60} is neither multistart nor unsupervised")
     limits = None
-    for one in content.get("analyses") or []:
-        if one.get("type") == "multistart_eao_score":
+    analyses = content.get("analyses")
+    for one in analyses if isinstance(analyses, list) else []:
+        if isinstance(one, dict) and one.get("type") == "multistart_eao_score":
             low, high = one.get("low"), one.get("high")
             if not (isinstance(low, int) and isinstance(high, int) and 0 < low < high):
                 raise ConfigError(f"{what}: low {low!r}, high {high!r}; 0 < low < high is needed")

@@ -1,5 +1,6 @@
 """Packs that lost a part: what the command says of them, and makes anew."""
 
+import errno
 import re
 import shutil
 from pathlib import Path
@@ -114,3 +115,21 @@ def test_the_help_says_what_verify_compares(call, capsys):
     said = " ".join(capsys.readouterr().out.split())
     assert "compare each frame of a pack with its checksum" in said
     assert "every byte" not in said
+
+
+def test_a_drive_that_does_not_answer_leaves_no_hole(call, monkeypatch):
+    """A frame that cannot be read is left out; one that can be read later must not be."""
+    read = Path.read_bytes
+
+    def failing(path):
+        if path.name == "00000009.jpg":
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", failing)
+        code, _, err = call(*PACK)
+    assert code == 2 and "00000009.jpg: cannot be read (Input/output error)" in err
+    assert not (Path("pack") / "pack.json").exists()
+    assert call(*PACK)[0] == 0
+    assert all(open_pack(Path("pack"), "pack").places["size"])

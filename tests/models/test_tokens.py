@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lib.models.tokens import SEQ_FORMATS, BoxTokenizer
 
@@ -40,3 +42,36 @@ def test_window_rows(seq_format, rows):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match=r"seq_format|bins"):
         BoxTokenizer(*arguments)
+
+
+SHARE = st.floats(0, 1, width=32)
+TOKENIZERS = st.builds(BoxTokenizer, st.integers(2, 4000), st.sampled_from(SEQ_FORMATS))
+
+
+@given(tokenizer=TOKENIZERS, box=st.tuples(*[st.floats(-1, 2, width=32)] * 4))
+def test_tokens_of_any_box_are_in_the_vocabulary(tokenizer, box):
+    inputs, targets = tokenizer.encode(torch.tensor([box]))
+    assert inputs[0, 0] == tokenizer.start and targets[0, -1] == tokenizer.end
+    assert torch.equal(inputs[:, 1:], targets[:, :-1])
+    coordinates = inputs[:, 1:]
+    if min(box[2:]) >= 0:
+        assert coordinates.min() >= 0 and coordinates.max() <= tokenizer.bins - 1
+
+
+@given(tokenizer=TOKENIZERS, corners=st.tuples(*[SHARE] * 4))
+def test_decoded_boxes_are_within_a_bin(tokenizer, corners):
+    left, right = sorted(corners[:2])
+    top, bottom = sorted(corners[2:])
+    box = torch.tensor([[left, top, right - left, bottom - top]])
+    _, targets = tokenizer.encode(box)
+    cx, cy, w, h = tokenizer.decode(targets[:, :-1])[0].tolist()
+    found = (cx, cy, w, h)
+    wanted = ((left + right) / 2, (top + bottom) / 2, right - left, bottom - top)
+    assert found == pytest.approx(wanted, abs=1 / (tokenizer.bins - 1) + 1e-6)
+
+
+@given(tokenizer=TOKENIZERS, shares=st.lists(SHARE, min_size=4, max_size=4))
+def test_a_sure_distribution_means_its_token(tokenizer, shares):
+    tokens = (torch.tensor([shares]) * (tokenizer.bins - 1)).long()
+    sure = torch.nn.functional.one_hot(tokens, tokenizer.bins).float()
+    assert torch.equal(tokenizer.expected(sure), tokens.float())

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lib.utils.crop import crop_square, cut_square, map_box_back
+from lib.utils.crop import crop_side, crop_square, cut_square, map_box_back, square_at
 from lib.utils.errors import DataError
 
 IMAGE = np.arange(100 * 120 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 120, 3) | 1
@@ -56,3 +58,43 @@ def test_the_image_is_left_as_it_was():
     before = IMAGE.copy()
     crop_square(IMAGE, (110, 90, 30, 30), 4.0, 32)
     np.testing.assert_array_equal(IMAGE, before)
+
+
+SIDE = st.floats(1, 60)
+BOXES = st.tuples(st.floats(-20, 110), st.floats(-20, 90), SIDE, SIDE)
+
+
+@given(box=BOXES, factor=st.floats(0.5, 6), size=st.sampled_from([16, 64, 255]))
+def test_map_back_undoes_any_crop(box, factor, size):
+    """The centre of the crop, with the size of the box, is the box."""
+    w, h = box[2:]
+    resize = size / crop_side(box, factor)
+    centre = 0.5 * size / resize
+    back = map_box_back((centre, centre, w, h), box, resize, size)
+    assert back == pytest.approx(box, abs=1e-9)
+
+
+@given(box=BOXES, shift=st.integers(-50, 50), factor=st.floats(0.5, 6))
+def test_the_square_moves_with_its_box(box, shift, factor):
+    whole = tuple(float(round(value)) for value in box)
+    x, y, w, h = whole
+    left, top, side = square_at(whole, factor)
+    # An even shift: halves are rounded to even numbers.
+    moved = square_at((x + 2 * shift, y, w, h), factor)
+    assert moved == (left + 2 * shift, top, side)
+    assert side == pytest.approx((w * h) ** 0.5 * factor + 0.5, abs=0.5 + 1e-6)
+
+
+@given(box=BOXES, factor=st.floats(0.5, 6))
+def test_a_cut_holds_pixels_of_the_image_or_black(box, factor):
+    left, top, side = square_at(box, factor)
+    try:
+        square = cut_square(IMAGE, box, factor)
+    except DataError:
+        # All of it is outside, but for the column and the row that the border rule blackens.
+        assert left >= 119 or top >= 99 or left + side <= 0 or top + side <= 0
+        return
+    assert square.shape == (side, side, 3)
+    # No pixel of the image is 0.
+    rows, columns = np.nonzero(square[..., 0])
+    np.testing.assert_array_equal(square[rows, columns], IMAGE[rows + top, columns + left])

@@ -34,6 +34,7 @@ from lib.datasets.benchmarks.open import find_row, open_dataset
 from lib.datasets.sequence import Dataset
 from lib.results.files import RUN_FILE
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
+from lib.utils.json_text import error_line, parse_json
 from lib.vot.stacks import STACKS
 
 _TRACKER = "seqtrack"
@@ -148,16 +149,17 @@ def _read_vot(path: Path) -> Votes:
         return {}
     form = 'expected {"seqtrack_b256": {"eao": 0.291}, …}'
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        line = error_line(error) if isinstance(error, ValueError) else ""
         raise ResultsError(f"{path}{line}: cannot be read as JSON; {form}") from error
     if not isinstance(content, dict):
         raise ResultsError(f"{path}: holds no trackers; {form}")
     for tracker, row in content.items():
         eao = row.get("eao") if isinstance(row, dict) else None
         if isinstance(eao, bool) or not isinstance(eao, int | float) or not 0 <= eao <= 1:
-            raise ResultsError(f"{path}: {tracker}: eao is {eao!r}, not a fraction; {form}")
+            shown = f"{' '.join(tracker.split())[:60]}: eao is {eao!r:.60}"
+            raise ResultsError(f"{path}: {shown}, not a fraction; {form}")
     return content
 
 

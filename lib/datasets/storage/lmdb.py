@@ -4,6 +4,7 @@ All text below the keys is small; it is copied once to a folder of its own, with
 for every folder of images, so that the usual readers read it. Frames are read from the LMDB.
 """
 
+import contextlib
 import functools
 import hashlib
 import logging
@@ -27,6 +28,8 @@ logger = logging.getLogger(__name__)
 SUFFIX = "_lmdb"
 _DATA = "data.mdb"
 _DONE = ".complete"
+_META = 144
+_MAGIC = 0xBEEFC0DE.to_bytes(4, "little")
 
 
 def find_lmdb(root: Path) -> dict[str, Path]:
@@ -50,12 +53,46 @@ def _open(folder: Path, process: int) -> Any:
         raise MissingExtraError(
             f"to read {folder} the package lmdb is needed: {extra('lmdb')}, or pip install lmdb"
         ) from None
+    _check_whole(folder)
     try:
         return lmdb.open(
             os.fspath(folder), readonly=True, lock=False, readahead=False, meminit=False
         )
     except lmdb.Error as error:
         raise DataError(f"{folder}: cannot be opened as an LMDB ({error})") from None
+
+
+@contextlib.contextmanager
+def _transaction(folder: Path) -> Iterator[Any]:
+    """A transaction. Raises DataError: what is read in it is damaged."""
+    database = _open(folder, os.getpid())
+    import lmdb
+
+    try:
+        with database.begin() as transaction:
+            yield transaction
+    except lmdb.Error as error:
+        raise DataError(f"{folder}: the LMDB is damaged ({error}); copy it again") from None
+
+
+def _check_whole(folder: Path) -> None:
+    """Refuse a file that ends before its last page: reading there would end the process.
+
+    Source: `MDB_meta` of lmdb.h: a page has 16 bytes of its own, then magic and version (4 bytes
+    each), address and size of the map (8 each), two databases (48 each, the page size is the first
+    field), the number of the last page (8).
+    """
+    file = folder / _DATA
+    with open(file, "rb") as stream:
+        pages = [stream.read(_META)]
+        size = int.from_bytes(pages[0][40:44], "little")
+        stream.seek(size)
+        pages.append(stream.read(_META))
+    if any(page[16:20] != _MAGIC for page in pages):
+        return  # whatever this is, the package has to judge it
+    last = max(int.from_bytes(page[136:144], "little") for page in pages)
+    if (last + 1) * size > file.stat().st_size:
+        raise DataError(f"{folder}: the LMDB is cut short ({file.stat().st_size} bytes of {_DATA})")
 
 
 def read_value(folder: Path, key: str) -> bytes:
@@ -65,7 +102,7 @@ def read_value(folder: Path, key: str) -> bytes:
         DataError: there is no such key, or the LMDB cannot be read.
         MissingExtraError: the package lmdb is missing.
     """
-    with _open(folder, os.getpid()).begin() as transaction:
+    with _transaction(folder) as transaction:
         value = transaction.get(os.fsencode(key))
     if value is None:
         raise DataError(f"{folder}: has no key {key!r}")
@@ -74,7 +111,7 @@ def read_value(folder: Path, key: str) -> bytes:
 
 def _entries(folder: Path) -> Iterator[tuple[str, Any]]:
     """Keys, and a function that gives the value."""
-    with _open(folder, os.getpid()).begin() as transaction:
+    with _transaction(folder) as transaction:
         cursor = transaction.cursor()
         for key in cursor.iternext(keys=True, values=False):
             yield os.fsdecode(bytes(key)), lambda: bytes(cursor.value())
@@ -101,11 +138,14 @@ def copy_texts(parts: dict[str, Path], cache: Path) -> Path:
             if folder not in known:
                 if ".." in folder.split("/") or os.path.isabs(key) or "\0" in key:
                     raise DataError(f"{path}: the key {key!r} leads out of the data set")
-                where.mkdir(parents=True, exist_ok=True)
                 known.add(folder)
-            if not is_image(leaf):
-                with atomic_path(where / leaf) as temporary:
-                    temporary.write_bytes(value())
+            try:
+                where.mkdir(parents=True, exist_ok=True)
+                if not is_image(leaf):
+                    with atomic_path(where / leaf) as temporary:
+                        temporary.write_bytes(value())
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise DataError(f"{path}: the key {key!r:.80} is no path ({error})") from None
     atomic_write_text(target / _DONE, "\n".join(about) + "\n")
     return target
 

@@ -8,7 +8,6 @@ A training set of millions of small files is slow to copy, to list and to open o
 Here a frame is one read at a known place of a file that is open already.
 """
 
-import json
 import os
 import zlib
 from collections import Counter
@@ -24,12 +23,15 @@ from lib.datasets.training.index import DAMAGE, TrainingIndex, map_arrays
 from lib.datasets.training.set import IndexedSet, StoredFrames
 from lib.utils.advice import command
 from lib.utils.errors import DataError
+from lib.utils.json_text import parse_json
 
 FORMAT = "seqtrack-pack-1"
 ABOUT, INDEX = "pack.json", "pack.index"
 # In the place of `ABOUT` until all shards are there.
 PLAN = "plan.json"
 # Where a frame lies; size 0: it is not there.
+# Larger than any frame.
+_LARGEST = 1 << 28
 PLACE = np.dtype([("shard", "<u4"), ("size", "<u4"), ("offset", "<u8"), ("crc", "<u4")])
 
 
@@ -68,6 +70,10 @@ class Shards:
 
     def read(self, number: int, offset: int, size: int) -> bytes:
         """Bytes of a shard, fewer at its end. Raises DataError: it cannot be read."""
+        if size > _LARGEST or offset >= 1 << 63:
+            raise DataError(
+                f"{self.path(number)}: {size} bytes at {offset} are no frame; the index is damaged"
+            )
         try:
             if number not in self._open:
                 flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -143,7 +149,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     path = folder / ABOUT
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = parse_json(path.read_text(encoding="utf-8"))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']!r} instead of {FORMAT!r}")
     except FileNotFoundError:
@@ -163,12 +169,14 @@ def open_pack(folder: Path, name: str, *, check: bool = False) -> PackedSet:
     try:
         key, video = str(about["key"]), bool(about["is_video"])
         sequences, boxes, visible, places = map_arrays(file, FORMAT, key, 4, check=check)
+        index = TrainingIndex(sequences, boxes, visible, key)
+        if places.dtype != PLACE or places.shape != visible.shape:
+            raise ValueError("its places are of another kind")
     except DAMAGE as error:
         problem = "damaged" if check else "cannot be read"
         raise DataError(
             f"{file}: {problem} ({error}); remove it and pack again: finished shards stay"
         ) from None
-    index = TrainingIndex(sequences, boxes, visible, key)
     return PackedSet(name, video, folder, index, places, Shards(folder))
 
 

@@ -25,7 +25,8 @@ from lib.datasets.training.index import save_arrays
 from lib.datasets.training.set import IndexedSet
 from lib.utils.errors import DataError
 from lib.utils.files import atomic_path, atomic_write_text, remove_temporaries
-from lib.utils.image_io import decode_rgb, grey_range_of
+from lib.utils.image_io import DriveError, decode_rgb, grey_range_of
+from lib.utils.json_text import parse_json
 
 # A file in an archive begins with this many bytes and its name.
 _HEADER = 30
@@ -94,7 +95,7 @@ class Packing:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for file in (self.folder / PLAN, self.folder / ABOUT):
-            if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != self.about:
+            if file.is_file() and _about(file) != self.about:
                 raise DataError(
                     f"{self.folder}: holds another pack, of other data or with other settings; "
                     "remove it, or name another folder with --out"
@@ -191,6 +192,9 @@ class Packing:
             image = decode_rgb(data, path, lambda: frames.grey_range)
             # In a pack of parts the first frame, whose range counts, is not there as it was.
             scaled = grey_range_of(data, path) is not None
+        except DriveError:
+            # A pack is finished but once: it would never have the frame.
+            raise
         except DataError as error:
             self.missing.append(str(error))
             return member.name, b""
@@ -243,6 +247,14 @@ class Packing:
             return False
         # What says that a file is a zip archive is its end.
         return all(zipfile.is_zipfile(self.folder / shard_name(i)) for i in range(len(self.plan())))
+
+
+def _about(file: Path) -> Any:
+    """What a pack says of itself; nothing where that cannot be read, as of another pack."""
+    try:
+        return parse_json(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
 
 
 def _entries(path: Path) -> list[tuple[str, Any]]:

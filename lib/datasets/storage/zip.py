@@ -36,7 +36,8 @@ ENTRY = np.dtype(
         ("flags", "<u2"),
     ]
 )  # fmt: skip
-_ROW = struct.Struct("<QqqIHH")
+# Signed: sizes beyond are no sizes, and end as damage does.
+_ROW = struct.Struct("<qqqIHH")
 
 
 @dataclass

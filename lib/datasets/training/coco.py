@@ -6,6 +6,7 @@ nine tenths of the file, are dropped while it is parsed.
 """
 
 import json
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from lib.datasets.training.listing import (
     has_area,
 )
 from lib.utils.errors import DataError
+from lib.utils.json_text import parse_json
 
 _KEPT = frozenset({"images", "annotations", "id", "file_name", "image_id", "iscrowd", "bbox"})
 
@@ -51,12 +53,12 @@ def read_coco(path: Path) -> Iterator[TrainingRecord]:
         DataError: the file is not JSON, or not in COCO's form.
     """
     try:
-        content = json.loads(read_text(path), object_hook=_slim)
+        content = parse_json(read_text(path), object_hook=_slim)
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
     try:
         files = {image["id"]: image["file_name"] for image in content["images"]}
-        annotations = content["annotations"]
+        annotations = list(content["annotations"])
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: not an annotation file of COCO ({error!r})") from None
     for annotation in annotations:
@@ -75,7 +77,9 @@ def _record(annotation: dict[str, Any], files: dict[int, str], path: Path) -> Tr
             return None
         name, file = str(annotation["id"]), files[annotation["image_id"]]
         box = np.array(annotation["bbox"], dtype=np.float32).reshape(1, 4)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not isinstance(file, str) or os.path.isabs(file) or ".." in file.split("/"):
+            raise ValueError(f"file_name {file!r:.60} is no file below the images")
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         shown = json.dumps(annotation)[:120]
         raise DataError(f"{path}: annotation {shown} is malformed ({error!r})") from None
     if not np.isfinite(box).all() or not has_area(box).all():

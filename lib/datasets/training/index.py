@@ -15,7 +15,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -36,7 +36,7 @@ _BLOCK = 1 << 20
 # Every opening counts as a use: a training opens its index again for each validation.
 _UNUSED_SECONDS = 30 * 24 * 3600
 # What reading a damaged file raises.
-DAMAGE = (OSError, ValueError, KeyError, TypeError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError, MemoryError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,22 @@ class TrainingIndex:
     visible: np.ndarray  # `(M,)` bool
     key: str  # of the listing that it was made from
     file: Path | None = None  # where it is kept; None when it is held in memory only
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where the arrays do not fit each other: the file may be a forgery."""
+        rows = len(self.boxes)
+        kinds = dict.fromkeys(("first", "start", "length", "visible"), "i")
+        kinds |= dict.fromkeys(("name", "folder", "pattern"), "S")
+        fields: Mapping[str, Any] = self.sequences.dtype.fields or {}
+        if {name: field[0].kind for name, field in fields.items()} != kinds:
+            raise ValueError("its sequences are of another kind")
+        if self.boxes.shape != (rows, 4) or self.boxes.dtype != np.float32:
+            raise ValueError("its boxes are of another kind")
+        if self.visible.shape != (rows,) or self.visible.dtype != bool or self.sequences.ndim != 1:
+            raise ValueError("its flags are of another kind")
+        start, length = self.sequences["start"], self.sequences["length"]
+        if ((start < 0) | (length < 0) | (start > rows - length)).any():
+            raise ValueError("a sequence has no rows there")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """As the path of the file: another process maps the same memory."""

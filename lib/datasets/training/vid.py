@@ -6,7 +6,6 @@ what they read from the XML as `cache.json` in the data set's folder; where it i
 read instead.
 """
 
-import json
 import logging
 import math
 import xml.etree.ElementTree as ElementTree
@@ -28,9 +27,12 @@ from lib.datasets.training.listing import (
     list_names,
 )
 from lib.utils.errors import DataError
+from lib.utils.json_text import parse_json
 
 logger = logging.getLogger(__name__)
 
+# Of a video, and far more than any has.
+_MOST_FRAMES = 1 << 31
 _CACHE = "cache.json"
 _SET = "ILSVRC2015_VID_train_%04d"
 _VIDEO = "ILSVRC2015_train_%08d"
@@ -97,7 +99,10 @@ def read_vid_video(row: TrainingRow, root: Path, video: str) -> Iterator[Trainin
         boxes = [box for _, box, _ in seen]
         flags = [visible for _, _, visible in seen]
         name = f"{video.rpartition('/')[2]}-{track}"
-        yield _record(row, name, video, seen[0][0], boxes, flags)
+        try:
+            yield _record(row, name, video, seen[0][0], boxes, flags)
+        except ValueError as error:
+            raise DataError(f"{folder}: track {track!r:.60} cannot be used ({error})") from None
 
 
 def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[TrainingRecord]:
@@ -108,7 +113,7 @@ def read_vid_cache(row: TrainingRow, root: Path) -> Iterator[TrainingRecord]:
     """
     path = root / _CACHE
     try:
-        tracks = json.loads(read_text(path))
+        tracks = parse_json(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: not valid JSON ({error})") from None
     frames = FolderNames(root)
@@ -134,11 +139,13 @@ def _cached(row: TrainingRow, path: Path, number: int, track: Any) -> TrainingRe
         video = f"{_SET % track['set_id']}/{_VIDEO % track['vid_id']}"
         name = f"{_VIDEO % track['vid_id']}-{number}"
         first, boxes, visible = int(track["start_frame"]), track["anno"], track["target_visible"]
+        if not 0 <= first < _MOST_FRAMES:
+            raise ValueError(f"start_frame {first}")
         return _record(row, name, video, first, boxes, visible)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path}: item {number} is not a track with set_id, vid_id, start_frame, anno and "
-            f"target_visible ({error!r}); rename the file to read the XML files instead"
+            f"target_visible ({error!r:.160}); rename the file to read the XML files instead"
         ) from None
 
 

@@ -1,7 +1,8 @@
 """Runs an exported network in ONNX Runtime, on the CPU; nothing here needs PyTorch."""
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,17 @@ def open_session(path: Path, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    try:
+    with _named(path):
         return runtime.InferenceSession(
             os.fspath(path), options, providers=["CPUExecutionProvider"]
         )
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name the file where the runtime refuses it. Raises SeqTrackError."""
+    try:
+        yield
     except Exception as error:
         # The runtime's own exceptions have no common class but this one.
         reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
@@ -73,6 +81,7 @@ class OnnxEngine(BatchedEngine):
             open_session(folder / f"{part}.onnx", threads) for part in ("template", "step")
         )
         self._wanted = [one.name for one in self._step.get_inputs()]
+        self._folder = folder
 
     def templates(
         self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
@@ -87,7 +96,9 @@ class OnnxEngine(BatchedEngine):
                 "pixels": np.ascontiguousarray(crop),
                 "box": np.array([x, y, w, h], np.float32),
             }
-            parts = self._template.run(None, {name: feeds[name] for name in wanted})
+            # A file that is none of ours may have other inputs and outputs.
+            with _named(self._folder / "template.onnx"):
+                parts = self._template.run(None, {name: feeds[name] for name in wanted})
             cached = {"box": feeds["box"], **dict(zip(names, parts, strict=True))}
             made.append(Template(crop, (float(x), float(y), float(w), float(h)), cached))
         return made
@@ -115,5 +126,6 @@ class OnnxEngine(BatchedEngine):
     ) -> Sequence[np.ndarray]:
         """See `BatchedEngine.run`."""
         feeds = {**self.inputs(unique), "pixels": np.asarray(crops)}
-        parts = self._step.run(None, {name: feeds[name] for name in self._wanted})
+        with _named(self._folder / "step.onnx"):
+            parts = self._step.run(None, {name: feeds[name] for name in self._wanted})
         return parts if self.keep_distributions else parts[:3]

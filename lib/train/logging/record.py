@@ -20,6 +20,7 @@ from lib.config.schema import Config
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError, PartialFailure
 from lib.utils.files import atomic_write_text, remove_temporaries
+from lib.utils.json_text import parse_json
 
 CONFIG_NAME = "config.yaml"
 RECORD_NAME = "run.json"
@@ -130,7 +131,7 @@ def _note(folder: Path, facts: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """A record; a file that is none of ours counts as empty, and is replaced."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

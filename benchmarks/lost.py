@@ -13,7 +13,7 @@ sequences more, in which something hides all of the target, twice in most. Print
   the frame before the state became lost: then all frames until the state changes are, as the box
   stands still meanwhile. Where the box had left the target before, "lost" is right. Beside it, all
   frames called lost;
-- how often the target is tracked again after it was away: 10 to 30 frames after it came back the
+- how often the target is tracked again after it was away: 10 to 25 frames after it came back the
   median IoU is 0.5 or more; and in how many of the cases it came back elsewhere, its centre farther
   from where it went than half its size.
 """
@@ -43,7 +43,7 @@ from lib.utils.errors import EXIT_OK
 
 # An absence counts from so many frames on; after it, these frames say whether it was found.
 LEAST_AWAY = 3
-AFTER = slice(10, 30)
+AFTER = slice(10, 25)
 GOOD = 0.5
 
 
@@ -103,7 +103,7 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 def occlusion(number: int) -> Video:
     """A generated sequence in which something hides all of the target for 6 to 18 frames, twice."""
-    drawn = draw_spec(np.random.default_rng([number, 78]), 130)
+    drawn = draw_spec(np.random.default_rng([number, 78]), 150)
     spec = replace(
         drawn, absence=2.0, full_occlusions=2, partial_occlusions=0, exits=0, distractors=1
     )

@@ -3,8 +3,9 @@
 While a target is lost its box stays where it was last sure, and each frame is one look elsewhere.
 Looks come in pairs. The first widens step by step about the last sure box, and then goes over the
 picture, nearest places first; the second goes back to the usual scale, at the place that the
-first one found. Only such a close look takes the target back, and only if it is sure and what it
-shows looks like the first template. States are values, so many targets go in one batch.
+first one found. Only such a close look takes the target back, and only if it is sure, or again and
+again not unsure, and what it shows looks like the first template. States are values, so many
+targets go in one batch.
 """
 
 from dataclasses import dataclass, replace
@@ -112,8 +113,14 @@ def _looked(
     now: Presence, rule: "LostTarget", box: Box, certainty: float, likeness: float
 ) -> tuple[Presence, Box]:
     close = now.candidate is not None or now.looks == 0
-    if close and certainty >= rule.back and likeness >= rule.alike:
-        return Presence("tracked", certainty, box), box
+    if close and certainty >= rule.unsure and likeness >= rule.alike:
+        level = now.level + rule.rate * (certainty - now.level)
+        if certainty >= rule.back:
+            return Presence("tracked", certainty, box), box
+        if level >= rule.unsure:
+            return Presence("uncertain", level, box), box
+        # It may well be the target: looking elsewhere would lose it again.
+        return replace(now, level=level, candidate=box), now.sure_box
     next_look = replace(now, level=min(now.level, certainty), looks=now.looks + 1, candidate=None)
     if now.candidate is None:
         # A size that was read off at another scale says little.

@@ -58,11 +58,28 @@ def test_a_lost_box_goes_back_to_where_it_was_sure() -> None:
 def test_only_a_sure_look_that_looks_like_the_first_template_takes_it_back() -> None:
     lost = Presence("lost", 0.1, BOX)
     there: Box = (150.0, 90.0, 40.0, 30.0)
-    for certainty, likeness in ((0.9, RULE.alike - 0.1), (RULE.back - 0.1, 1.0)):
+    for certainty, likeness in ((0.9, RULE.alike - 0.1), (RULE.unsure - 0.1, 1.0)):
         now, box = judge(lost, RULE, there, certainty, likeness)
         assert now.state == "lost" and box == BOX
     now, box = judge(lost, RULE, there, 0.9, 1.0)
     assert now.state == "tracked" and box == there
+
+
+def test_a_place_that_is_not_unsure_is_followed_until_the_level_has_risen() -> None:
+    """A target that was called lost too soon is not left for looks elsewhere."""
+    now, box = Presence("lost", 0.1, BOX, looks=4, candidate=BOX), BOX
+    between = (RULE.unsure + RULE.back) / 2
+    for step in range(1, 20):
+        place = (BOX[0] + step, *BOX[1:])
+        now, box = judge(now, RULE, place, between, 1.0)
+        if now.state != "lost":
+            break
+        assert now.candidate == place and box == BOX
+    assert now.state == "uncertain" and box == place and 1 < step < 8
+    followed = Presence("lost", 0.3, BOX, looks=4, candidate=BOX)
+    worse, _ = judge(followed, RULE, BOX, RULE.unsure - 0.01, 1.0)
+    unlike, _ = judge(followed, RULE, BOX, between, RULE.alike - 0.01)
+    assert worse.candidate is None is unlike.candidate
 
 
 def test_what_looks_like_something_else_is_lost_however_sure_the_network_is() -> None:
@@ -127,5 +144,5 @@ def test_the_shipped_model_says_when_its_target_is_gone_and_takes_it_back() -> N
     assert set(states[:15]) == {"tracked"} == set(states[50:])
     assert [states[i] for i in gone].count("lost") >= 15
     doubt = [answer["certainty"] for answer in answers if answer["state"] == "lost"]
-    assert max(doubt) < cfg.test.lost.below
+    assert max(doubt) < cfg.test.lost.unsure
     assert abs(answers[-1]["target_bbox"][0] - 100) < 10

@@ -198,7 +198,8 @@ class LostTarget(Section):
     below: Fraction = 0.2
     """Level below which a target is lost."""
     back: Fraction = 0.5
-    """Certainty that a close look needs to take a lost target back."""
+    """Certainty that a close look needs to take a lost target back at once. A place that is not
+    below UNSURE is looked at again, until the level is not either, or it gets worse."""
     alike: Fraction = 0.45
     """Likeness to the first template (of the colours' histograms) that it needs as well."""
     unlike: Fraction = 0.3

@@ -1,0 +1,14 @@
+"""Memory, handles and threads of long work as CSV: `python scripts/soak.py --scale 0.01`."""
+
+import os
+import sys
+
+import _path  # noqa: F401  (puts this repository first on sys.path)
+
+# Work is forked from this process, which must have one thread only.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from lib.commands.entry import run
+
+if __name__ == "__main__":
+    sys.exit(run("tests.chaos.soak"))

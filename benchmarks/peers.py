@@ -77,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", default="torch", help="how ours runs: torch or onnx")
     add("--nanotrack", nargs=2, metavar=("BACKBONE", "HEAD"), help="its two ONNX files")
     add("--contrib-python", metavar="PYTHON", help="a Python with opencv-contrib-python")
+    add("--trackers", nargs="+", metavar="NAME", help="of the others only these; ours always runs")
     add("--threads", type=int, default=0, help="threads of each tracker; 0: as each chooses")
     add("--repeats", type=int, default=1, help="runs of each tracker, in turn")
     add("--json", metavar="FILE", help="write the figures there as well")
@@ -119,14 +120,18 @@ def _trackers(args: argparse.Namespace) -> dict[str, str]:
     from lib.utils.errors import ConfigError
 
     pythons = {"ours": sys.executable}
-    if args.nanotrack:
+    wanted = set(args.trackers or ("nanotrack", *OPENCV)) - {"ours"}
+    if unknown := wanted - {"nanotrack", *OPENCV}:
+        known = ", ".join(("nanotrack", *OPENCV))
+        raise ConfigError(f"--trackers {', '.join(sorted(unknown))}: there are {known}")
+    if "nanotrack" in wanted and not args.nanotrack:
+        print("nanotrack: left out; its files are given by --nanotrack", file=sys.stderr)
+    elif "nanotrack" in wanted:
         for file in args.nanotrack:
             if not Path(file).is_file():
                 raise ConfigError(f"--nanotrack {file}: no such file; it wants BACKBONE and HEAD")
         pythons["nanotrack"] = sys.executable
-    else:
-        print("nanotrack: left out; its files are given by --nanotrack", file=sys.stderr)
-    for name in OPENCV:
+    for name in (name for name in OPENCV if name in wanted):
         for python in filter(None, (args.contrib_python, sys.executable)):
             if _has(python, name):
                 pythons[name] = python

@@ -157,3 +157,13 @@ def test_errors_are_one_line(
     clips = tmp_path / "clips"
     assert peers.main(["--sequences", str(clips), "--nanotrack", "no.onnx", "head.onnx"]) == 2
     assert capsys.readouterr().err.startswith("error: --nanotrack no.onnx: no such file")
+
+
+def test_only_the_trackers_that_are_wanted_run(
+    peers: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = peers._parser().parse_args(["--trackers", "mil"])
+    assert set(peers._trackers(args)) == {"ours", "mil"}
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SeqTrackError, match=r"--trackers nano: there are nanotrack, mil"):
+        peers._trackers(peers._parser().parse_args(["--trackers", "nano"]))

@@ -7,11 +7,14 @@ the target by half or more. It is fitted for a network by `seqtrack calibrate` a
 weights.
 """
 
+import functools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import cv2
 import numpy as np
@@ -52,7 +55,7 @@ def calibration_path(weights: Path) -> Path:
 
 
 def patch_of(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """What a box of a crop shows, `(24, 24, 3)` float32, whatever its shape.
+    """What a box of a crop shows, `(24, 24, 3)` uint8, whatever its shape.
 
     Args:
         pixels: `(S, S, 3)` uint8.
@@ -68,8 +71,7 @@ def patch_of(pixels: np.ndarray, box: np.ndarray) -> np.ndarray:
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    patch = cv2.warpAffine(pixels, to_crop, (n, n), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return patch.astype(np.float32)
+    return cv2.warpAffine(pixels, to_crop, (n, n), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def template_patch(template: Template) -> np.ndarray:
@@ -84,14 +86,18 @@ def alike(first: np.ndarray, now: np.ndarray) -> float:
     On the training clips it tells the target from what is not it, where the correlation of the
     pixels does not: a turn or a box that is a little off leaves it as it is.
     """
-    return float(np.sqrt(_colours(first) * _colours(now)).sum())
+    return _shared(_colours(first), _colours(now))
+
+
+def _shared(first: np.ndarray, now: np.ndarray) -> float:
+    """Bhattacharyya's coefficient of two histograms."""
+    return float(np.sqrt(first * now).sum())
 
 
 def _colours(patch: np.ndarray) -> np.ndarray:
-    """Share of the pixels in each of 4 x 4 x 4 boxes of the RGB cube, `(64,)`."""
-    level = patch.astype(np.int64) // (256 // _LEVELS)
-    place = (level[..., 0] * _LEVELS + level[..., 1]) * _LEVELS + level[..., 2]
-    return np.bincount(place.ravel(), minlength=_LEVELS**3) / place.size
+    """Share of the pixels in each of 4 x 4 x 4 boxes of the RGB cube, `(4, 4, 4)`."""
+    counts = cv2.calcHist([patch], [0, 1, 2], None, [_LEVELS] * 3, [0, 256] * 3)
+    return counts / (patch.shape[0] * patch.shape[1])
 
 
 def distribution_evidence(
@@ -107,20 +113,23 @@ def distribution_evidence(
     bins = values.shape[1]
     places = np.arange(bins)
     share = values / (values.sum(axis=1, keepdims=True) + _TINY)
-    best = values.argmax(axis=1)
-    top = values[np.arange(4), best]
-    entropy = -(share * np.log(share + _TINY)).sum(axis=1) / np.log(bins)
-    skew = np.abs(share @ places - best) / bins
-    far = np.abs(places - best[:, None]) > bins // _OTHER_PLACE
-    rival = np.where(far, values, 0).max(axis=1) / (top + _TINY)
+    best, top = values.argmax(axis=1), values.max(axis=1) + _TINY
+    # Plain numbers from here on: of so few, a call for each costs more than the arithmetic.
+    log = np.log(top).tolist()
+    entropy = (-(share * np.log(share + _TINY)).sum(axis=1) / math.log(bins)).tolist()
+    skew = (np.abs(share @ places - best) / bins).tolist()
+    rival = 0.0
+    for i in centre:
+        reach, at = bins // _OTHER_PLACE, int(best[i])
+        others = (values[i, : max(0, at - reach)], values[i, at + reach + 1 :])
+        rival = max(rival, *(float(x.max(initial=0.0)) / float(top[i]) for x in others))
     pull = 0.0
     if window is not None:
         free = np.where(window > 1e-3, values / np.maximum(window, 1e-3), 0).argmax(axis=1)
         pull = float(np.abs(free - best)[list(centre)].max() / bins)
-    at, of = list(centre), [i for i in range(4) if i not in centre]
-    log = np.log(top + _TINY)
-    means = (log[at], log[of], entropy[at], entropy[of], skew)
-    return [*(float(one.mean()) for one in means), float(rival[at].max()), pull]
+    (a, b), (c, d) = centre, (i for i in range(4) if i not in centre)
+    pairs = [(x[i] + x[j]) / 2 for x in (log, entropy) for i, j in ((a, b), (c, d))]
+    return [*pairs, sum(skew) / 4, rival, pull]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,10 +184,15 @@ class Calibration:
     bias: float
     record: Mapping[str, Any] = field(default_factory=dict)
 
+    @functools.cached_property
+    def _rows(self) -> np.ndarray:
+        return np.array([self.means, self.scales, self.weights])
+
     def __call__(self, evidence: np.ndarray) -> np.ndarray:
         """Certainty `(...)` in [0, 1] of evidence `(..., K)`."""
-        z = np.clip((evidence - np.array(self.means)) / np.array(self.scales), -5, 5)
-        return 1 / (1 + np.exp(-(z @ np.array(self.weights) + self.bias)))
+        means, scales, weights = self._rows
+        z = ((evidence - means) / scales).clip(-5, 5)
+        return 1 / (1 + np.exp(-(z @ weights + self.bias)))
 
     @classmethod
     def fit(
@@ -304,6 +318,7 @@ class Witness:
             # The factors of `BoxTokenizer.window`, to the last bit but one.
             self.window = np.ones((4, settings.bins))
             self.window[list(self.centre)] = np.hanning(settings.bins)
+        self._first: WeakKeyDictionary[Template, np.ndarray] = WeakKeyDictionary()
 
     def look(
         self,
@@ -327,8 +342,11 @@ class Witness:
             size_change: of the box against the first one, a logarithm.
         """
         patch = patch_of(crop, box)
-        shift = float(np.hypot(*(box[:2] - 0.5)))
-        rest = (against_usual, abs(size_change), alike(template_patch(first), patch), shift)
+        if first not in self._first:
+            self._first[first] = _colours(template_patch(first))
+        like = _shared(self._first[first], _colours(patch))
+        shift = math.hypot(*(box[:2] - 0.5).tolist())
+        rest = (against_usual, abs(size_change), like, shift)
         evidence = np.array([*distribution_evidence(values, self.centre, self.window), *rest])
         known = self.calibration
         certainty = score if known is None else float(known(evidence))

@@ -232,10 +232,10 @@ def advance(
     Where `TrackerOutput.updated` is set, the state still lacks the new template. The box goes from
     [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
-    confidence = np.asarray(said.confidence[index])
+    confidence = np.asarray(said.confidence[index]).tolist()
     box = _box_in_image(state, image, crop, np.asarray(said.boxes[index]), settings)
     frame = state.frame + 1
-    score = SCORE_SCALE * float(confidence.sum())
+    score = SCORE_SCALE * sum(confidence)
     usual = score if state.usual_score is None else state.usual_score
     certainty, sight, presence = score / _TOP_SCORE, None, state.presence
     if witness is not None:
@@ -261,7 +261,7 @@ def advance(
     return TrackerOutput(
         state=replace(state, box=box, frame=frame, usual_score=usual, presence=presence),
         tokens=tuple(said.tokens[index].tolist()),
-        token_confidence=tuple(confidence.tolist()),
+        token_confidence=tuple(confidence),
         score=score,
         updated=updated,
         resize_factor=crop.resize_factor,

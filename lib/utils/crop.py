@@ -81,7 +81,7 @@ def cut_square(image: np.ndarray, box: Sequence[float], factor: float) -> np.nda
         factor: side of the square in units of `sqrt(w * h)`.
 
     Returns:
-        `(side, side, 3)` uint8.
+        `(side, side, 3)` uint8; a part of `image` itself where the square lies within it.
 
     Raises:
         DataError: the square is smaller than a pixel or does not touch the image.
@@ -98,6 +98,8 @@ def cut_square(image: np.ndarray, box: Sequence[float], factor: float) -> np.nda
             f"cannot crop around the box {_text(box)}: the square of {side} pixels lies outside "
             f"the image of {width} x {height}"
         )
+    if not (left or top or right or bottom):
+        return inside
     return cv2.copyMakeBorder(inside, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
 
 

@@ -166,6 +166,8 @@ class BatchedEngine(Engine, ABC):
     ) -> "Parts":
         """Tokens, confidences, boxes and, where they are kept, distributions of a group.
 
+        They lie in memory that the next call leaves alone.
+
         Args:
             crops: the search crops of the group.
             unique: its templates, equally many different ones of each target.
@@ -195,10 +197,9 @@ class BatchedEngine(Engine, ABC):
             whole = isinstance(search, np.ndarray) and len(indices) == len(search)
             crops = search if whole else [search[i] for i in indices]
             parts.append(self.run(crops, [unique[i] for i in indices]))
-        # Copies: the next step may write its answer to the same memory.
-        columns = [self.concatenate(column) for column in zip(*parts, strict=True)]
         if len(groups) == 1:
-            return EngineOutput(*columns)
+            return EngineOutput(*parts[0])
+        columns = [self.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.argsort([i for indices in groups.values() for i in indices])
         return EngineOutput(*(column[order] for column in columns))
 

@@ -108,9 +108,10 @@ class TorchEngine(BatchedEngine):
         packed, distributions = self.step(pixels, *templates, *rest)
         # To the CPU now: a recorded step writes its next answer to the same place, and the
         # memory that `pixels` lies in is filled again.
-        tokens, confidence, boxes = packed.cpu()[:count].split(4, dim=1)
+        copied = (one.to("cpu", copy=self.one_group)[:count] for one in (packed, distributions))
+        tokens, confidence, boxes = next(copied).split(4, dim=1)
         parts = (tokens.long(), confidence.double(), boxes.float())
-        return (*parts, distributions.cpu()[:count]) if self.keep_distributions else parts
+        return (*parts, next(copied)) if self.keep_distributions else parts
 
     def _step(
         self, pixels: Tensor, tokens: Tensor, *inputs: Tensor | None

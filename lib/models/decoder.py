@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lib.models.exporting import exporting, onnx_attention
+
 # Keys and values, each (B, heads, N, D / heads).
 KeysValues = tuple[Tensor, Tensor]
 
@@ -59,7 +61,8 @@ class Cache(NamedTuple):
 def split_heads(x: Tensor, length: int, parts: int, heads: int) -> tuple[Tensor, ...]:
     """`(B * L, parts * D)` to that many `(B, heads, L, D / heads)`."""
     if length == 1:
-        return x.view(-1, parts, heads, 1, x.shape[-1] // (parts * heads)).unbind(1)
+        width = x.shape[-1] // (parts * heads)
+        return tuple(y.view(-1, heads, 1, width) for y in x.chunk(parts, dim=1))
     split = x.view(-1, length, parts, heads, x.shape[-1] // (parts * heads)).unbind(2)
     # One after the other: as one permutation, an exported graph would copy all of them.
     return tuple(y.transpose(1, 2) for y in split)
@@ -100,6 +103,8 @@ class DecoderAttention(nn.Module):
         if keys.shape[2] == queries.shape[2] == 1:
             # All of the attention is on the only key.
             attended = values
+        elif exporting():
+            attended = onnx_attention(queries, keys, values, causal=causal)
         else:
             dropout = self.dropout if self.training else 0.0
             attended = F.scaled_dot_product_attention(

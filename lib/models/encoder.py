@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lib.models.exporting import exporting, onnx_attention
 from lib.models.extras import (
     STRIDE,
     ConvStem,
@@ -157,8 +158,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, key_bias: Tensor | None, rows: int | None) -> Tensor:
         """See `Block.forward`."""
-        qkv = self.qkv(x).view(*x.shape[:2], 3, self.num_heads, -1)
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        qkv, heads = self.qkv(x), self.num_heads
+        if exporting() and self.q_norm is None and self.k_norm is None:
+            q, k, v = qkv.chunk(3, dim=2)
+            q = q if rows is None else q[:, :rows]
+            if key_bias is not None:
+                # ONNX Runtime wants a row for each query.
+                key_bias = key_bias.expand(-1, -1, q.shape[1], -1)
+            return self.proj(onnx_attention(q, k, v, key_bias, heads=heads))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(2, (3, heads, -1)).unbind(2))
         q = through(self.q_norm, q if rows is None else q[:, :, :rows])
         k = through(self.k_norm, k)
         bias = None if key_bias is None else key_bias.to(q.dtype)

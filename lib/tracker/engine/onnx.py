@@ -32,8 +32,8 @@ from lib.utils.files import atomic_path, user_cache, user_path
 
 CACHE_VARIABLE = "SEQTRACK_ONNX"
 # Of the graphs: raise it when they change, so that older files are not used any more.
-VERSION = 3
-_OPSET = 20
+VERSION = 4
+_OPSET = 23 if hasattr(torch.onnx, "ops") else 20
 _OUTPUTS = {
     "template": ("tokens", "keys", "covered"),
     "step": ("tokens", "confidence", "boxes", "distributions"),
@@ -55,6 +55,7 @@ def fingerprint(network: SeqTrack, cfg: Config) -> str:
         "sizes": [cfg.data.search.size, cfg.data.template.size, cfg.data.seq_format],
         "pixels": [cfg.data.mean, cfg.data.std],
         "read out": [cfg.test.window, cfg.test.decoding],
+        "one template": cfg.test.num_templates == 1,
     }
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in network.state_dict().items():
@@ -150,7 +151,7 @@ class StepGraph(nn.Module):
         self,
         pixels: Tensor,
         templates: Tensor,
-        log_copies: Tensor,
+        log_copies: Tensor | None = None,
         first: Tensor | None = None,
         keys: Tensor | None = None,
         covered: Tensor | None = None,
@@ -161,7 +162,7 @@ class StepGraph(nn.Module):
         Args:
             pixels: `(B, S_x, S_x, 3)` uint8.
             templates: `(B, D, L_z, C)` tokens.
-            log_copies: `(B, D)`.
+            log_copies: `(B, D)`; None where a target has one template.
             first: `(B, 4)` box in the first template.
             keys: `(B, F, G * G)` mean over the templates, as often as they count.
             covered: `(B,)` likewise.
@@ -174,7 +175,8 @@ class StepGraph(nn.Module):
     def example(self, cfg: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Inputs to trace with, and which of their sizes are free."""
         # Other numbers than 0 and 1, which a trace would take for fixed.
-        batch, distinct, count = 2, 3, cfg.test.num_templates
+        batch, count = 2, cfg.test.num_templates
+        distinct = 3 if count > 1 else 1
         small, side = cfg.data.template.size, cfg.data.search.size
         pixels = torch.zeros(batch * distinct, small, small, 3, dtype=torch.uint8)
         boxes = torch.full((len(pixels), 4), 0.25)
@@ -186,8 +188,12 @@ class StepGraph(nn.Module):
         if self.network.feature_type != "x":
             inputs["places"] = torch.zeros(batch, count, dtype=torch.int64)
         rows = torch.export.Dim("batch")
+        if count == 1:
+            # The only one always counts once.
+            del inputs["log_copies"]
         free = {name: {0: rows} for name in inputs}
-        free["templates"] = free["log_copies"] = {0: rows, 1: torch.export.Dim("distinct")}
+        if count > 1:
+            free["templates"] = free["log_copies"] = {0: rows, 1: torch.export.Dim("distinct")}
         return inputs, free
 
 

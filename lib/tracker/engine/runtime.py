@@ -1,8 +1,10 @@
 """Runs an exported network in ONNX Runtime, on the CPU; nothing here needs PyTorch."""
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from lib.utils.errors import MissingExtraError, SeqTrackError
 
 # More threads wait for each other in the small models that this is for.
 _MOST_THREADS = 4
+# Targets that a thread takes through the network at once.
+_CHUNK = 2
 
 
 def import_runtime() -> Any:
@@ -33,8 +37,14 @@ def import_runtime() -> Any:
     return onnxruntime
 
 
-def open_session(path: Path, threads: int) -> Any:
+def open_session(path: Path, threads: int, sizes: Mapping[str, int] | None = None) -> Any:
     """ONNX Runtime with a model.
+
+    Args:
+        path: of the model.
+        threads: of the runtime.
+        sizes: of free dimensions that are always the same here: what follows from them is computed
+            once, and more operators become one.
 
     Raises:
         MissingExtraError: it is not installed.
@@ -44,9 +54,15 @@ def open_session(path: Path, threads: int) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    for name, size in (sizes or {}).items():
+        options.add_free_dimension_override_by_name(name, size)
     with _named(path):
         return runtime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"]
+            os.fspath(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            # One operator of two, which takes longer than both.
+            disabled_optimizers=["SkipLayerNormFusion"],
         )
 
 
@@ -77,11 +93,15 @@ class OnnxEngine(BatchedEngine):
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         super().__init__(one_group=False)
         threads = min(_MOST_THREADS, usable_cores()) if threads is None else threads
-        self._template, self._step = (
-            open_session(folder / f"{part}.onnx", threads) for part in ("template", "step")
-        )
-        self._wanted = [one.name for one in self._step.get_inputs()]
-        self._folder = folder
+        self._folder, self._threads = folder, threads
+        self._template = open_session(folder / "template.onnx", threads)
+        self._single = open_session(folder / "step.onnx", threads, {"batch": 1})
+        self._wanted = [one.name for one in self._single.get_inputs()]
+
+    @functools.cached_property
+    def _several(self) -> tuple[Any, ThreadPoolExecutor]:
+        """A session of one thread for several targets, and who calls it; few users need them."""
+        return open_session(self._folder / "step.onnx", 1), ThreadPoolExecutor(self._threads)
 
     def templates(
         self, crops: Sequence[np.ndarray], boxes: Sequence[Sequence[float]]
@@ -125,7 +145,25 @@ class OnnxEngine(BatchedEngine):
         self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
     ) -> Sequence[np.ndarray]:
         """See `BatchedEngine.run`."""
-        feeds = {**self.inputs(unique), "pixels": np.asarray(crops)}
+        given = {**self.inputs(unique), "pixels": np.asarray(crops)}
         with _named(self._folder / "step.onnx"):
-            parts = self._step.run(None, {name: feeds[name] for name in self._wanted})
+            feeds = {name: given[name] for name in self._wanted}
+            if len(unique) == 1:
+                parts = self._single.run(None, feeds)
+            else:
+                parts = self._shared_out(feeds, len(unique))
         return parts if self.keep_distributions else parts[:3]
+
+    def _shared_out(self, feeds: Mapping[str, np.ndarray], count: int) -> list[np.ndarray]:
+        """What the step says of several targets, a few of which go at a time.
+
+        Threads that have targets each wait for each other less than those that share a product,
+        and what a layer gives of few targets stays in the cache.
+        """
+        session, pool = self._several
+        jobs = [
+            pool.submit(session.run, None, {name: x[i : i + _CHUNK] for name, x in feeds.items()})
+            for i in range(0, count, _CHUNK)
+        ]
+        columns = zip(*(job.result() for job in jobs), strict=True)
+        return [np.concatenate(column) for column in columns]

@@ -162,8 +162,9 @@ def _names(path: Path, form: FileFormat) -> tuple[list[str], bool]:
     try:
         for name in _all_names(path, form):
             names[name] = None
-    except (ValueError, IndexError, OverflowError):
-        # Damaged on purpose or by accident; what was found up to here still counts.
+    except (ValueError, IndexError, OverflowError, MemoryError):
+        # Damaged on purpose or by accident, such as by a name of exabytes; what was found up to
+        # here still counts.
         return list(names), False
     return list(names), True
 

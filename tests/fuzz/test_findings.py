@@ -14,6 +14,7 @@ from lib.annotations.read import read_boxes
 from lib.config.loader import load_config
 from lib.datasets.storage.lmdb import read_value
 from lib.datasets.storage.zip import list_archive
+from lib.datasets.text.ground_truth import read_frame_range
 from lib.datasets.training.coco import read_coco
 from lib.datasets.training.index import TrainingIndex
 from lib.results.files import read_run_record
@@ -257,3 +258,17 @@ def test_an_lmdb_that_is_cut_short(tmp_path: Path) -> None:
     data.write_bytes(data.read_bytes()[:100_000])
     with pytest.raises(DataError, match="cut short"):
         read_value(tmp_path / "set_lmdb", "frame.jpg")
+
+
+@pytest.mark.parametrize("last", ["99999999999", "9" * 5000])
+def test_a_range_of_a_hundred_milliard_frames(tmp_path: Path, last: str) -> None:
+    with pytest.raises(DataError, match="is not a range of frames"):
+        read_frame_range(write(tmp_path, f"1,{last}\n"))
+
+
+def test_a_name_of_exabytes(tmp_path: Path) -> None:
+    """In the old format, whose first pickle is PyTorch's number."""
+    magic = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+    name = b"\x80\x04\x8d" + struct.pack("<Q", 1 << 60)
+    with pytest.raises(CheckpointError):
+        read_checkpoint(write(tmp_path, magic + name, "a.pth"))

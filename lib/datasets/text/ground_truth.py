@@ -15,6 +15,8 @@ from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
+# Of a video; a list of the names of many more would fill the memory.
+_MOST_FRAMES = 1_000_000
 _NAN_HINT = (
     "only UAV123 and VOT ground truth may mark an absent target by NaN, "
     "elsewhere write a box with width and height 0"
@@ -209,8 +211,8 @@ def read_frame_range(path: TextFile) -> tuple[int, int]:
     lines = split_lines(read_text(path), str(path))
     values = [value for _, tokens in lines for value in tokens]
     if len(values) == 2 and all(value.isascii() and value.isdecimal() for value in values):
-        first, last = map(int, values)
-        if first <= last:
+        first, last = (int(value[:20]) for value in values)
+        if first <= last <= _MOST_FRAMES:
             return first, last
     raise DataError(
         f"{path}:1: {','.join(values)[:60]!r} is not a range of frames; expected the numbers of "

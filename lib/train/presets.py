@@ -17,7 +17,7 @@ _LORA = (
 _ROWS: dict[str, tuple[tuple[str, ...], float, str]] = {
     "frozen": (_FROZEN_ENCODER, 0.3, "the encoder stays as it is, the decoder trains"),
     "lora": (_LORA, 1.0, f"all matrices get additions of rank {_RANK}, which alone train"),
-    "full": ((), 0.3, "all that the configuration trains"),
+    "full": ((), 1.0, "all that the configuration trains"),
 }
 PRESETS = tuple(_ROWS)
 

@@ -24,8 +24,8 @@ def test_the_clips_are_a_data_set_that_is_the_same_every_time(tmp_path):
 
 @pytest.mark.slow
 def test_fine_tuning_improves_clips_that_it_has_not_seen(tmp_path, capsys):
-    words = ["--presets", "full", "--train", "24", "--test", "12", "--length", "40"]
-    settings = ["TRAIN.EPOCH=8", "DATA.TRAIN.SAMPLE_PER_EPOCH=256", "DATA.VAL.SAMPLE_PER_EPOCH=64"]
+    words = ["--presets", "full", "--train", "32", "--test", "12", "--length", "40"]
+    settings = ["TRAIN.EPOCH=6", "DATA.TRAIN.SAMPLE_PER_EPOCH=256", "DATA.VAL.SAMPLE_PER_EPOCH=64"]
     code = main([*words, "--forgotten", "", "--out", str(tmp_path), "--set", *settings])
     out = capsys.readouterr().out
     assert code == 0, out

@@ -1,9 +1,9 @@
-"""`python scripts/export_onnx.py`: a network as ONNX graphs, compared with PyTorch on video."""
+"""`python scripts/export_onnx.py`: a network as two graphs, compared with PyTorch on video."""
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -21,32 +21,38 @@ from lib.config.paths import resolve_paths
 from lib.config.schema import Config
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset
-from lib.tracker.engine.names import PRECISIONS, check_engine
+from lib.tracker.engine.names import FORMATS, check_format
 from lib.tracker.registry import make_spec, watching, with_checkpoint
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted
 from lib.utils.files import user_path
+
+if TYPE_CHECKING:
+    from lib.tracker.engine.api import Engine
 
 
 def build_parser() -> Parser:
     p = parser(
         "export",
-        "Write a network as two ONNX graphs, template.onnx and step.onnx, with what else a tracker "
-        "needs of it, tracker.json, and compare them with PyTorch on video. SeqTrackONNX tracks "
-        "with these files and without PyTorch; `--engine onnx` finds them where they are kept by "
-        "default: SEQTRACK_ONNX, else the user's cache.",
+        "Write a network as two graphs, template and step, with what else a tracker needs of it, "
+        "tracker.json; read them again, and compare them with PyTorch on video. SeqTrackONNX "
+        "tracks with the files of ONNX and without PyTorch; `--engine onnx` finds them where they "
+        "are kept by default: SEQTRACK_ONNX, else the user's cache.",
         "--config seqtrack_tiny",
         "--config seqtrack_tiny --precision int8 --dataset my_videos/ --max-frames 500",
+        "--config seqtrack_tiny --format openvino --precision fp16",
     )
     what = p.add_argument_group("what is exported")
     add = what.add_argument
     add_one_config(what)
     add_checkpoint(what)
+    add("--format", default="onnx", choices=FORMATS, help="file format (default: onnx)")
     add(
         "--precision",
         default="fp32",
         metavar="NAME",
-        help=f"number format, {' or '.join(PRECISIONS['onnx'])} (default: fp32); int8 changes "
-        "some boxes, and the comparison says how much",
+        help="number format (default: fp32): "
+        + "; ".join(f"{name} in {' or '.join(known)}" for name, known in FORMATS.items())
+        + "; others than fp32 change some boxes, and the comparison says how much",
     )
     add("--out", metavar="DIR", help="folder in which exported networks are kept")
     how = p.add_argument_group("comparison with PyTorch")
@@ -65,7 +71,7 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
-    check_engine("onnx", args.precision)
+    check_format(args.format, args.precision)
     paths = resolve_paths(args.data_dir, args.save_dir)
     out = user_path(args.out, "--out").absolute() if args.out else None
     spec = make_spec("seqtrack", args.config, args.overrides)
@@ -76,26 +82,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = with_checkpoint(spec, args.checkpoint, paths, spec.update_key)
     # Only now: importing torch takes seconds, and a typo should be answered before that.
     from lib.tracker.build import find_calibration, load_network
-    from lib.tracker.engine.onnx import export
-    from lib.tracker.engine.runtime import import_runtime
     from lib.tracker.exported import write_tracker
 
-    import_runtime()
+    _import_packages(args.format)
     network = load_network(cfg, spec.checkpoint)
-    place = export(network, cfg, args.precision, out)
+    place, exported = _write(network, cfg, args, out)
     watched = watching(spec).config or cfg
     settings = write_tracker(place, watched, find_calibration(spec.checkpoint))
-    for file in [*sorted(place.glob("*.onnx")), settings]:
+    for file in [*_files(place, args.format), settings]:
         say(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
     if dataset is None:
         return EXIT_OK
-    facts = compare(network, cfg, place, dataset, args.max_frames)
+    facts = compare(network, cfg, exported, dataset, args.max_frames)
     _tell(facts, args, cfg)
     return EXIT_OK if facts["equal"] or args.precision != "fp32" else EXIT_PARTIAL
 
 
+def _import_packages(form: str) -> None:
+    """Raise MissingExtraError now, not after minutes of work."""
+    if form == "onnx":
+        from lib.tracker.engine.onnx import import_onnx
+        from lib.tracker.engine.runtime import import_runtime
+
+        import_onnx()
+        import_runtime()
+    elif form == "openvino":
+        from lib.tracker.engine.formats import import_openvino
+
+        import_openvino()
+
+
+def _write(
+    network: Any, cfg: Config, args: argparse.Namespace, out: Path | None
+) -> tuple[Path, "Engine"]:
+    """The folder of the graphs, and the engine that has read them again."""
+    if args.format == "onnx":
+        from lib.tracker.engine.onnx import export
+        from lib.tracker.engine.runtime import OnnxEngine
+
+        place = export(network, cfg, args.precision, out)
+        return place, OnnxEngine(place)
+    from lib.tracker.engine.formats import FormatEngine, write_format
+
+    place = write_format(args.format, network, cfg, args.precision, out)
+    return place, FormatEngine(args.format, place, network, cfg)
+
+
+def _files(place: Path, form: str) -> list[Path]:
+    from lib.tracker.engine.formats import SUFFIX
+
+    suffixes = {SUFFIX.get(form, ".onnx"), ".bin" if form == "openvino" else ""}
+    return sorted(one for one in place.iterdir() if one.suffix in suffixes - {""})
+
+
 def compare(
-    network: Any, cfg: Config, place: Path, dataset: Dataset, frames: int
+    network: Any, cfg: Config, exported: "Engine", dataset: Dataset, frames: int
 ) -> dict[str, Any]:
     """Track with PyTorch and let the exported network answer to the same crops.
 
@@ -104,10 +145,8 @@ def compare(
     """
     from lib.tracker.agreement import SideBySide
     from lib.tracker.engine.build import build_engine
-    from lib.tracker.engine.runtime import OnnxEngine
     from lib.tracker.seqtrack import SeqTrackTracker
 
-    exported = OnnxEngine(place)
     both = SideBySide(build_engine("torch", network, cfg), exported, cfg.test.search_size)
     tracker = SeqTrackTracker(both, cfg, dataset.update_key)
     left = frames

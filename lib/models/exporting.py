@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def exporting() -> bool:
-    """Whether the network is being exported, by a PyTorch that knows operators of ONNX."""
-    return hasattr(torch.onnx, "ops") and torch.compiler.is_exporting()
+    """Whether the network is being exported to ONNX, by a PyTorch that knows its operators."""
+    return hasattr(torch.onnx, "ops") and torch.onnx.is_in_onnx_export()
 
 
 def onnx_attention(

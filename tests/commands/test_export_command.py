@@ -37,6 +37,30 @@ def test_export_and_compare(call):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("form", "precision", "files"),
+    [
+        ("torchscript", "fp32", ["step.pt", "template.pt"]),
+        ("torch-export", "fp32", ["step.pt2", "template.pt2"]),
+        ("torch-export", "bf16", ["step.pt2", "template.pt2"]),
+        ("openvino", "fp32", ["step.bin", "step.xml", "template.bin", "template.xml"]),
+        ("openvino", "fp16", ["step.bin", "step.xml", "template.bin", "template.xml"]),
+    ],
+)
+def test_other_formats_are_read_again_and_compared(call, form, precision, files):
+    if form == "openvino":
+        pytest.importorskip("openvino")
+    words = ("--checkpoint", "random", "--dataset", "clips", "--frames", "8", "--out", "here")
+    code, out, _ = call(*words, "--format", form, "--precision", precision)
+    assert code == 0
+    (folder,) = Path("here").glob(f"my-*-{precision}")
+    assert sorted(one.name for one in folder.iterdir()) == sorted([*files, "tracker.json"])
+    assert "8 frames of clips beside PyTorch" in out
+    if precision == "fp32":
+        assert "32 of 32 tokens equal" in out
+
+
+@pytest.mark.slow
 def test_elsewhere_and_in_eight_bits(call):
     words = ("--checkpoint", "random", "--frames", "0", "--precision", "int8", "--out", "here")
     code, out, _ = call(*words)
@@ -50,7 +74,11 @@ def test_elsewhere_and_in_eight_bits(call):
     [
         (
             ["--precision", "int4"],
-            r"engine onnx cannot compute in 'int4'; choose one of fp32, int8",
+            r"the format onnx cannot be written in 'int4'; choose one of fp32, int8",
+        ),
+        (
+            ["--format", "openvino", "--precision", "int8"],
+            r"the format openvino cannot be written in 'int8'; choose one of fp32, fp16",
         ),
         (["--checkpoint", "gone.pth"], r"gone\.pth"),
         (["--checkpoint", "random", "--dataset", "./nowhere"], "nowhere"),

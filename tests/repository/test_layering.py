@@ -92,6 +92,7 @@ LAZY = {
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "lmdb",
     "transformers",
     "simplejpeg",

@@ -12,6 +12,22 @@ PRECISIONS = {
     "onnx": ("fp32", "int8"),
     "reference": ("fp32",),
 }
+# What `seqtrack export` writes, and the precisions of each format.
+FORMATS = {
+    "onnx": PRECISIONS["onnx"],
+    "torchscript": ("fp32", "bf16", "fp16"),
+    "torch-export": ("fp32", "bf16", "fp16"),
+    "openvino": ("fp32", "fp16"),
+}
+
+
+def check_format(name: str, precision: str) -> None:
+    """Raise ConfigError, listing the choices, unless a format can be written in a precision."""
+    if precision not in FORMATS[name]:
+        raise ConfigError(
+            f"the format {name} cannot be written in {precision!r}; choose one of "
+            f"{', '.join(FORMATS[name])}"
+        )
 
 
 def check_engine(name: str, precision: str = "fp32") -> None:

@@ -34,7 +34,7 @@ CACHE_VARIABLE = "SEQTRACK_ONNX"
 # Of the graphs: raise it when they change, so that older files are not used any more.
 VERSION = 4
 _OPSET = 23 if hasattr(torch.onnx, "ops") else 20
-_OUTPUTS = {
+OUTPUTS = {
     "template": ("tokens", "keys", "covered"),
     "step": ("tokens", "confidence", "boxes", "distributions"),
 }
@@ -80,13 +80,13 @@ def export(
         SeqTrackError: the network is too large for a file of this format.
         OSError: the folder cannot be written.
     """
-    place = _place(network, cfg, precision, folder)
+    place = network_folder(network, cfg, precision, folder)
     if _is_whole(place):
         return place
     place.mkdir(parents=True, exist_ok=True)
     with _alone(place):
         # Somebody else may have written them meanwhile.
-        for part in _OUTPUTS:
+        for part in OUTPUTS:
             if not (place / f"{part}.onnx").is_file():
                 _save(_traced(part, network, cfg), place / f"{part}.onnx", precision)
     return place
@@ -94,16 +94,17 @@ def export(
 
 def exported(network: SeqTrack, cfg: Config, precision: str = "fp32") -> bool:
     """Whether `export` has written the network before, into the usual folder."""
-    return _is_whole(_place(network, cfg, precision, None))
+    return _is_whole(network_folder(network, cfg, precision, None))
 
 
-def _place(network: SeqTrack, cfg: Config, precision: str, folder: Path | None) -> Path:
+def network_folder(network: SeqTrack, cfg: Config, precision: str, folder: Path | None) -> Path:
+    """Where the graphs of a network are kept; see `export`."""
     root = default_cache_folder() if folder is None else folder
     return root / f"{cfg.name}-{fingerprint(network, cfg)}-{precision}"
 
 
 def _is_whole(place: Path) -> bool:
-    return all((place / f"{part}.onnx").is_file() for part in _OUTPUTS)
+    return all((place / f"{part}.onnx").is_file() for part in OUTPUTS)
 
 
 @contextlib.contextmanager
@@ -170,7 +171,9 @@ class StepGraph(nn.Module):
         """
         # The mean of one is itself.
         rest = (None if x is None else x[:, None] for x in (first, keys, covered))
-        return self.network.step(pixels, TemplateFeatures(templates, *rest), log_copies, places)
+        said = self.network.step(pixels, TemplateFeatures(templates, *rest), log_copies, places)
+        # A class of ours cannot be in a file of torch.export.
+        return tuple(said)
 
     def example(self, cfg: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Inputs to trace with, and which of their sizes are free."""
@@ -224,7 +227,7 @@ def _traced(part: str, network: SeqTrack, cfg: Config) -> Any:
             kwargs=inputs,
             dynamic_shapes=free,
             input_names=list(inputs),
-            output_names=_OUTPUTS[part][: len(graph(**inputs))],
+            output_names=OUTPUTS[part][: len(graph(**inputs))],
             opset_version=_OPSET,
             dynamo=True,
             external_data=False,

@@ -29,6 +29,8 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
     "external/vot20/README.md": "vot.md",
     "external/AR/README.md": "alpha_refine.md",
+    "integrations/cvat/README.md": "cvat.md",
+    "integrations/label_studio/README.md": "label_studio.md",
 }
 MADE = {
     "<!-- build: options -->": options.tables,

@@ -331,14 +331,21 @@ function valuesOf(view, id) {
   state.className = shown.state ?? "";
   state.textContent = shown.drawn ? "drawn" : (shown.state ?? "");
   const sure = shown.drawn || shown.confidence == null ? "" : shown.confidence.toFixed(2);
-  line.append(state, ` ${sure} `, document.createElement("br"), box);
+  const whose = views().length < 2 ? "" : `${element(`model-${view}`).value}: `;
+  line.append(whose, state, ` ${sure} `, document.createElement("br"), box);
   return line;
 }
 
 function updateLegend() {
   const words = views().length < 2 ? [] : [`— ${element("model-0").value}`, `- - ${element("model-1").value}`];
   words.push("◆ drawn", "▖ uncertain", "▌ lost");
-  element("legend").textContent = words.join("   ");
+  element("legend").replaceChildren(
+    ...words.map((word) => {
+      const item = document.createElement("span");
+      item.textContent = word;
+      return item;
+    }),
+  );
 }
 
 // ---- models and downloads ----

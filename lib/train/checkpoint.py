@@ -293,7 +293,10 @@ class Checkpoints:
         """What trackers read: the average where there is one, without low-rank additions."""
         ema, network = self._state.ema, self._state.model.inference()
         with nullcontext() if ema is None else ema.swapped():
-            return _on_cpu(merged(network).state_dict())
+            plain = merged(network)
+        # Only a copy has the average still.
+        averaged = ema is not None and plain is network
+        return _on_cpu(ema.weights() if ema and averaged else plain.state_dict())
 
     def _restore(self) -> Position:
         """Read the checkpoint, and remove what is on record about later epochs."""

@@ -3,7 +3,7 @@
     cvat-cli function create-native SeqTrack --function-file integrations/cvat/function.py
     cvat-cli function run-agent ID --function-file integrations/cvat/function.py
 
-Source of the interface: `cvat_sdk.auto_annotation.TrackingFunction`, cvat-sdk 2.42 and newer.
+Source of the interface: `cvat_sdk.auto_annotation.TrackingFunction`, tried with cvat-sdk 2.80.
 """
 
 import cvat_sdk.auto_annotation as cvataa

@@ -121,13 +121,13 @@ class ZipMember:
             )
         if max(size, packed) > _LARGEST:
             raise DataError(f"{self}: {max(size, packed)} bytes are no frame and no annotation")
-        data = self._packed(offset, packed)
+        data = self._packed(offset, packed) if offset >= 0 else b""
         if method == zipfile.ZIP_DEFLATED:
             try:
                 data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, size + 1)
             except zlib.error:
                 data = b""
-        if len(data) != size or zlib.crc32(data) != crc:
+        if offset < 0 or len(data) != size or zlib.crc32(data) != crc:
             raise DataError(f"{self}: damaged in its archive; download {self.archive} again")
         return data
 

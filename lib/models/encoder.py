@@ -159,12 +159,12 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, key_bias: Tensor | None, rows: int | None) -> Tensor:
         """See `Block.forward`."""
         qkv, heads = self.qkv(x), self.num_heads
+        if exporting() and key_bias is not None:
+            # ONNX Runtime wants a row for each query.
+            key_bias = key_bias.expand(-1, -1, rows or x.shape[1], -1)
         if exporting() and self.q_norm is None and self.k_norm is None:
             q, k, v = qkv.chunk(3, dim=2)
             q = q if rows is None else q[:, :rows]
-            if key_bias is not None:
-                # ONNX Runtime wants a row for each query.
-                key_bias = key_bias.expand(-1, -1, q.shape[1], -1)
             return self.proj(onnx_attention(q, k, v, key_bias, heads=heads))
         q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(2, (3, heads, -1)).unbind(2))
         q = through(self.q_norm, q if rows is None else q[:, :, :rows])

@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lib.config.schema import Config
 from lib.models.encoder import TemplateFeatures
+from lib.models.exporting import exporting
 from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.errors import CheckpointError, ConfigError, did_you_mean
@@ -209,6 +210,9 @@ class TimmEncoder(nn.Module):
         if key_bias is not None:
             bias = key_bias[:, :, None].expand(-1, -1, self.template_tokens).flatten(1)
             bias = F.pad(bias, (before + self.search_tokens, 0))[:, None, None]
+            if exporting():
+                # ONNX Runtime wants a row for each query.
+                bias = bias.expand(-1, -1, x.shape[1], -1)
             shared["attn_mask"] = bias.to(self._attention_dtype(x))
         rotation = self._joint_rotation(templates.shape[1])
         for i, block in enumerate(self.blocks):

@@ -16,7 +16,7 @@ from lib.commands._options import Parser
 from lib.commands._own_clips import OwnClips, prepare
 from lib.commands.calibrate import calibrate
 from lib.commands.entry import say
-from lib.config.loader import load_config
+from lib.config.loader import list_configs, load_config
 from lib.config.paths import Paths
 from lib.config.schema import Config
 from lib.datasets.benchmarks.folder import open_folder
@@ -214,7 +214,7 @@ def plan_finetuning(
     settings = preset_settings(preset, base)
     data = [user_path(text, "--data") for text in args.data]
     videos = [user_path(text, "--video") for text in args.video]
-    new_name = args.name or f"{base.name}_{_plain(data[0])}"
+    new_name = check_name(args.name or f"{base.name}_{_plain(data[0])}")
     root = paths.save_dir / "cache" / "finetune" / new_name
     own = prepare(data, videos, args.held_out or _HELD_OUT, root)
     settings += [
@@ -229,6 +229,21 @@ def plan_finetuning(
         say(f"preset {describe_preset(preset)}")
         say(str(expected_memory(cfg)))
     return FineTuning(name, cfg, start, own, paths)
+
+
+def check_name(name: str) -> str:
+    """A name for new weights: a folder of its own, below those of the checkpoints and the cache.
+
+    Raises:
+        ConfigError: it is none, or that of weights that are to be kept.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise ConfigError(f"--name {name!r} is no plain name of a folder, such as seqtrack_cells")
+    if name in list_configs():
+        raise ConfigError(
+            f"--name {name} is a configuration with weights of its own; choose another"
+        )
+    return name
 
 
 def _plain(path: Path) -> str:

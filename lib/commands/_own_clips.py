@@ -34,6 +34,7 @@ ABOUT = "about.json"
 _PARTS = ("train", "held_out")
 # Between the two parts of a single clip, as a share of it: neighbouring frames are nearly the same.
 _GAP = 0.05
+_KEY_LENGTH = 12
 # Pictures of all clips together; what is longer is better cut to the parts with boxes.
 _MOST_BYTES = 20 * 10**9
 
@@ -95,23 +96,31 @@ def prepare(data: Sequence[Path], videos: Sequence[Path], share: float, root: Pa
         data: folders of sequences, or files of annotations.
         videos: the clips of the files, see `annotated_clips`.
         share: of the clips (of a single one: of its frames) that is held out.
-        root: what else is in it is removed.
+        root: those that were made in it of other clips are removed.
 
     Raises:
         SeqTrackError: something cannot be read, or is too little.
     """
     key = json.dumps([share, *(state for path in (*data, *videos) for state in _states(path))])
     # Another name for other clips: a training that goes on says that they are others.
-    folder = root / hashlib.sha256(key.encode()).hexdigest()[:12]
+    folder = root / hashlib.sha256(key.encode()).hexdigest()[:_KEY_LENGTH]
     train, held_out = (folder / part for part in _PARTS)
     if not (folder / ABOUT).is_file():
-        shutil.rmtree(root, ignore_errors=True)
+        _remove_older(root)
         split = _make(data, videos, share, folder)
         for part in _PARTS:
             _check(folder / part)
         atomic_write_text(folder / ABOUT, json.dumps({"split": split}) + "\n")
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return OwnClips(train, held_out, about["split"])
+
+
+def _remove_older(root: Path) -> None:
+    """Remove what `prepare` made in a folder, and nothing else: a user may have named it."""
+    for old in root.iterdir() if root.is_dir() else ():
+        own = re.fullmatch(rf"[0-9a-f]{{{_KEY_LENGTH}}}", old.name)
+        if own and old.is_dir() and all(one.name in (*_PARTS, ABOUT) for one in old.iterdir()):
+            shutil.rmtree(old)
 
 
 def link(source: Path, target: Path) -> None:

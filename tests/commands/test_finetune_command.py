@@ -8,6 +8,7 @@ import pytest
 
 from lib.annotations.rows import ClipFacts, TargetRow
 from lib.annotations.write import write_annotations
+from lib.commands._finetune import check_name
 from lib.commands._own_clips import prepare
 from lib.commands.entry import run
 from lib.config.loader import load_config
@@ -234,3 +235,31 @@ def test_a_dry_run_says_the_memory_and_leaves_no_weights(place):
 def test_wrong_words(capsys, tmp_path, words, problem):
     assert run("lib.commands.train", [*words, "--save-dir", str(tmp_path)]) == 2
     assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("../../checkpoints", "is no plain name of a folder"),
+        ("..", "is no plain name of a folder"),
+        ("/", "is no plain name of a folder"),
+        ("seqtrack_tiny", "weights of its own"),
+    ],
+)
+def test_a_name_that_would_reach_other_files(name, problem):
+    with pytest.raises(ConfigError, match=problem):
+        check_name(name)
+    assert check_name("my_cells.v2") == "my_cells.v2"
+
+
+def test_clips_are_made_among_files_that_are_not_ours(tmp_path):
+    """A folder for the clips that has something else in it loses nothing."""
+    root = write_got10k_folder(tmp_path / "place", ["kept"], length=3)
+    (root / "0123456789ab").mkdir()
+    (root / "0123456789ab" / "mine.txt").write_text("kept")
+    before = sorted(path for path in root.rglob("*"))
+    for name in "ab":
+        data = write_got10k_folder(tmp_path / name, list("xyzw"), length=20)
+        prepare([data], [], 0.25, root)
+    assert set(before) <= set(root.rglob("*"))
+    assert len(list(root.glob("*/about.json"))) == 1, "those of other clips are gone"

@@ -255,12 +255,16 @@ def test_pausing_ends_the_work_and_goes_on(browser: Any, address: str, folder: P
     page.wait_for_function("() => Number(document.querySelector('#frame').value) >= 3")
     page.keyboard.press("Space")
     opened.wait("#status", "Paused")
+    page.wait_for_timeout(300)  # what was on its way
     frame = int(page.input_value("#frame"))
+    page.wait_for_timeout(500)
+    assert int(page.input_value("#frame")) == frame, "nothing is tracked during a pause"
     page.keyboard.press("Space")
     page.wait_for_function(
         "(frame) => Number(document.querySelector('#frame').value) > frame + 2", arg=frame
     )
     page.keyboard.press("Space")
+    assert int(page.input_value("#frame")) > frame + 2
     opened.picture("sample")
     opened.close()
 

@@ -235,9 +235,12 @@ def test_a_session_ends_and_leaves_nothing(
 def test_an_idle_session_ends(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4").read_bytes()
     with client_of(make_service(tmp_path, idle_minutes=0.001)) as client:
-        client.post("/sessions", content=clip)
-        while left_files(tmp_path):
+        session = client.post("/sessions", content=clip).json()["id"]
+        ended = time.monotonic() + 60
+        while left_files(tmp_path) and time.monotonic() < ended:
             time.sleep(0.01)
+        assert left_files(tmp_path) == []
+        assert client.get(f"/sessions/{session}/frames/0").status_code == 404
 
 
 def test_a_server_that_ends_leaves_nothing(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from lib.tracker.registry import make_spec, trackers, watching, with_checkpoint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import Box
 from lib.utils.errors import ConfigError, DataError, SeqTrackError, did_you_mean
-from lib.video.clip import Clip, Result, TargetId, TargetResult
+from lib.utils.targets import TargetId
+from lib.video.clip import Clip, Result, TargetResult
 
 if TYPE_CHECKING:
     from lib.tracker.base import BaseTracker

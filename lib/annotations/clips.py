@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.annotations.read import Target, read_boxes
+from lib.annotations.read import read_boxes
 from lib.datasets.sequence import Video
 from lib.datasets.text.ground_truth import has_image, natural_key
 from lib.utils.boxes import Box
 from lib.utils.errors import ConfigError, DataError
+from lib.utils.targets import TargetId
 
 SUFFIXES = (".csv", ".json", ".xml", ".txt")
 # MOTChallenge: SEQUENCE/img1 and SEQUENCE/gt/gt.txt.
@@ -29,7 +30,7 @@ class AnnotatedClip:
     name: str
     clip: Path | Video
     annotation: str
-    boxes: Mapping[int, Mapping[Target, Box]]
+    boxes: Mapping[int, Mapping[TargetId, Box]]
 
 
 def annotated_clips(files: Sequence[Path], videos: Sequence[Path]) -> list[AnnotatedClip]:

@@ -13,15 +13,15 @@ from lib.datasets.text.boxes import read_text, split_lines
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
 from lib.utils.json_text import parse_json
+from lib.utils.targets import TargetId, target_id
 
-Target = int | str
 # Frames and identities above are none.
-_MOST, _DIGITS = 2**53, 16
+_MOST = 2**53
 # Where it stands in the file, frame from 0, target, box.
-_Found = tuple[str, int, Target, Sequence[Any]]
+_Found = tuple[str, int, TargetId, Sequence[Any]]
 
 
-def read_boxes(path: Path, format: str | None = None) -> dict[int, dict[Target, Box]]:
+def read_boxes(path: Path, format: str | None = None) -> dict[int, dict[TargetId, Box]]:
     """Boxes by frame (from 0) and target, in the order of the frames.
 
     A target that is lost, or outside of the picture, has no box there.
@@ -37,7 +37,7 @@ def read_boxes(path: Path, format: str | None = None) -> dict[int, dict[Target, 
     text = read_text(path)
     format = format or _format_of(path, text)
     check_format(format, READABLE)
-    boxes: dict[int, dict[Target, Box]] = {}
+    boxes: dict[int, dict[TargetId, Box]] = {}
     for where, frame, target, numbers in _READERS[format](text, str(path)):
         box = _box(where, numbers)
         if frame < 0:
@@ -87,11 +87,6 @@ def _shown(value: Any) -> str:
     return " ".join(str(value).split())[:60]
 
 
-def _target(value: Any) -> Target:
-    text = str(value)
-    return int(text) if text.isdecimal() and len(text) < _DIGITS else text
-
-
 def _read_csv(text: str, name: str) -> Iterator[_Found]:
     try:
         yield from _csv_rows(csv.DictReader(text.splitlines()), name)
@@ -107,7 +102,7 @@ def _csv_rows(table: csv.DictReader, name: str) -> Iterator[_Found]:
         where = f"{name}:{table.line_num}"
         if row.get("state") != LOST:
             box = [row[side] for side in "xywh"]
-            yield where, _whole(where, "frame", row["frame"]), _target(row["target"]), box
+            yield where, _whole(where, "frame", row["frame"]), target_id(str(row["target"])), box
 
 
 def _read_mot(text: str, name: str) -> Iterator[_Found]:
@@ -131,7 +126,7 @@ def _read_json(text: str, name: str) -> Iterator[_Found]:
             yield (
                 where,
                 _whole(where, "frame", row.get("frame")),
-                _target(row.get("target")),
+                target_id(str(row.get("target"))),
                 values,
             )
 
@@ -171,12 +166,12 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _coco_target(annotation: dict[str, Any]) -> Target | None:
+def _coco_target(annotation: dict[str, Any]) -> TargetId | None:
     attributes = annotation.get("attributes")
     more = attributes if isinstance(attributes, dict) else {}
     for value in (annotation.get("instance_id"), annotation.get("track_id"), more.get("track_id")):
         if value is not None:
-            return _target(value)
+            return target_id(str(value))
     return None
 
 
@@ -203,7 +198,7 @@ def _read_cvat(text: str, name: str) -> Iterator[_Found]:
             # What is left of the difference of two decimal numbers is not in the file.
             sides = (left, top, round(right - left, 6), round(bottom - top, 6))
             frame = _whole(where, "frame", box.get("frame"))
-            yield where, frame, _target(track.get("id")), sides
+            yield where, frame, target_id(str(track.get("id"))), sides
 
 
 def _parsed(text: str, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lib.utils.boxes import Box
+from lib.utils.targets import TargetId
 
 LOST = "lost"
 COLUMNS = ("frame", "target", "time_s", "x", "y", "w", "h", "confidence")
@@ -27,7 +28,7 @@ class TargetRow:
 
     frame: int
     time: float
-    target: int | str
+    target: TargetId
     box: Box
     confidence: float | None = None
     state: str | None = None
@@ -60,7 +61,7 @@ class ClipFacts:
         return f"{PurePath(self.name).stem}_{frame:06d}.jpg"
 
 
-def target_numbers(rows: Iterable[TargetRow]) -> dict[int | str, int]:
+def target_numbers(rows: Iterable[TargetRow]) -> dict[TargetId, int]:
     """A whole number from 1 on for each target: its own, or its place where there are names."""
     targets = list(dict.fromkeys(row.target for row in rows))
     if all(isinstance(target, int) and target > 0 for target in targets):

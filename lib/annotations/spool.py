@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 
 from lib.annotations.rows import TargetRow
+from lib.utils.targets import TargetId
 
 _COLUMNS = "frame, time, target, x, y, w, h, confidence, state"
 
@@ -39,7 +40,7 @@ class RowSpool:
         found = self._table.execute(f"SELECT {_COLUMNS} FROM rows ORDER BY frame, rowid")
         return map(_row, found)
 
-    def of(self, target: int | str) -> Iterator[TargetRow]:
+    def of(self, target: TargetId) -> Iterator[TargetRow]:
         """The rows of one target by their frame."""
         where = f"SELECT {_COLUMNS} FROM rows WHERE target = ? ORDER BY frame, rowid"
         return map(_row, self._table.execute(where, (target,)))

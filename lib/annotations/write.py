@@ -30,6 +30,7 @@ from lib.annotations.rows import (
 from lib.annotations.spool import RowSpool
 from lib.utils.errors import ConfigError, ResultsError, did_you_mean
 from lib.utils.files import atomic_path, atomic_write_text
+from lib.utils.targets import TargetId
 
 _LABEL = "target"
 
@@ -179,7 +180,7 @@ def _cvat_text(rows: RowSpool, facts: ClipFacts) -> Iterator[str]:
     yield "</annotations>\n"
 
 
-def _cvat_meta(targets: Iterable[int | str], facts: ClipFacts) -> ElementTree.Element:
+def _cvat_meta(targets: Iterable[TargetId], facts: ClipFacts) -> ElementTree.Element:
     meta = ElementTree.Element("meta")
     task = ElementTree.SubElement(meta, "task")
     _child(task, "name", facts.name)

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 
 from lib.annotations.clips import AnnotatedClip, annotated_clips, pairs_in
-from lib.annotations.read import Target
 from lib.commands.entry import say
 from lib.datasets.benchmarks.check import check_folder
 from lib.datasets.benchmarks.folder import find_sequences, open_folder
@@ -28,6 +27,7 @@ from lib.utils.boxes import Box
 from lib.utils.errors import DataError, SeqTrackError, counted, some
 from lib.utils.files import atomic_write_text
 from lib.utils.image_io import write_rgb
+from lib.utils.targets import TargetId
 from lib.video.open import FrameClip, open_source
 
 ABOUT = "about.json"
@@ -183,7 +183,7 @@ def _as_clip(folder: Path, name: str) -> AnnotatedClip:
     shown = has_area(video.ground_truth)
     if video.visible is not None and len(video.visible) == len(shown):
         shown &= video.visible
-    boxes: dict[int, dict[Target, Box]] = {}
+    boxes: dict[int, dict[TargetId, Box]] = {}
     for frame in np.flatnonzero(shown).tolist():
         x, y, w, h = (float(value) for value in video.ground_truth[frame])
         boxes[frame] = {1: (x, y, w, h)}
@@ -227,10 +227,10 @@ def _split_by_time(clip: AnnotatedClip, share: float, root: Path) -> str:
 
 
 def _targets(
-    clip: AnnotatedClip, boxes: Mapping[int, Mapping[Target, Box]]
+    clip: AnnotatedClip, boxes: Mapping[int, Mapping[TargetId, Box]]
 ) -> Iterator[tuple[str, dict[int, Box]]]:
     """Name and boxes of each target that is long enough."""
-    found: dict[Target, dict[int, Box]] = {}
+    found: dict[TargetId, dict[int, Box]] = {}
     for frame, here in boxes.items():
         for target, box in here.items():
             found.setdefault(target, {})[frame] = box

@@ -52,7 +52,8 @@ from lib.utils.errors import (
     counted,
 )
 from lib.utils.files import user_path
-from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Result, TargetId
+from lib.utils.targets import TargetId
+from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Result
 from lib.video.open import open_source
 from lib.video.placed import check_end, first_frame, place_boxes
 from lib.video.write import SUFFIXES, Painter

@@ -16,7 +16,8 @@ from lib.serve.pictures import FramePictures
 from lib.serve.uploads import frame_count
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
-from lib.video.clip import Clip, Frame, Result, TargetId, TargetResult
+from lib.utils.targets import TargetId
+from lib.video.clip import Clip, Frame, Result, TargetResult
 from lib.video.targets import follow
 from lib.video.write import Painter, open_sink
 

@@ -18,7 +18,8 @@ from lib.serve.service import ANNOTATIONS, Service, annotations
 from lib.serve.session import ClipSession, TrackRequest
 from lib.serve.uploads import file_name, open_upload, receive_video, remove_folder
 from lib.utils.errors import DataError, SeqTrackError
-from lib.video.placed import check_end, target_id
+from lib.utils.targets import target_id
+from lib.video.placed import check_end
 from lib.video.write import SUFFIXES
 
 _KINDS = {".mp4": "video/mp4", ".webm": "video/webm", ".gif": "image/gif"}

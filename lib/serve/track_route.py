@@ -29,7 +29,8 @@ from lib.serve.uploads import (
 )
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, PartialFailure, counted
-from lib.video.clip import FPS_RANGE, Clip, TargetId
+from lib.utils.targets import TargetId
+from lib.video.clip import FPS_RANGE, Clip
 from lib.video.open import FrameClip
 from lib.video.placed import PlacedBox, check_end, first_frame, parse_box, place_boxes
 

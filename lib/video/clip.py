@@ -10,8 +10,7 @@ import numpy as np
 
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
-
-TargetId = int | str
+from lib.utils.targets import TargetId
 
 DEFAULT_FPS = 25.0
 # A container may say anything, 0 and 90000 included; what lies outside is no rate of pictures.

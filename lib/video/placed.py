@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
-from lib.video.clip import TargetId
+from lib.utils.targets import TargetId, target_id
 
 # A target before @, a frame before a colon, then the box.
 _FORM = re.compile(r"(?:([^@:,]+)@)?(?:(\d+):)?([^@:]*)")
@@ -27,16 +27,6 @@ class PlacedBox:
     box: Box
     frame: int | None = None
     target: TargetId | None = None
-
-
-def target_id(text: str) -> TargetId:
-    """A target's number, or its name.
-
-    Example:
-        >>> target_id("7"), target_id("cat")
-        (7, 'cat')
-    """
-    return int(text) if text.isdecimal() else text
 
 
 def parse_box(text: str) -> PlacedBox:

@@ -14,7 +14,8 @@ import numpy as np
 from lib.tracker.base import BaseTracker, Info, checked_box
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError, PartialFailure
-from lib.video.clip import Clip, Result, TargetId, TargetResult
+from lib.utils.targets import TargetId
+from lib.video.clip import Clip, Result, TargetResult
 
 # Boxes of targets by the index of their frame.
 FrameBoxes = Mapping[int, Mapping[TargetId, Box]]

@@ -16,7 +16,8 @@ import numpy as np
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, Colour, draw_box
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import atomic_path, check_replaceable
-from lib.video.clip import Result, TargetId, TargetResult
+from lib.utils.targets import TargetId
+from lib.video.clip import Result, TargetResult
 from lib.video.decode import NO_PYAV, has_pyav
 from lib.video.decode_opencv import OpenCVSink
 from lib.video.pixels import is_hd

@@ -207,6 +207,7 @@ def plan_finetuning(
     from lib.train.memory import expected_memory
     from lib.train.presets import default_preset, describe_preset, preset_settings
     from lib.utils.checkpoint import read_state_dict
+    from lib.utils.device import computes_bf16, resolve_device
 
     given = user_path(args.init_from, "--init-from") if args.init_from else None
     start = find_checkpoint(base.name, paths.checkpoint_dirs(base.name), given)
@@ -223,6 +224,8 @@ def plan_finetuning(
         f"DATA.VAL.DATASETS_NAME=[{json.dumps(str(own.held_out))}]",
         "DATA.VAL.DATASETS_RATIO=[1]",
     ]
+    if base.train.precision == "bf16" and not computes_bf16(resolve_device(args.device)):
+        settings.append("TRAIN.PRECISION=fp32")  # bf16 would be emulated
     cfg = load_config(name, [*settings, *overrides], training=True).named(new_name)
     if "RANK" not in os.environ:
         say(own.split)

@@ -30,3 +30,8 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise SeqTrackError(f"device {name!r} asked for, but PyTorch finds no MPS device here")
     return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is quicker there than fp32: a CPU without instructions for it is far slower."""
+    return device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()

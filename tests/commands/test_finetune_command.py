@@ -8,10 +8,12 @@ import pytest
 
 from lib.annotations.rows import ClipFacts, TargetRow
 from lib.annotations.write import write_annotations
-from lib.commands._finetune import check_name
+from lib.commands._finetune import check_name, plan_finetuning
 from lib.commands._own_clips import prepare
 from lib.commands.entry import run
+from lib.commands.train import build_parser
 from lib.config.loader import load_config
+from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.folder import open_folder
 from lib.models.seqtrack import build_seqtrack
 from lib.utils.checkpoint import read_state_dict, save_checkpoint
@@ -210,6 +212,24 @@ def test_no_gain_keeps_the_weights_of_before(place):
     assert code == 0 and "no gain, so " in "\n".join(out), err
     start, final = (read_state_dict(f) for f in (place.start, place.folder / "SEQTRACK.pth.tar"))
     assert all((start[name] == final[name]).all() for name in start)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "given", "used"),
+    [
+        pytest.param(False, [], "fp32", id="emulated"),
+        pytest.param(False, ["--precision", "bf16"], "bf16", id="emulated, and asked for"),
+        pytest.param(True, [], "bf16", id="as the configuration says"),
+    ],
+)
+def test_bf16_is_left_out_where_a_cpu_emulates_it(place, monkeypatch, instructions, given, used):
+    monkeypatch.setattr("lib.utils.device.computes_bf16", lambda device: instructions)
+    monkeypatch.setattr("lib.train.memory.expected_memory", lambda cfg: "")  # takes a while
+    words = ["--finetune", "--data", str(place.own), "--device", "cpu", "--name", "mine", *given]
+    args = build_parser().parse_args(words)
+    precision = [f"TRAIN.PRECISION={args.precision}"] if args.precision else []
+    tuning = plan_finetuning(args, precision, resolve_paths(None, place.save))
+    assert tuning is not None and tuning.cfg.train.precision == used
 
 
 def test_a_dry_run_says_the_memory_and_leaves_no_weights(place):

@@ -166,17 +166,19 @@ def test_records_of_another_training_stay(place):
 
 
 @pytest.mark.parametrize(
-    ("precision", "device", "part"),
+    ("precision", "device", "bf16", "part"),
     [
-        pytest.param("fp32", "cuda", "--precision tf32 or bf16", id="slow for no reason"),
-        pytest.param("tf32", "cpu", "cpu computes in fp32", id="without effect"),
-        pytest.param("fp32", "cpu", None, id="nothing better there"),
-        pytest.param("tf32", "cuda", None, id="chosen"),
-        pytest.param("bf16", "cuda", None, id="chosen too"),
+        pytest.param("fp32", "cuda", True, "--precision tf32 or bf16", id="slow for no reason"),
+        pytest.param("tf32", "cpu", True, "cpu computes in fp32", id="without effect"),
+        pytest.param("bf16", "cpu", False, "--precision fp32 is many times", id="emulated"),
+        pytest.param("fp32", "cpu", False, None, id="nothing better there"),
+        pytest.param("tf32", "cuda", True, None, id="chosen"),
+        pytest.param("bf16", "cuda", True, None, id="chosen too"),
+        pytest.param("bf16", "cpu", True, None, id="a CPU that can"),
     ],
 )
-def test_advice_about_precision(precision, device, part):
-    lines = precision_advice(precision, device)
+def test_advice_about_precision(precision, device, bf16, part):
+    lines = precision_advice(precision, device, bf16)
     assert len(lines) == (part is not None) and all(part in line for line in lines)
 
 

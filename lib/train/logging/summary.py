@@ -5,6 +5,7 @@ from torch import nn
 
 from lib.config.schema import PUBLISHED_CONFIGS, Config
 from lib.train.loop import Run
+from lib.utils.device import computes_bf16
 from lib.utils.errors import counted
 
 # 8 GPUs, with TRAIN.BATCH_SIZE samples each.
@@ -21,7 +22,7 @@ def summary(run: Run, compiled: bool) -> list[str]:
     effective = plan.batch * train.accumulate
     return [
         f"{cfg.name}: {parameters(run.state.model)}; {', '.join(how)}",
-        *precision_advice(train.precision, device.type),
+        *precision_advice(train.precision, device.type, computes_bf16(device)),
         f"effective batch {effective} = TRAIN.BATCH_SIZE {train.batch_size} x {processes} x "
         f"TRAIN.ACCUMULATE {train.accumulate}",
         learning_rate_rule(cfg, effective),
@@ -37,8 +38,14 @@ def parameters(module: nn.Module) -> str:
     return text if training == total else f"{text}, of which {training:,} train"
 
 
-def precision_advice(precision: str, device: str) -> list[str]:
-    """A line where another precision may be meant; nothing is changed."""
+def precision_advice(precision: str, device: str, bf16: bool) -> list[str]:
+    """A line where another precision may be meant; nothing is changed.
+
+    Args:
+        precision: TRAIN.PRECISION.
+        device: its type.
+        bf16: whether it can compute in bf16, see `computes_bf16`.
+    """
     if precision == "fp32" and device == "cuda":
         return [
             "matrix products in full fp32, as the configuration says: --precision tf32 or bf16 is "
@@ -46,6 +53,11 @@ def precision_advice(precision: str, device: str) -> list[str]:
         ]
     if precision == "tf32" and device != "cuda":
         return [f"tf32 is for CUDA devices: {device} computes in fp32"]
+    if precision == "bf16" and not bf16:
+        return [
+            "this CPU has no instructions for bf16 and emulates it: --precision fp32 is many times "
+            "as fast here (advice, not applied)"
+        ]
     return []
 
 

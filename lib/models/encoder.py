@@ -42,7 +42,8 @@ class TemplateFeatures(NamedTuple):
     """What is kept of N templates, or of D templates of each of B targets (then N is B, D).
 
     Attributes:
-        tokens: `(N, L_z, C)` patch tokens with positions.
+        tokens: `(N, L_z, C)` patch tokens with positions; of an encoder whose templates attend to
+            themselves only, `(N, depth, 2, heads, L_z, C / heads)` keys and values of each block.
         boxes: `(N, 4)` xywh normalised to the crops; None where the network does not use them.
         keys: `(N, F, G * G)` what search places are correlated with, or None.
         covered: `(N,)` cells that the target covers, or None.
@@ -114,11 +115,11 @@ class JointEncoder(Protocol):
     def __call__(
         self, search: Tensor, templates: Tensor, key_bias: Tensor | None, search_only: bool
     ) -> Tensor:
-        """Encode search tokens `(B, L_x, C)` and template tokens `(B, D, L_z, C)` together.
+        """Encode search tokens `(B, L_x, C)` with template tokens `(B, D, L_z, C)`.
 
         Args:
             search: from `embed_search`.
-            templates: from `embed_templates`.
+            templates: `TemplateFeatures.tokens` of D templates each.
             key_bias: `(B, D)` logarithm of how often each template counts; None: all once.
             search_only: whether only the search tokens are read.
 

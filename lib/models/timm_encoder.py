@@ -5,6 +5,10 @@ LayerScale, norms of queries and keys, SwiGLU) and norms are timm's own modules,
 Class and register tokens stand once before the tokens of search region and templates, and all
 attend to all. Absolute positions of the images of pre-training are resampled to search region
 and template; rotary ones are computed for the grid of each.
+
+MODEL.ENCODER.CAUSAL_TEMPLATES: search region and templates have class and register tokens of
+their own, as images in pre-training had, and no template attends to anything but itself
+(`lib.models.causal`); what a template's class and register tokens gather stays with it.
 """
 
 import functools
@@ -22,8 +26,10 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.config.schema import Config
+from lib.models.causal import can_be_causal, run_block, template_context
 from lib.models.encoder import TemplateFeatures
 from lib.models.exporting import exporting
+from lib.models.extras import TemplateBox
 from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.errors import CheckpointError, ConfigError, did_you_mean
@@ -59,6 +65,14 @@ def build_encoder(cfg: Config) -> "TimmEncoder":
             search_size=cfg.data.search.size,
             template_size=cfg.data.template.size,
             use_checkpoint=encoder.use_checkpoint,
+            type_embedding=encoder.type_embedding,
+            template_box=cfg.model.template_box,
+            causal=encoder.causal_templates,
+        )
+    if made.causal and not can_be_causal(made.blocks):
+        raise ConfigError(
+            f"MODEL.ENCODER.CAUSAL_TEMPLATES cannot be had with {encoder.type}: its blocks are not "
+            "timm's plain ones (those of DINOv2 and DeiT are); leave it out"
         )
     if encoder.pretrain_type != "scratch":
         for key, value in (("mean", cfg.data.mean), ("std", cfg.data.std)):
@@ -107,15 +121,21 @@ class TimmEncoder(nn.Module):
         search_size: side of the search crop in pixels.
         template_size: side of the template crops in pixels.
         use_checkpoint: recompute every block in the backward pass to save memory.
+        type_embedding: add a vector to the tokens of the search region and one to those of
+            templates (LoRAT, Lin et al., ECCV 2024).
+        template_box: tell template tokens where the target is (`TemplateBox`).
+        causal: templates attend to themselves only; see the module.
+
+    What is added to the tokens starts at 0: the first step sees what was pre-trained.
 
     Attributes:
         prefix: `(1, P, C)` class and register tokens with their positions, or None.
         pos_embed: `(1, L_x + L_z, C)` rows of the search region, then of all templates. With
             rotary positions only: one vector for each of the two, which tells them apart.
+        type_embed: `(1, 2, C)` of the search region and of templates, or None.
     """
 
     embedding = ("patch_embed", "pos_embed", "prefix", "norm_pre", "rope")
-    template_box = None
 
     def __init__(
         self,
@@ -124,10 +144,13 @@ class TimmEncoder(nn.Module):
         search_size: int,
         template_size: int,
         use_checkpoint: bool = False,
+        type_embedding: bool = False,
+        template_box: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         model = make()
-        self.make, self.use_checkpoint = make, use_checkpoint
+        self.make, self.use_checkpoint, self.causal = make, use_checkpoint, causal
         self.width = model.embed_dim
         patch = model.patch_embed.patch_size[0]
         self.sides = [search_size // patch, template_size // patch]
@@ -139,6 +162,11 @@ class TimmEncoder(nn.Module):
         prefix, positions = _tables(model, self.sides)
         self.prefix = nn.Parameter(prefix) if prefix.shape[1] else None
         self.pos_embed = nn.Parameter(positions)
+        self.type_embed = nn.Parameter(torch.zeros(1, 2, self.width)) if type_embedding else None
+        self.template_box = TemplateBox(self.width, self.sides[1]) if template_box else None
+        if self.template_box is not None:
+            nn.init.zeros_(self.template_box.proj.weight)
+            nn.init.zeros_(self.template_box.proj.bias)
         self.absolute = model.pos_embed is not None
         rope = getattr(model, "rope", None)
         # Learnt frequencies, of every block its own, stay a module; others are a constant.
@@ -183,16 +211,42 @@ class TimmEncoder(nn.Module):
         self.load_state_dict(loaded, strict=False)
 
     def embed_templates(self, images: Tensor, boxes: Tensor | None = None) -> TemplateFeatures:
-        """See `JointEncoder`; boxes are not used."""
-        tokens = self.patch_embed(images).flatten(1, 2)
-        return TemplateFeatures(self.norm_pre(tokens + self.pos_embed[:, self.search_tokens :]))
+        """See `JointEncoder`.
+
+        Raises:
+            ValueError: the network needs the boxes, and there are none.
+        """
+        tokens = self._embedded(images, 1)
+        if self.template_box is None:
+            boxes = None
+        elif boxes is None:
+            raise ValueError("this network needs template_boxes: MODEL.TEMPLATE_BOX is on")
+        else:
+            tokens = tokens + self.template_box(boxes)
+        tokens = self.norm_pre(tokens)
+        if self.causal:
+            tokens, before = self._with_prefix(tokens)
+            tokens = template_context(self.blocks, tokens, before)
+        return TemplateFeatures(tokens, boxes)
 
     def embed_search(
         self, images: Tensor, templates: TemplateFeatures, key_bias: Tensor | None = None
     ) -> Tensor:
         """See `JointEncoder`."""
-        tokens = self.patch_embed(images).flatten(1, 2)
-        return self.norm_pre(tokens + self.pos_embed[:, : self.search_tokens])
+        return self.norm_pre(self._embedded(images, 0))
+
+    def _embedded(self, images: Tensor, kind: int) -> Tensor:
+        """Patches with their positions, of search regions (kind 0) or templates (1)."""
+        rows = self.pos_embed.split([self.search_tokens, self.template_tokens], dim=1)[kind]
+        tokens = self.patch_embed(images).flatten(1, 2) + rows
+        return tokens if self.type_embed is None else tokens + self.type_embed[:, kind]
+
+    def _with_prefix(self, tokens: Tensor) -> tuple[Tensor, int]:
+        """Class and register tokens before tokens `(B, N, C)`, and how many there are."""
+        if self.prefix is None:
+            return tokens, 0
+        prefix = self.norm_pre(self.prefix).expand(tokens.shape[0], -1, -1)
+        return torch.cat([prefix, tokens], dim=1), prefix.shape[1]
 
     def forward(
         self,
@@ -202,14 +256,12 @@ class TimmEncoder(nn.Module):
         search_only: bool = False,
     ) -> Tensor:
         """See `JointEncoder`."""
-        x, before = torch.cat([search, templates.flatten(1, 2)], dim=1), 0
-        if self.prefix is not None:
-            before = self.prefix.shape[1]
-            x = torch.cat([self.norm_pre(self.prefix).expand(x.shape[0], -1, -1), x], dim=1)
+        if self.causal:
+            return self._causal_forward(search, templates, key_bias)
+        x, before = self._with_prefix(torch.cat([search, templates.flatten(1, 2)], dim=1))
         shared: dict[str, Tensor] = {}
         if key_bias is not None:
-            bias = key_bias[:, :, None].expand(-1, -1, self.template_tokens).flatten(1)
-            bias = F.pad(bias, (before + self.search_tokens, 0))[:, None, None]
+            bias = self._bias_of_keys(key_bias, before)
             if exporting():
                 # ONNX Runtime wants a row for each query.
                 bias = bias.expand(-1, -1, x.shape[1], -1)
@@ -225,6 +277,32 @@ class TimmEncoder(nn.Module):
                 x = block(x, **inputs)
         last = before + self.search_tokens if search_only else None
         return self.norm(x[:, before:last])
+
+    def _causal_forward(
+        self, search: Tensor, templates: Tensor, key_bias: Tensor | None
+    ) -> Tensor:
+        """As `forward`, which gives the search tokens only, whatever is asked for.
+
+        Args:
+            search: `(B, L_x, C)`.
+            templates: `(B, D, depth, 2, heads, L_z, C / heads)` of `template_context`.
+            key_bias: `(B, D)`, or None.
+        """
+        x, before = self._with_prefix(search)
+        bias = None if key_bias is None else self._bias_of_keys(key_bias, before)
+        # Tokens of all templates one after the other: (depth, B, 2, heads, D * L_z, C / heads).
+        context = templates.permute(2, 0, 3, 4, 1, 5, 6).flatten(4, 5)
+        for block, of_block in zip(self.blocks, context, strict=True):
+            if self.use_checkpoint and self.training:
+                x, _ = checkpoint(run_block, block, x, of_block, bias, use_reentrant=False)
+            else:
+                x, _ = run_block(block, x, of_block, bias)
+        return self.norm(x[:, before:])
+
+    def _bias_of_keys(self, key_bias: Tensor, before: int) -> Tensor:
+        """`(B, 1, 1, N)` of all keys, those of templates last, from `(B, D)`."""
+        bias = key_bias[:, :, None].expand(-1, -1, self.template_tokens).flatten(1)
+        return F.pad(bias, (before + self.search_tokens, 0))[:, None, None]
 
     def _attention_dtype(self, x: Tensor) -> torch.dtype:
         """What queries have: that of the tokens, unless `prepare` chose another one."""

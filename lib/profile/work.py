@@ -5,6 +5,7 @@ attention as well. Both are multiply-accumulates (MAC); one MAC is two FLOP. For
 a test holds them against PyTorch's counter.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,16 +47,23 @@ def embedding_macs(network: SeqTrack, cfg: Config, templates: int, cached: bool)
     x = torch.zeros(1, 3, cfg.test.search_size, cfg.test.search_size, **like)
     with torch.inference_mode():
         features = body.embed_templates(z, torch.zeros(1, 4, **like))
-    total = _counted(lambda: body.embed_search(x, features.unflatten(1)))
+    # With what it correlates: a correlation is a layer here.
+    total = Macs(_counted(lambda: body.embed_search(x, features.unflatten(1))).all)
     if not cached:
-        total += templates * _counted(lambda: body.embed_templates(z, features.boxes))
-    return Macs(total)
+        template = _counted(lambda: body.embed_templates(z, features.boxes))
+        total += Macs(templates * template.linear_conv, templates * template.attention)
+    return total
 
 
-def _counted(run: Callable[[], object]) -> int:
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+def _counted(run: Callable[[], object]) -> Macs:
+    """What PyTorch counts."""
+    # Written out, attention is the only product of batches.
+    written_out, counter = sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False)
+    with torch.inference_mode(), written_out, counter:
         run()
-    return counter.get_total_flops() // 2
+    counts = counter.get_flop_counts()["Global"]
+    attention = sum(flops for name, flops in counts.items() if "bmm" in str(name))
+    return Macs((sum(counts.values()) - attention) // 2, attention // 2)
 
 
 def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
@@ -83,14 +91,11 @@ def _counted_encoder(network: SeqTrack, distinct: int) -> Macs:
     """Of an encoder that is not our own, run once on zeros."""
     body, like = network.encoder.body, {"device": network.pos_embed.device}
     search = torch.zeros(1, body.search_tokens, body.width, **like)
-    templates = torch.zeros(1, distinct, body.template_tokens, body.width, **like)
-    # Written out, attention is the only product of batches.
-    written_out, counter = sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False)
-    with torch.inference_mode(), written_out, counter:
-        body(search, templates, None, True)
-    counts = counter.get_flop_counts()["Global"]
-    attention = sum(flops for name, flops in counts.items() if "bmm" in str(name))
-    return Macs((sum(counts.values()) - attention) // 2, attention // 2)
+    size = math.isqrt(body.template_tokens) * body.patch_embed.proj.weight.shape[-1]
+    with torch.inference_mode():
+        images = torch.zeros(distinct, 3, size, size, **like)
+        features = body.embed_templates(images, torch.zeros(distinct, 4, **like)).unflatten(1)
+    return _counted(lambda: body(search, features.tokens, None, True))
 
 
 def decoder_macs(network: SeqTrack, cached: bool) -> Macs:

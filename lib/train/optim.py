@@ -24,7 +24,9 @@ from lib.utils.errors import CheckpointError, ConfigError, counted, did_you_mean
 _ENCODER = "encoder"
 _BODY = "encoder.body."
 # Tables that are added to tokens, or are tokens.
-_EMBEDDINGS = ("pos_embed", "position_embeddings", f"{_BODY}prefix")
+_EMBEDDINGS = ("pos_embed", "position_embeddings", f"{_BODY}prefix", f"{_BODY}type_embed")
+# Parts of the encoder that were not pre-trained, and learn as fast as what follows it.
+_NEW = ("type_embed", "template_box")
 
 
 def freeze_encoder(body: JointEncoder, cfg: Config) -> None:
@@ -133,13 +135,14 @@ def parameter_groups(model: TrackerModel, cfg: Config, depth: int) -> list[dict[
 
 
 def _layers_above(name: str, depth: int) -> int:
-    """Layers between a parameter and the encoder's end: 0 for its norm and what is outside of it.
+    """Layers between a parameter and the encoder's end: 0 for its norm, what is new in it, and
+    what is outside of it.
 
     Source: layer-wise learning rate decay of BEiT (Bao et al., 2022) and MAE's fine-tuning.
     """
     _, is_body, rest = name.partition(_BODY)
     parts = rest.split(".")
-    if not is_body or parts[0] == "norm":
+    if not is_body or parts[0] in ("norm", *_NEW):
         return 0
     return depth - int(parts[1]) if parts[0] == "blocks" else depth + 1
 

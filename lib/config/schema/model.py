@@ -114,6 +114,15 @@ class EncoderConfig(Section):
     """Start training with positions as large as the tokens, sinusoids of x and y, as MAE's weights
     have them (He et al., CVPR 2022), instead of small noise."""
 
+    # For `timm/NAME` only; see docs/modern.md.
+    type_embedding: bool = False
+    """Add a learnt vector to all tokens of the search region and another to those of templates
+    (token type embedding of LoRAT, Lin et al., ECCV 2024)."""
+    causal_templates: bool = False
+    """Templates attend to themselves only, the search region to all: a template is computed once,
+    when it is taken, and its keys and values are kept (frame-wise causal attention of LoRATv2,
+    NeurIPS 2025; asymmetric attention of MixFormer, Cui et al., CVPR 2022)."""
+
     @property
     def family(self) -> str | None:
         """`timm` of `timm/NAME`; None for this repository's own encoder."""
@@ -170,7 +179,8 @@ class Model(Section):
     """What the decoder reads: search tokens, all tokens, or their mean."""
     template_box: bool = False
     """Tell the network where in the template the target is: its shape cannot be seen in a
-    square crop. Off in SeqTrack; see docs/tiny.md."""
+    square crop. Off in SeqTrack; see docs/tiny.md. With `timm/NAME` it starts at 0 (the embedding
+    of the target's tokens of LoRAT, 2024, and SUTrack, Chen et al., AAAI 2025)."""
     correlation: bool = False
     """Add to every search token how it correlates with the template (SiamFC, 2016; needs STEM
     conv). Off in SeqTrack; see docs/tiny.md."""

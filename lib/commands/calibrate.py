@@ -107,13 +107,14 @@ def _observe(
     from lib.tracker.build import load_network
     from lib.tracker.certainty import Witness
     from lib.tracker.seqtrack import SeqTrackTracker
+    from lib.tracker.settings import by_interval
     from lib.utils.device import resolve_device
 
     cfg = spec.config
     if cfg is None:
         raise ConfigError(f"{spec.config_name} has no network to calibrate")
     network = load_network(cfg, spec.checkpoint, resolve_device(device))
-    tracker = SeqTrackTracker(network, cfg)
+    tracker = SeqTrackTracker(network, by_interval(cfg))
     tracker.engine.keep_distributions = True
     witness = Witness(tracker.settings, None)
     work = [(one, name) for one in datasets for name in _chosen(one, most)]

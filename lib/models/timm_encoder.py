@@ -278,9 +278,7 @@ class TimmEncoder(nn.Module):
         last = before + self.search_tokens if search_only else None
         return self.norm(x[:, before:last])
 
-    def _causal_forward(
-        self, search: Tensor, templates: Tensor, key_bias: Tensor | None
-    ) -> Tensor:
+    def _causal_forward(self, search: Tensor, templates: Tensor, key_bias: Tensor | None) -> Tensor:
         """As `forward`, which gives the search tokens only, whatever is asked for.
 
         Args:

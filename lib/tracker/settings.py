@@ -100,3 +100,10 @@ class TrackerSettings:
             bins=tokenizer.bins,
             centre=tokenizer.window_positions,
         )
+
+
+def by_interval(cfg: "Config") -> "Config":
+    """The configuration with templates written at the interval: for weights that are not
+    calibrated yet, which the gated rule needs."""
+    test = cfg.test.model_copy(update={"update_rule": "interval"})
+    return cfg.model_copy(update={"test": test})

@@ -24,13 +24,13 @@ def weights(tmp_path: Path) -> Path:
     return copy
 
 
-def calibrate(weights: Path, videos: Path) -> int:
-    return main(
-        ["--config", "seqtrack_tiny", "--checkpoint", str(weights), "--dataset", str(videos)]
-    )
+def calibrate(weights: Path, videos: Path, *more: str) -> int:
+    given = ["--config", "seqtrack_tiny", "--checkpoint", str(weights), "--dataset", str(videos)]
+    return main([*given, *more])
 
 
-def test_a_fit_lies_beside_the_weights_and_is_found_there(tmp_path, weights, capsys) -> None:
+@pytest.mark.parametrize("rule", ["interval", "gated"])
+def test_a_fit_lies_beside_the_weights_and_is_found_there(tmp_path, weights, capsys, rule) -> None:
     videos = write_got10k_folder(tmp_path / "videos", ["a", "b", "c"], length=8)
     for name in "abc":
         file = videos / name / "groundtruth.txt"
@@ -38,7 +38,7 @@ def test_a_fit_lies_beside_the_weights_and_is_found_there(tmp_path, weights, cap
         # From here on the truth is elsewhere: the boxes are bad.
         boxes[4:, :2] += 40
         np.savetxt(file, boxes, delimiter=",", fmt="%.4f")
-    assert calibrate(weights, videos) == 0
+    assert calibrate(weights, videos, "--set", f"TEST.UPDATE_RULE={rule}") == 0
     said = capsys.readouterr().out
     assert "3 videos, 21 frames" in said and "chance 0.57" in said
     path = weights.with_name("SEQTRACK.pth.tar.calibration.json")

@@ -333,6 +333,10 @@ def test_closed_loop_is_the_real_tracker_scored(tmp_path):
     expected = score_dataset(tracked, "otb").total.auc
     warned = []
     assert loop(network, warned.append) == {"AUC": expected} and not warned
+    # Weights that train are not calibrated: templates are written at the interval.
+    test = loop.cfg.test.model_copy(update={"update_rule": "gated"})
+    gated = dataclasses.replace(loop, cfg=loop.cfg.model_copy(update={"test": test}))
+    assert gated(network, warned.append) == {"AUC": expected} and not warned
 
 
 def test_processes_share_the_sequences(tmp_path, monkeypatch):

@@ -53,6 +53,16 @@ def test_everything_that_is_missing_is_told_and_replaced(place, monkeypatch):
     assert not place.save.exists()
 
 
+@pytest.mark.parametrize(("seconds", "steps"), [(40.0, 1), (4.0, 5)])
+def test_a_step_that_takes_very_long_is_made_once(tmp_path, monkeypatch, seconds, steps):
+    asked = []
+    monkeypatch.setattr(
+        "lib.train.dry_run._timed_step", lambda run, parts: asked.append(parts) or seconds
+    )
+    cost = measure(make_run(tmp_path, make_config()), every_set=True, compiled=False)
+    assert (len(asked), cost.batch, cost.step_seconds) == (steps, 2, seconds)
+
+
 def test_wrong_options_are_told(place):
     code, _, err = place.train("--dry-run", "--pretrained", "x.pth")
     assert code == 2 and "PRETRAIN_TYPE is scratch" in err[0]

@@ -158,7 +158,13 @@ def _train(cfg: Config, paths: Paths, args: argparse.Namespace, words: list[str]
 def _dry_run(cfg: Config, options: "Options", paths: Paths, world: "World") -> None:
     from lib.train.closed_loop import missing_sequences
     from lib.train.dry_run import dry_run
+    from lib.utils.device import computes_bf16
 
+    if cfg.train.precision == "bf16" and not computes_bf16(world.device):
+        train = cfg.train.model_copy(update={"precision": "fp32"})
+        cfg = cfg.model_copy(update={"train": train})
+        if world.is_main:
+            say("measured in fp32: this CPU would have to emulate bf16")
     if world.is_main and (missing := missing_sequences(cfg, paths)):
         say(f"warning: {missing}; validation needs it", True)
     dry_run(cfg, options, paths, world, say)

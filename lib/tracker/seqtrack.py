@@ -375,7 +375,7 @@ class EngineTracker(BaseTracker):
         if calibration is None and settings.gated:
             raise ConfigError(
                 "TEST.UPDATE_RULE gated needs a calibration of the weights; "
-                f"{ADVICE}, or take the rule interval"
+                f"{ADVICE}; or track with --set TEST.UPDATE_RULE=interval"
             )
         self.engine, self.settings = engine, settings
         self.witness = None if calibration is None else Witness(settings, calibration)

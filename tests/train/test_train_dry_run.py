@@ -39,6 +39,16 @@ def test_dry_run_tells_the_cost(place):
     assert kept <= {"cache"}  # the index of a training set
 
 
+@pytest.mark.parametrize("instructions", [True, False], ids=["computed", "emulated"])
+def test_bf16_is_measured_as_fp32_where_a_cpu_emulates_it(place, monkeypatch, instructions):
+    monkeypatch.setattr("lib.utils.device.computes_bf16", lambda device: instructions)
+    code, out, err = place.with_data().train("--dry-run", "--precision", "bf16")
+    assert code == 0 and not err
+    text = "\n".join(out)
+    assert ("measured in fp32" in text) is not instructions
+    assert f"parameters; cpu, {'bf16' if instructions else 'fp32'}, 1 process" in text
+
+
 def test_everything_that_is_missing_is_told_and_replaced(place, monkeypatch):
     """A fresh machine: no data, no pre-trained weights."""
     monkeypatch.setenv("SEQTRACK_PRETRAINED", str(place.root / "none"))

@@ -1,4 +1,4 @@
-"""Every frame of real video, by the small model: the engines say what the reference says.
+"""Real video, by the small model: the engines say what the reference says.
 
 Two engines' boxes differ in the last bits, and where a corner of the square around a box is
 half-way between two pixels, they look at different pixels from there on: on which machine that
@@ -75,13 +75,13 @@ def factors_of(settings):
 
 
 @pytest.mark.parametrize(
-    "overrides",
+    ("overrides", "most"),
     [
-        pytest.param((), id="one template", marks=pytest.mark.slow),
-        pytest.param(UPDATED, id="two, updated"),
+        pytest.param((), 1000, id="one template, every frame", marks=pytest.mark.slow),
+        pytest.param(UPDATED, 60, id="two, updated"),
     ],
 )
-def test_tokens_and_rows_are_the_references(overrides):
+def test_tokens_and_rows_are_the_references(overrides, most):
     if not all((SEQUENCES / name).is_dir() for name in CLIPS):
         pytest.skip(f"no real video: {SEQUENCES} (set SEQTRACK_SEQUENCES)")
     cfg = load_config("seqtrack_tiny", list(overrides))
@@ -93,7 +93,7 @@ def test_tokens_and_rows_are_the_references(overrides):
     compared, rows = 0, RowAgreement()
     for name in CLIPS:
         sequence = dataset.load(name)
-        frames = [sequence.frames.read(i) for i in range(len(sequence))]
+        frames = [sequence.frames.read(i) for i in range(min(len(sequence), most))]
         ties = len(both.agreement.ties)
         slow_rows = follow(both, settings, frames, sequence.init_box)
         assert not both.agreement.wrong, both.agreement.wrong[:3]
@@ -102,7 +102,8 @@ def test_tokens_and_rows_are_the_references(overrides):
             rows.add(name, slow_rows, fast_rows, factors_of(settings))
             compared += 1
     print(f"{both.agreement.tokens} tokens, ties: {both.agreement.ties}; rows: {rows.row()}")
-    assert both.agreement.equal and both.agreement.tokens > 2000 and compared >= 3
+    read = sum(min(len(dataset.load(name)), most) - 1 for name in CLIPS)
+    assert both.agreement.equal and both.agreement.tokens > 3.9 * read and compared >= 3
     assert rows.equal, rows.row()
 
 

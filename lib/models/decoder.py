@@ -231,7 +231,7 @@ class Decoder(nn.Module):
 
     Args:
         vocabulary_size: coordinate tokens, END and START.
-        length: longest decoder input (START and four tokens).
+        length: longest decoder input (four tokens for each box before, START, four tokens).
         dim: channels D.
         heads: attention heads.
         ffn: channels inside the feed-forward part.
@@ -308,14 +308,15 @@ class Decoder(nn.Module):
         return Cache(self.fixed, pairs, [])
 
     def step(
-        self, tokens: Tensor, cache: Cache, start_bias: Tensor | None = None
+        self, tokens: Tensor, cache: Cache, start_bias: Tensor | None = None, start: int = 0
     ) -> tuple[Tensor, Cache]:
         """Run tokens `(B, L)` through all layers.
 
         Args:
             tokens: `(B, L)` int64; after the first step L is 1.
             cache: from `start` or the step before.
-            start_bias: `(B, D)` to add to the first of `tokens`, or None.
+            start_bias: `(B, D)` to add to START, or None.
+            start: which of `tokens` START is.
 
         Returns:
             `(B, L, D)`, and the cache of the next step.
@@ -328,9 +329,10 @@ class Decoder(nn.Module):
         flat = tokens.flatten()
         x = self.embedding(flat) if constants is None else F.embedding(flat, constants.tokens)
         if start_bias is not None:
-            # Nothing is added to the tokens after the first.
+            # Nothing is added to the other tokens.
             if length > 1:
-                start_bias = F.pad(start_bias[:, None], (0, 0, 0, length - 1)).flatten(0, 1)
+                others = (0, 0, start, length - 1 - start)
+                start_bias = F.pad(start_bias[:, None], others).flatten(0, 1)
             x = x + start_bias
         past, positions = [], places[rows]
         for i, layer in enumerate(self.body.layers):

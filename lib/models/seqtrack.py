@@ -121,6 +121,8 @@ class SeqTrack(nn.Module):
         num_templates: T, which fixes the number of memory positions for `xz`.
         ordered_words: start with like words for neighbouring coordinates.
         centre_hint: START says where the encoder thinks the centre is.
+        history: N, boxes of the frames before whose tokens stand before START, as in ARTrack
+            (CVPR 2023) and SeqTrackV2 (2023); the decoder must be long enough.
 
     Attributes:
         reading: for `step`; None until `configured` or `prepare` gave the network one.
@@ -137,6 +139,7 @@ class SeqTrack(nn.Module):
         num_templates: int,
         ordered_words: bool = False,
         centre_hint: bool = False,
+        history: int = 0,
     ) -> None:
         super().__init__()
         rows = {
@@ -148,6 +151,7 @@ class SeqTrack(nn.Module):
             raise ValueError(f"feature_type {feature_type!r} is not one of {sorted(rows)}")
         self.reading: Reading | None = None
         self.feature_type = feature_type
+        self.history, self.unknown = history, vocabulary_size - 2  # END; see `BoxTokenizer`
         self.hidden_dim = hidden_dim
         self.pos_embed = nn.Parameter(sinusoid_table(rows[feature_type], hidden_dim)[None])
         self.encoder = Encoder(body)
@@ -184,7 +188,11 @@ class SeqTrack(nn.Module):
         return features if features.shape[-1] == self.hidden_dim else self.bottleneck(features)
 
     def logits(
-        self, memory: Tensor, tokens: Tensor, template_boxes: Tensor | None = None
+        self,
+        memory: Tensor,
+        tokens: Tensor,
+        template_boxes: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Tensor:
         """Teacher-forced logits for a ready memory.
 
@@ -192,15 +200,26 @@ class SeqTrack(nn.Module):
             memory: `(B, M, D)`.
             tokens: `(B, L)` decoder input, START first.
             template_boxes: as in `Encoder.forward`.
+            history: `(B, 4 N)` of `BoxTokenizer.history`; of use where MODEL.HISTORY is N.
+                None: no box is known.
 
         Returns:
             `(B, L, bins + 2)` logits of the word after each input word.
         """
         start_bias = self.start_bias(memory, template_boxes)
-        hidden, _ = self.decoder.step(
-            tokens, self.decoder.start(memory, self.pos_embed), start_bias
-        )
-        return self.vocab_embed(hidden)
+        cache = self.decoder.start(memory, self.pos_embed)
+        read = self._after(history, tokens)
+        start = read.shape[1] - tokens.shape[1]
+        hidden, _ = self.decoder.step(read, cache, start_bias, start)
+        return self.vocab_embed(hidden[:, start:] if start else hidden)
+
+    def _after(self, history: Tensor | None, tokens: Tensor) -> Tensor:
+        """Decoder input `(B, L)` with the tokens of the boxes before, if it is to have them."""
+        if not self.history:
+            return tokens
+        if history is None:
+            history = tokens.new_full((len(tokens), STEPS * self.history), self.unknown)
+        return torch.cat([history, tokens], dim=1)
 
     def start_bias(self, memory: Tensor, template_boxes: Tensor | None) -> Tensor | None:
         """What is added to START's embedding, `(B, D)`, or None.
@@ -224,6 +243,7 @@ class SeqTrack(nn.Module):
         search: Tensor,
         tokens: Tensor,
         template_boxes: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Tensor:
         """Teacher-forced logits.
 
@@ -232,12 +252,13 @@ class SeqTrack(nn.Module):
             search: `(B, 3, S_x, S_x)` normalised images.
             tokens: `(B, L)` decoder input, START first.
             template_boxes: as in `Encoder.forward`.
+            history: as in `logits`.
 
         Returns:
             `(B, L, bins + 2)` logits of the word after each input word.
         """
         memory = self.memory(self.encode(templates, search, template_boxes))
-        return self.logits(memory, tokens, template_boxes)
+        return self.logits(memory, tokens, template_boxes, history)
 
     def generate(
         self,
@@ -246,6 +267,7 @@ class SeqTrack(nn.Module):
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
         template_boxes: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Generation:
         """Read the box out: four greedy tokens.
 
@@ -255,9 +277,10 @@ class SeqTrack(nn.Module):
             tokenizer: knows START and the number of bins.
             window: factors `(4, bins)` from `tokenizer.window`, or None for no penalty.
             template_boxes: as in `Encoder.forward`.
+            history: as in `logits`.
         """
         memory = self.memory(self.encode(templates, search, template_boxes))
-        return self.generate_from_memory(memory, tokenizer, window, template_boxes)
+        return self.generate_from_memory(memory, tokenizer, window, template_boxes, history)
 
     def generate_from_memory(
         self,
@@ -265,9 +288,10 @@ class SeqTrack(nn.Module):
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
         template_boxes: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Generation:
         """As `generate`, for a ready memory `(B, M, D)`."""
-        steps = list(self.read_tokens(memory, tokenizer, window, template_boxes))
+        steps = list(self.read_tokens(memory, tokenizer, window, template_boxes, history))
         tokens, confidence, values = zip(*steps, strict=True)
         return Generation(
             torch.cat(tokens, dim=1), torch.cat(confidence, dim=1), torch.stack(values, dim=1)
@@ -279,6 +303,7 @@ class SeqTrack(nn.Module):
         tokenizer: BoxTokenizer,
         window: Tensor | None = None,
         template_boxes: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The four steps of the decoder; arguments as those of `generate_from_memory`.
 
@@ -288,14 +313,16 @@ class SeqTrack(nn.Module):
         cache = self.decoder.start(memory, self.pos_embed)
         start_bias = self.start_bias(memory, template_boxes)
         token = torch.full((memory.shape[0], 1), tokenizer.start, device=memory.device)
+        read = self._after(history, token)
         for i in range(STEPS):
-            hidden, cache = self.decoder.step(token, cache, start_bias if i == 0 else None)
-            logits = self.vocab_embed(hidden.squeeze(1))
+            start = read.shape[1] - 1
+            hidden, cache = self.decoder.step(read, cache, start_bias if i == 0 else None, start)
+            logits = self.vocab_embed(hidden[:, -1] if start else hidden.squeeze(1))
             values = logits.float().softmax(dim=-1)[:, : tokenizer.bins]
             if window is not None:
                 values = values.to(window) * window[i]
             best, token = values.max(dim=-1, keepdim=True)
-            token = token.to(memory.device)
+            token = read = token.to(memory.device)
             yield token, best, values
 
     def remember(
@@ -330,6 +357,7 @@ class SeqTrack(nn.Module):
         templates: TemplateFeatures,
         key_bias: Tensor | None = None,
         places: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> StepOutput:
         """One frame of B targets.
 
@@ -338,10 +366,15 @@ class SeqTrack(nn.Module):
             templates: as in `remember`.
             key_bias: as there.
             places: as there.
+            history: `(B, N, 4)` boxes before, as in `BoxTokenizer.history`; of use where
+                MODEL.HISTORY is N.
         """
         reading = self._ready()
         memory = self.remember(reading.normalise(pixels), templates, key_bias, places)
-        said = self.generate_from_memory(memory, reading.tokenizer, reading.window, templates.boxes)
+        before = reading.tokenizer.history(history) if history is not None else None
+        said = self.generate_from_memory(
+            memory, reading.tokenizer, reading.window, templates.boxes, before
+        )
         # Apple's MPS has no doubles; there the window has brought the values to the CPU.
         wide = torch.float32 if memory.device.type == "mps" else torch.float64
         confidence = said.confidence.to(memory.device, wide)
@@ -430,7 +463,7 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
     tokenizer = build_tokenizer(cfg)
     decoder = Decoder(
         vocabulary_size=tokenizer.vocabulary_size,
-        length=DECODER_LENGTH,
+        length=STEPS * cfg.model.history + DECODER_LENGTH,
         dim=cfg.model.hidden_dim,
         heads=cfg.model.decoder.nheads,
         ffn=cfg.model.decoder.dim_feedforward,
@@ -447,4 +480,5 @@ def build_seqtrack(cfg: Config, num_templates: int | None = None) -> SeqTrack:
         num_templates=cfg.data.template.number if num_templates is None else num_templates,
         ordered_words=cfg.model.decoder.ordered_words,
         centre_hint=cfg.model.centre_hint,
+        history=cfg.model.history,
     )

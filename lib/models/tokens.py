@@ -109,6 +109,23 @@ class BoxTokenizer:
         end = tokens.new_full((len(tokens), 1), self.end)
         return torch.cat([start, tokens], dim=1), torch.cat([tokens, end], dim=1)
 
+    def history(self, boxes: Tensor) -> Tensor:
+        """Tokens of the boxes before this frame, which the decoder reads before START.
+
+        A box that is not known is END four times: no other input of the decoder is END.
+
+        Args:
+            boxes: `(B, N, 4)` float32 xywh, normalised to the present search crop, oldest first;
+                NaN where one is not known. What sticks out is cut to the crop.
+
+        Returns:
+            `(B, 4 N)` int64.
+        """
+        known = ~boxes.isnan().any(dim=-1, keepdim=True)
+        flat = torch.where(known, boxes, 0.0).flatten(0, 1)
+        tokens = (self.coordinates(flat) * (self.bins - 1)).long().unflatten(0, boxes.shape[:2])
+        return torch.where(known, tokens, self.end).flatten(1)
+
     def decode(self, tokens: Tensor) -> Tensor:
         """Boxes that tokens say.
 

@@ -93,13 +93,16 @@ class SideBySide(Engine):
         return [Template(own.crop, own.box, (own, its)) for own, its in pairs]
 
     def generate(
-        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+        self,
+        templates: Sequence[Sequence[Template]],
+        search: Sequence[np.ndarray] | np.ndarray,
+        history: np.ndarray | None = None,
     ) -> EngineOutput:
         """See `Engine.generate`; the prediction of `lead`."""
         pairs: list[list[tuple[Template, Template]]]
         pairs = [[one.cached for one in row] for row in templates]
-        mine = self.lead.generate([[own for own, _ in row] for row in pairs], search)
-        its = self.other.generate([[other for _, other in row] for row in pairs], search)
+        mine = self.lead.generate([[own for own, _ in row] for row in pairs], search, history)
+        its = self.other.generate([[other for _, other in row] for row in pairs], search, history)
         self.agreement.add(f"frame {len(self.distances)}", mine, its)
         self.distances += box_distance(mine.boxes, its.boxes, self.side).tolist()
         return mine

@@ -21,7 +21,7 @@ from lib.tracker.lost import Presence, judge, sure_of, where_to_look
 from lib.tracker.settings import TrackerSettings
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
-from lib.utils.crop import Crop, crop_square, map_box_back
+from lib.utils.crop import Crop, box_in_crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class TargetState:
         usual_score: running mean of the score over the frames that were not held; None at first.
         presence: what is believed of it, where a state is told.
         memory: what the gated update needs of the frames before.
+        history: the last boxes, oldest first, xywh in image pixels: at most as many as the network
+            reads, and none while the target is lost.
     """
 
     box: Box
@@ -55,6 +57,7 @@ class TargetState:
     usual_score: float | None = None
     presence: Presence | None = None
     memory: GateMemory | None = None
+    history: tuple[Box, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def start_target(
         first_size=(w, h),
         presence=None if settings.lost is None else sure_of((x, y, w, h)),
         memory=GateMemory(image) if settings.gated else None,
+        history=((x, y, w, h),)[: settings.history],
     )
 
 
@@ -187,12 +191,31 @@ def _ask(
     rows: Sequence[tuple[Template, ...]],
 ) -> list[TrackerOutput]:
     """What the network says of some targets, `which`, by the templates of `rows`."""
-    said = engine.generate(rows, [crops[i].pixels for i in which])
+    past = [states[i].history for i in which]
+    said = _read_out(engine, settings, rows, [crops[i] for i in which], past)
     _check_finite(said)
     return [
         advance(states[i], images[i], crops[i], said, n, settings, witness)
         for n, i in enumerate(which)
     ]
+
+
+def _read_out(
+    engine: Engine,
+    settings: TrackerSettings,
+    rows: Sequence[tuple[Template, ...]],
+    crops: Sequence[Crop],
+    past: Sequence[tuple[Box, ...]],
+) -> EngineOutput:
+    """What the engine says of search crops, given the boxes of the frames before them."""
+    pixels = [crop.pixels for crop in crops]
+    if not settings.history:
+        return engine.generate(rows, pixels)
+    history = np.full((len(crops), settings.history, 4), np.nan, np.float32)
+    for row, crop, boxes in zip(history, crops, past, strict=True):
+        if boxes:
+            row[-len(boxes) :] = box_in_crop(np.array(boxes), crop)
+    return engine.generate(rows, pixels, history)
 
 
 def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput]) -> list[int]:
@@ -234,7 +257,7 @@ def advance(
     """
     confidence = np.asarray(said.confidence[index]).tolist()
     box = _box_in_image(state, image, crop, np.asarray(said.boxes[index]), settings)
-    frame = state.frame + 1
+    frame, past = state.frame + 1, len(state.history) + 1
     score = SCORE_SCALE * sum(confidence)
     usual = score if state.usual_score is None else state.usual_score
     certainty, sight, presence = score / _TOP_SCORE, None, state.presence
@@ -259,7 +282,15 @@ def advance(
         settings.update_threshold,
     )
     return TrackerOutput(
-        state=replace(state, box=box, frame=frame, usual_score=usual, presence=presence),
+        state=replace(
+            state,
+            box=box,
+            frame=frame,
+            usual_score=usual,
+            presence=presence,
+            # Where a lost target was says nothing about where it comes back.
+            history=() if lost else (*state.history, box)[max(0, past - settings.history) :],
+        ),
         tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence),
         score=score,
@@ -332,7 +363,9 @@ def _gate(
             for image, box in zip(before, boxes, strict=True)
         ]
         rows = [(one,) * settings.num_templates for one in made]
-        said = engine.generate(rows, [crop.pixels for crop in crops])
+        # Backward in time, the box now is the only one that was before.
+        past = [(box,)[: settings.history] for box in boxes]
+        said = _read_out(engine, settings, rows, crops, past)
         for n, i in enumerate(back):
             box = np.asarray(said.boxes[n])
             found = _box_in_image(states[i], before[n], crops[n], box, settings)

@@ -36,6 +36,7 @@ class TrackerSettings:
             surer answer counts: of use to a network that was trained with one template at a time.
         bins: values that a coordinate can have.
         centre: which of the four tokens are the centre's, where the window applies.
+        history: N, boxes of the frames before that the network reads.
     """
 
     template_factor: float
@@ -55,6 +56,7 @@ class TrackerSettings:
     in_turn: bool = False
     bins: int = 0
     centre: Sequence[int] = (0, 1)
+    history: int = 0
 
     @classmethod
     def from_config(cls, cfg: "Config", update_key: str = "DEFAULT") -> "TrackerSettings":
@@ -99,6 +101,7 @@ class TrackerSettings:
             in_turn=test.update_rule == "gated" and data.template.number == 1,
             bins=tokenizer.bins,
             centre=tokenizer.window_positions,
+            history=cfg.model.history,
         )
 
 

@@ -26,6 +26,7 @@ from lib.train.losses.objective import Objective, build_objective
 from lib.train.model import TrackerModel
 from lib.train.optim import build_optimizer
 from lib.train.precision import Precision
+from lib.train.teacher import load_teacher
 from lib.train.validation import Scorer, Validator
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError
@@ -117,7 +118,8 @@ def assemble(
 ) -> Run:
     """A run of SeqTrack without validation; see `load_start` for `find`."""
     files = checkpoint_folder(cfg, paths)
-    model = build_objective(cfg, options.seed)
+    teacher = load_teacher(cfg, paths, world.device)
+    model = build_objective(cfg, options.seed, teacher)
     if world.is_main:
         for line in load_start(model, cfg, options, files, find):
             log.say(line)
@@ -129,12 +131,13 @@ def assemble(
     # After the wrap: only now all processes have the weights of the main one.
     ema = Ema(model.inference(), cfg.train.ema_decay) if cfg.train.ema_decay else None
     state = TrainState(model, optimizer, Precision(cfg.train.precision, world.device), ema)
-    facts = environment_info(options.command, world)
+    identity = None if teacher is None else teacher.identity
+    facts = {**environment_info(options.command, world), "teacher": identity}
     return Run(
         cfg=cfg,
         state=state,
         module=module,
-        checkpoints=Checkpoints(files.path, cfg, state, world, log, options.seed, facts),
+        checkpoints=Checkpoints(files.path, cfg, state, world, log, options.seed, facts, identity),
         sampler=sampler,
         world=world,
         log=log,

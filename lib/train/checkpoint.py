@@ -169,6 +169,7 @@ class Checkpoints:
         folder: is read and written, and nothing else.
         state: what is saved, and restored in place.
         settings: plain facts to keep, such as versions and the git revision.
+        teacher: which network teaches; a training goes on with the same one only.
     """
 
     def __init__(
@@ -180,6 +181,7 @@ class Checkpoints:
         log: QuietLog,
         seed: int = 0,
         settings: Mapping[str, Any] | None = None,
+        teacher: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.plan, self.settings = folder, EpochPlan(cfg, world), settings or {}
         self._state, self._world, self._log = state, world, log
@@ -191,6 +193,7 @@ class Checkpoints:
             "seed": seed,
             "processes": world.size,
         }
+        self._teacher = teacher
 
     def save_epoch(self, position: Position) -> Path:
         """Write the checkpoint of a complete epoch, then remove those that it makes superfluous.
@@ -282,7 +285,7 @@ class Checkpoints:
             "constructor": None,
             "optimizer": _on_cpu(state.optimizer.state_dict()),
             "stats": {},
-            "settings": {**self.settings, **self._same},
+            "settings": {**self.settings, **self._same, "teacher": self._teacher},
             "resume": resume,
         }
 
@@ -305,6 +308,7 @@ class Checkpoints:
         if found := self._newest():
             path, content = found
             try:
+                self._check_teacher(path, content.get("settings"))
                 position = self._load(path, content)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise CheckpointError(
@@ -318,6 +322,19 @@ class Checkpoints:
         if validated_epoch(self.folder) > position.epoch:
             note_validation(self.folder, 0)  # that epoch will be trained again
         return position
+
+    def _check_teacher(self, path: Path, settings: Any) -> None:
+        """Refuse to go on with another teacher: half a training of each is neither's."""
+        before = settings.get("teacher") if isinstance(settings, dict) else None
+        if before != self._teacher:
+            told = [
+                f"{one['config']} (sha256 {one['sha256'][:12]})" if one else "none"
+                for one in (before, self._teacher)
+            ]
+            raise CheckpointError(
+                f"{path} was trained with the teacher {told[0]}, and TRAIN.TEACHER gives "
+                f"{told[1]}; give it the same one, or another --save-dir"
+            )
 
     def _share(self) -> None:
         world, state = self._world, self._state

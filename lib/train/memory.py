@@ -92,4 +92,5 @@ def _black(cfg: Config, samples: int) -> Batch:
         boxes=box.expand(samples, 4).contiguous(),
         numbers=torch.arange(samples),
         sources=[""] * samples,
+        history=box.expand(samples, cfg.model.history, 4).contiguous(),
     )

@@ -138,3 +138,17 @@ def map_box_back(
 
 def _text(box: Sequence[float]) -> str:
     return "(" + ", ".join(f"{float(v):g}" for v in box) + ")"
+
+
+def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
+    """An image box `(..., 4)` xywh in a crop, as float32 xywh that is 0..1 inside it.
+
+    The crop's first and last pixel are 0 and 1, so a side of S pixels counts as S - 1; the
+    tracker maps back with S. Released weights were trained and measured so.
+    """
+    around = np.asarray(crop.box)
+    last = crop.pixels.shape[0] - 1
+    shift = (box[..., :2] + box[..., 2:] / 2) - (around[:2] + around[2:] / 2)
+    centre = (last / 2 + shift * crop.resize_factor) / last
+    size = box[..., 2:] * crop.resize_factor / last
+    return np.concatenate([centre - size / 2, size], axis=-1).astype(np.float32)

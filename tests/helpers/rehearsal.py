@@ -182,10 +182,10 @@ class Pretended(Engine):
                     raise MistakeError(f"a template is kept as {part.dtype} on {part.device}")
         return made
 
-    def generate(self, templates, search):
+    def generate(self, templates, search, history=None):
         with pretended_cuda(self.mode):
             self.engine.keep_distributions = self.keep_distributions
-            said = self.engine.generate(templates, search)
+            said = self.engine.generate(templates, search, history)
         self._check(said, len(templates))
         count = len(templates)
         bins = self.cfg.model.bins
@@ -287,6 +287,7 @@ def rehearse_training(cfg, size=2):
             torch.zeros(size, 4, device=CUDA),
             torch.arange(size),
             ["rehearsal"] * size,
+            history=torch.zeros(size, cfg.model.history, 4, device=CUDA),
         )
         progress = torch.zeros((), device=CUDA)
         with autocast(precision), OnDevice() as guard:

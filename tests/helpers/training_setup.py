@@ -37,8 +37,13 @@ def make_batch(cfg: Config, size: int = 4, seed: int = 0) -> SimpleNamespace:
     for image, (x, y, w, h) in zip(search, (boxes * side).int().tolist(), strict=True):
         image[y : y + h, x : x + w] = 220
     template_boxes = torch.tensor([0.25, 0.25, 0.5, 0.5]).expand(*shape[:2], 4).contiguous()
+    history = boxes[:, None].repeat(1, cfg.model.history, 1)
     return SimpleNamespace(
-        templates=templates, search=search, template_boxes=template_boxes, boxes=boxes
+        templates=templates,
+        search=search,
+        template_boxes=template_boxes,
+        boxes=boxes,
+        history=history,
     )
 
 

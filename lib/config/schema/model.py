@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, PositiveFloat
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat
 from pydantic_core import PydanticCustomError
 
 from lib.config.schema.fields import (
@@ -187,6 +187,9 @@ class Model(Section):
     centre_hint: bool = False
     """Tell the decoder with START where the encoder thinks the centre is (soft arg-max, Sun et
     al., 2018). Off in SeqTrack; see docs/tiny.md."""
+    history: NonNegativeInt = 0
+    """Boxes of the last N frames whose tokens, in the search crop of this frame, the decoder reads
+    before START (Autoregressive visual tracking, Wei et al., CVPR 2023). Off in SeqTrack."""
     encoder: EncoderConfig = EncoderConfig()
     """The image encoder."""
     decoder: DecoderConfig = DecoderConfig()

@@ -216,6 +216,18 @@ def _freezing(cfg: Sections) -> Iterator[Problem]:
         yield Problem(keys, "needs something to validate on: name it in DATA.VAL")
 
 
+def _teacher(cfg: Sections) -> Iterator[Problem]:
+    teacher = cfg.train.teacher
+    if teacher.checkpoint and not teacher.config:
+        keys = ("TRAIN.TEACHER.CONFIG", "TRAIN.TEACHER.CHECKPOINT")
+        yield Problem(keys, "must name the configuration that TRAIN.TEACHER.CHECKPOINT belongs to")
+    if teacher.config and not (teacher.token_weight or teacher.feature_weight):
+        keys = ("TRAIN.TEACHER.TOKEN_WEIGHT", "TRAIN.TEACHER.FEATURE_WEIGHT")
+        yield Problem(
+            keys, "or TRAIN.TEACHER.FEATURE_WEIGHT must be above 0: else nothing is taught"
+        )
+
+
 def _training_sets(cfg: Sections) -> Iterator[Problem]:
     for part, sets in (("TRAIN", cfg.data.train), ("VAL", cfg.data.val)):
         names, ratios = sets.datasets_name, sets.datasets_ratio
@@ -236,5 +248,6 @@ _RULES: tuple[Callable[[Sections], Iterator[Problem]], ...] = (
     _extensions,
     _grids,
     _freezing,
+    _teacher,
     _training_sets,
 )

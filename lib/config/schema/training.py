@@ -40,6 +40,23 @@ class Scheduler(Section):
     """Share of LR that `cosine` ends at."""
 
 
+class Teacher(Section):
+    """TRAIN.TEACHER: a trained network that a smaller one learns from (knowledge distillation,
+    Hinton et al., 2015). It sees the same view, resized to its own crop sizes."""
+
+    config: Text | None = None
+    """Its configuration, by name or path; none: no teacher."""
+    checkpoint: Text | None = None
+    """File of its weights; left out: those that tracking with CONFIG would take."""
+    token_weight: NonNegativeFloat = 1.0
+    """Weight of the cross-entropy with its distributions of the four coordinate tokens."""
+    temperature: PositiveFloat = 2.0
+    """What both networks' logits are divided by before they are compared."""
+    feature_weight: NonNegativeFloat = 0.0
+    """Weight of the distance to its search features, which a layer that lives in training only
+    maps the features of the smaller network to (FitNets, Romero et al., ICLR 2015)."""
+
+
 class Training(Section):
     """TRAIN: optimisation."""
 
@@ -120,6 +137,8 @@ class Training(Section):
     DATA.VAL names nothing there is only the picture. The last epoch is always validated."""
     scheduler: Scheduler = Scheduler()
     """The learning-rate schedule."""
+    teacher: Teacher = Teacher()
+    """A network to learn from."""
 
 
 class TrainingSets(Section):
@@ -207,6 +226,21 @@ class TemplateSampling(CropSampling):
     """Standard deviation of the random log scale."""
 
 
+class HistorySampling(Section):
+    """DATA.HISTORY: the boxes before the search frame, for a network with MODEL.HISTORY."""
+
+    jitter: NonNegativeFloat = 0.1
+    """Standard deviation of the noise of the earlier boxes, in units of sqrt(box area) for their
+    centres, and of their log width and log height. The newest one is what the search region is
+    cut around, as in tracking: SEARCH's jitters move it, and with it the others."""
+    drop: Fraction = 0.2
+    """Share of samples of which only some of the boxes before are known, as at the start of a
+    sequence, or none, as after a target was lost."""
+    speed: NonNegativeFloat = 0.3
+    """Where a sample has no frames before it (SYNTHETIC), a steady motion is made up: standard
+    deviation of its way per frame, in units of sqrt(box area)."""
+
+
 class Data(Section):
     """DATA: training samples."""
 
@@ -255,3 +289,5 @@ class Data(Section):
     """The search region."""
     template: TemplateSampling = TemplateSampling()
     """The templates."""
+    history: HistorySampling = HistorySampling()
+    """The boxes before the search frame."""

@@ -38,6 +38,9 @@ class FrameSample:
     sightings: tuple[BoxedFrame, ...]  # T templates, then the search frame
     source: str  # where it came from, for messages: `LASOT airplane-1, frames 3, 9, 12`
     recorded: bool = False  # whether the frames are of a video as a camera recorded it
+    # `(N, 4)` true boxes of the N frames before the search frame, as that one's, oldest first; NaN
+    # where the target is not seen. None where there are no frames before it.
+    before: np.ndarray | None = None
 
 
 class SampleSource(Protocol):

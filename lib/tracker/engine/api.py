@@ -97,7 +97,10 @@ class Engine(Protocol):
         return template
 
     def generate(
-        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+        self,
+        templates: Sequence[Sequence[Template]],
+        search: Sequence[np.ndarray] | np.ndarray,
+        history: np.ndarray | None = None,
     ) -> EngineOutput:
         """Read out the boxes of B targets.
 
@@ -105,6 +108,8 @@ class Engine(Protocol):
             templates: the T templates of each of the B targets, oldest first; T is the same for
                 all, the number of different ones need not be.
             search: B search crops, `(S_x, S_x, 3)` uint8 RGB each, or all in one array.
+            history: `(B, N, 4)` float32 boxes of the frames before, oldest first, xywh normalised
+                to the search crop, NaN where one is not known; None where MODEL.HISTORY is 0.
         """
         ...
 
@@ -162,7 +167,10 @@ class BatchedEngine(Engine, ABC):
 
     @abstractmethod
     def run(
-        self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
+        self,
+        crops: Sequence[np.ndarray] | np.ndarray,
+        unique: list[UniqueTemplates],
+        history: np.ndarray | None,
     ) -> "Parts":
         """Tokens, confidences, boxes and, where they are kept, distributions of a group.
 
@@ -171,6 +179,7 @@ class BatchedEngine(Engine, ABC):
         Args:
             crops: the search crops of the group.
             unique: its templates, equally many different ones of each target.
+            history: its boxes before; see `Engine.generate`.
         """
 
     @abstractmethod
@@ -183,7 +192,10 @@ class BatchedEngine(Engine, ABC):
         """The rows of all parts, copied."""
 
     def generate(
-        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+        self,
+        templates: Sequence[Sequence[Template]],
+        search: Sequence[np.ndarray] | np.ndarray,
+        history: np.ndarray | None = None,
     ) -> EngineOutput:
         """See `Engine.generate`; targets with as many different templates go together."""
         unique = [UniqueTemplates.of(row) for row in templates]
@@ -196,7 +208,8 @@ class BatchedEngine(Engine, ABC):
         for indices in groups.values():
             whole = isinstance(search, np.ndarray) and len(indices) == len(search)
             crops = search if whole else [search[i] for i in indices]
-            parts.append(self.run(crops, [unique[i] for i in indices]))
+            before = None if history is None else history[indices]
+            parts.append(self.run(crops, [unique[i] for i in indices], before))
         if len(groups) == 1:
             return EngineOutput(*parts[0])
         columns = [self.concatenate(column) for column in zip(*parts, strict=True)]

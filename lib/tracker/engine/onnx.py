@@ -157,6 +157,7 @@ class StepGraph(nn.Module):
         keys: Tensor | None = None,
         covered: Tensor | None = None,
         places: Tensor | None = None,
+        history: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """See `SeqTrack.step`.
 
@@ -168,10 +169,12 @@ class StepGraph(nn.Module):
             keys: `(B, F, G * G)` mean over the templates, as often as they count.
             covered: `(B,)` likewise.
             places: `(B, T)`.
+            history: `(B, N, 4)`.
         """
         # The mean of one is itself.
         rest = (None if x is None else x[:, None] for x in (first, keys, covered))
-        said = self.network.step(pixels, TemplateFeatures(templates, *rest), log_copies, places)
+        features = TemplateFeatures(templates, *rest)
+        said = self.network.step(pixels, features, log_copies, places, history)
         # A class of ours cannot be in a file of torch.export.
         return tuple(said)
 
@@ -190,6 +193,8 @@ class StepGraph(nn.Module):
         }
         if self.network.feature_type != "x":
             inputs["places"] = torch.zeros(batch, count, dtype=torch.int64)
+        if self.network.history:
+            inputs["history"] = torch.full((batch, self.network.history, 4), 0.25)
         rows = torch.export.Dim("batch")
         if count == 1:
             # The only one always counts once.

@@ -100,10 +100,14 @@ class ReferenceEngine(Engine):
 
     @torch.inference_mode()
     def generate(
-        self, templates: Sequence[Sequence[Template]], search: Sequence[np.ndarray] | np.ndarray
+        self,
+        templates: Sequence[Sequence[Template]],
+        search: Sequence[np.ndarray] | np.ndarray,
+        history: np.ndarray | None = None,
     ) -> EngineOutput:
         """One target after the other."""
-        answers = [self.read_out(row, one) for row, one in zip(templates, search, strict=True)]
+        past = [None] * len(templates) if history is None else history
+        answers = [self.read_out(*given) for given in zip(templates, search, past, strict=True)]
         columns = [torch.cat(column).cpu() for column in zip(*answers, strict=True)]
         tokens, confidence, boxes, distributions = columns
         kept = distributions if self.keep_distributions else None
@@ -131,7 +135,9 @@ class ReferenceEngine(Engine):
         decoder = self.network.decoder
         x = decoder.embedding(words)
         if begin is not None:
-            x = torch.cat([x[:, :1] + begin[:, None], x[:, 1:]], dim=1)
+            start = 4 * self.network.history
+            x = x.clone()
+            x[:, start] += begin
         where = decoder.embedding.position_embeddings.weight[: x.shape[1]]
         for layer in decoder.body.layers:
             x = decoder_layer(layer, x, where, memory, self.network.pos_embed)
@@ -142,17 +148,24 @@ class ReferenceEngine(Engine):
         values = self.decode(words, memory, begin).softmax(dim=-1)[:, : self.tokenizer.bins]
         return values if self.window is None else values.to(self.window) * self.window[step]
 
-    def read_out(self, row: Sequence[Template], search: np.ndarray) -> tuple[Tensor, ...]:
+    def read_out(
+        self, row: Sequence[Template], search: np.ndarray, past: np.ndarray | None
+    ) -> tuple[Tensor, ...]:
         """Tokens, confidences, box and distributions of one target, `(1, 4)`, … each."""
         images, boxes = (torch.stack(x)[None] for x in zip(*(t.cached for t in row), strict=True))
         pixels = self.normalise(upload(search, self.device))
         memory = self.remember(images, pixels[None], boxes)
         begin = self.network.start_bias(memory, boxes)
         words = torch.tensor([[self.tokenizer.start]], device=self.device)
+        if self.network.history:
+            if past is None:
+                past = np.full((self.network.history, 4), np.nan, np.float32)
+            before = self.tokenizer.history(upload(past[None], self.device))
+            words = torch.cat([before, words], dim=1)
         said = []
         for step in range(4):
             said.append(self.say(words, step, memory, begin))
             words = torch.cat([words, said[-1].argmax(-1, keepdim=True).to(words)], dim=1)
-        distributions, tokens = torch.stack(said, dim=1), words[:, 1:]
+        distributions, tokens = torch.stack(said, dim=1), words[:, -4:]
         means = self.tokenizer.expected(distributions) if self.expectation else tokens
         return tokens, distributions.amax(-1), self.tokenizer.decode(means), distributions

@@ -142,10 +142,15 @@ class OnnxEngine(BatchedEngine):
         return feeds
 
     def run(
-        self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
+        self,
+        crops: Sequence[np.ndarray] | np.ndarray,
+        unique: list[UniqueTemplates],
+        history: np.ndarray | None,
     ) -> Sequence[np.ndarray]:
         """See `BatchedEngine.run`."""
         given = {**self.inputs(unique), "pixels": np.asarray(crops)}
+        if history is not None:
+            given["history"] = history
         with _named(self._folder / "step.onnx"):
             feeds = {name: given[name] for name in self._wanted}
             if len(unique) == 1:

@@ -57,7 +57,9 @@ class TorchEngine(BatchedEngine):
         self.device, self.needs_places = device, network.feature_type != "x"
         with torch.inference_mode():
             self.network = prepare(network, cfg, precision)
-        self.step = self._step if record is None else Recorded(self._step, record, device)
+        self.history = network.history
+        # Pixels and boxes before are new in every frame.
+        self.step = self._step if record is None else Recorded(self._step, record, device, 2)
         self.staging = Staging(pinned=device.type == "cuda")
 
     @torch.inference_mode()
@@ -95,7 +97,10 @@ class TorchEngine(BatchedEngine):
 
     @torch.inference_mode()
     def run(
-        self, crops: Sequence[np.ndarray] | np.ndarray, unique: list[UniqueTemplates]
+        self,
+        crops: Sequence[np.ndarray] | np.ndarray,
+        unique: list[UniqueTemplates],
+        history: np.ndarray | None,
     ) -> Sequence[Tensor]:
         """See `BatchedEngine.run`."""
         count = len(unique)
@@ -105,7 +110,13 @@ class TorchEngine(BatchedEngine):
             pixels = torch.from_numpy(crops)
         else:
             pixels = self.staging(crops, rows)
-        packed, distributions = self.step(pixels, *templates, *rest)
+        before = None
+        if self.history:
+            filled = np.full((rows, self.history, 4), np.nan, np.float32)
+            if history is not None:
+                filled[:count] = history
+            before = upload(filled, self.device)
+        packed, distributions = self.step(pixels, before, *templates, *rest)
         # To the CPU now: a recorded step writes its next answer to the same place, and the
         # memory that `pixels` lies in is filled again.
         copied = (one.to("cpu", copy=self.one_group)[:count] for one in (packed, distributions))
@@ -114,12 +125,13 @@ class TorchEngine(BatchedEngine):
         return (*parts, next(copied)) if self.keep_distributions else parts
 
     def _step(
-        self, pixels: Tensor, tokens: Tensor, *inputs: Tensor | None
+        self, pixels: Tensor, history: Tensor | None, tokens: Tensor, *inputs: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """`SeqTrack.step`; nothing in here waits for the device.
 
         Args:
             pixels: `(B, S_x, S_x, 3)` uint8.
+            history: `(B, N, 4)` boxes before, or None.
             tokens: of the `TemplateFeatures`.
             inputs: the other parts of these, then the other inputs of the step.
 
@@ -129,7 +141,7 @@ class TorchEngine(BatchedEngine):
         """
         *rest, key_bias, places = inputs
         said = self.network.step(
-            pixels.to(self.device), TemplateFeatures(tokens, *rest), key_bias, places
+            pixels.to(self.device), TemplateFeatures(tokens, *rest), key_bias, places, history
         )
         wide = said.confidence.dtype
         packed = torch.cat([said.tokens.to(wide), said.confidence, said.boxes.to(wide)], dim=1)

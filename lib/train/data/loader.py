@@ -40,6 +40,8 @@ class Batch:
     sources: list[str]
     redraws: int = 0
     broken: tuple[str, ...] = ()
+    # `(B, N, 4)` as `boxes`, those before, oldest first, NaN where one is not known
+    history: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -67,6 +69,7 @@ def collate(samples: list[TrainingSample]) -> Batch:
         search=stacked("search"),
         template_boxes=stacked("template_boxes"),
         boxes=stacked("box"),
+        history=None if samples[0].history is None else stacked("history"),
         numbers=torch.tensor([sample.number for sample in samples]),
         sources=[sample.source for sample in samples],
         redraws=sum(sample.redraws for sample in samples),

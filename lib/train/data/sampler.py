@@ -29,6 +29,7 @@ from lib.datasets.training.set import (
     enough_frames,
 )
 from lib.synthetic.pairs.source import PairSource
+from lib.train.data.history import with_motion
 from lib.train.data.transforms import TrainingSample, TrainingTransform
 from lib.train.data.video_changes import changed, with_distractors
 from lib.utils.errors import ConfigError, DataError, counted
@@ -56,6 +57,7 @@ class VideoSource:
         interval: int,
         encoded: bool = False,
         min_used: float = 0.0,
+        history: int = 0,
     ) -> None:
         """Find the sequences that can be drawn from; warn of how many cannot.
 
@@ -66,7 +68,7 @@ class VideoSource:
         """
         self.name, self._set = training_set.name, training_set
         self._templates, self._mode, self._interval = templates, mode, interval
-        self._encoded = encoded
+        self._encoded, self._history = encoded, history
         self._indices = _fit_sequences(training_set, templates, min_used)
 
     def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
@@ -89,7 +91,10 @@ class VideoSource:
         boxes = np.asarray(sequence.boxes, np.float64)
         sightings = tuple(BoxedFrame(images[i], boxes[i]) for i in chosen)
         told = f"{name}, frames {', '.join(map(str, chosen))}"
-        return FrameSample(sightings, told, recorded=self._set.is_video)
+        before = None
+        if self._history:
+            before = boxes_before(boxes, sequence.visible, chosen[-1], self._history)
+        return FrameSample(sightings, told, recorded=self._set.is_video, before=before)
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
         if self._encoded:
@@ -133,6 +138,9 @@ class TrackingSampler:
         for redraws in range(MAX_DRAWS):
             try:
                 draw = source.draw(rng, progress)
+                if self.transform.history and draw.before is None:
+                    count = self.transform.history
+                    draw = with_motion(rng, draw, self.transform.data.history, count)
                 variation = self.transform.vary(rng, len(draw.sightings))
                 sample = self.transform.apply(draw, variation, number)
                 if draw.recorded:
@@ -201,7 +209,7 @@ def build_sampler(
     return TrackingSampler(
         sources=tuple(sources),
         ratios=tuple(ratio for _, ratio in wanted),
-        transform=TrainingTransform(cfg.data),
+        transform=TrainingTransform(cfg.data, cfg.model.history),
         seed=seed,
         epochs=cfg.train.epoch,
         samples=sets.sample_per_epoch,
@@ -218,7 +226,9 @@ def _open_source(
     rules = (data.template.number, data.sampler_mode, data.max_sample_interval)
     # What is validated on does not depend on how the training is fed.
     encoded = data.scaled_decode and part == "train"
-    return VideoSource(opened, *rules, encoded=encoded, min_used=data.min_used)
+    how = {"encoded": encoded, "min_used": data.min_used}
+    # What is no video has no frames before.
+    return VideoSource(opened, *rules, **how, history=cfg.model.history * opened.is_video)
 
 
 def _pair_source(cfg: Config, part: str) -> PairSource:
@@ -310,6 +320,14 @@ def _causal(
             others = rng.choice(before, templates - 1).tolist() if templates > 1 else []
             return [int(base), *others, int(rng.choice(after))]
     raise UnusableSampleError("the visible frames leave no room for templates and a search frame")
+
+
+def boxes_before(boxes: np.ndarray, visible: np.ndarray, index: int, count: int) -> np.ndarray:
+    """The boxes `(count, 4)` of the frames before number `index`, oldest first; NaN where the
+    target is not visible, or there is no frame."""
+    frames = np.arange(index - count, index)
+    there = (frames >= 0) & np.asarray(visible)[frames.clip(0)]
+    return np.where(there[:, None], boxes[frames.clip(0)], np.nan)
 
 
 def _between(usable: np.ndarray, first: int, end: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 
 from lib.config.schema.training import Data, SearchSampling, TemplateSampling
 from lib.datasets.training.sample import EncodedImage, FrameSample, UnusableSampleError
-from lib.utils.crop import Crop, crop_square
+from lib.train.data.history import PastNoise, draw_noise, past_boxes
+from lib.utils.crop import box_in_crop, crop_square
 from lib.utils.errors import DataError
 from lib.utils.image_io import JPEG_SHRINKS
 
@@ -32,6 +33,8 @@ class TrainingSample:
     source: str  # where its frames came from, for messages
     redraws: int = 0  # draws before this one that gave no sample
     broken: tuple[str, ...] = ()  # what was wrong with those of them that hit a broken file
+    # `(N, 4)` as `box`, the boxes before, oldest first, NaN where one is not known; None: not asked
+    history: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Variation:
     brightness: np.ndarray  # `(N,)` factors
     flips: np.ndarray  # `(N,)` bool, whether a crop is mirrored
     stretch: float = 1.0  # all images are stretched by it, width against height
+    past: PastNoise | None = None  # where the network reads boxes of the frames before
 
 
 class DecodedFrame(NamedTuple):
@@ -58,9 +62,13 @@ class DecodedFrame(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingTransform:
-    """The crops of a sample as section DATA of a configuration wants them."""
+    """The crops of a sample as section DATA of a configuration wants them.
+
+    `history` is MODEL.HISTORY.
+    """
 
     data: Data
+    history: int = 0
 
     def vary(self, rng: np.random.Generator, frames: int) -> Variation:
         grey, mirrored = rng.random() < self.data.gray, rng.random() < _JOINT_FLIP
@@ -74,6 +82,7 @@ class TrainingTransform:
             brightness=rng.uniform(1 - spread, 1 + spread, frames),
             flips=rng.random(frames) < self.data.flip,
             stretch=self._stretch(rng),
+            past=draw_noise(rng, self.data.history, self.history) if self.history else None,
         )
 
     def _stretch(self, rng: np.random.Generator) -> float:
@@ -90,10 +99,12 @@ class TrainingTransform:
                 miss the image.
         """
         last = len(draw.sightings) - 1
-        pixels, boxes = [], []
+        pixels, boxes, history = [], [], np.zeros((0, 4), np.float32)
+        before = draw.before if variation.past else None
         for i, frame in enumerate(self.frames(draw, variation)):
             try:
-                crop, box = _cut(frame, self._rule(i, last), variation, i)
+                past = before if i == last else None
+                crop, box, history = self._cut(frame, self._rule(i, last), variation, i, past)
             except DataError as error:
                 raise UnusableSampleError(f"{draw.source}: {error}") from None
             pixels.append(crop)
@@ -103,6 +114,7 @@ class TrainingTransform:
             search=pixels[last],
             template_boxes=np.stack(boxes[:last]),
             box=boxes[last],
+            history=history if variation.past else None,
             number=number,
             source=draw.source,
         )
@@ -128,6 +140,34 @@ class TrainingTransform:
             else DecodedFrame(image, 1, box)
             for image, box in draw.sightings
         ]
+
+    def _cut(
+        self,
+        frame: DecodedFrame,
+        rule: SearchSampling | TemplateSampling,
+        variation: Variation,
+        i: int,
+        before: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crop `(S, S, 3)` uint8 of frame `i`, its box `(4,)` and those before `(N, 4)` in it."""
+        image, boxes = _changed_image(frame, variation, before)
+        box, path, shrink = boxes[0], boxes[1:], frame.shrink
+        # Where the frame before does not show the target, the history ends with it.
+        known = len(path) > 0 and np.isfinite(path[-1]).all()
+        numbers = variation.normal[i], variation.uniform[i]
+        jitters = rule.center_jitter, rule.scale_jitter, rule.center_power
+        around = jitter_box(path[-1] if known else box, *numbers, *jitters)
+        crop = crop_square(image, (around / shrink).tolist(), rule.factor, rule.size)
+        if known and variation.past:
+            path = past_boxes(path, around, variation.past, self.data.history.jitter)
+        else:
+            path = np.full_like(path, np.nan)
+        found = box_in_crop(np.concatenate([box[None], path]) / shrink, crop)
+        pixels = _brighten(crop.pixels, variation.brightness[i])
+        if variation.flips[i]:
+            pixels = cv2.flip(pixels, 1)
+            found[:, 0] = 1 - found[:, 0] - found[:, 2]
+        return pixels, found[0], found[1:]
 
     def _rule(self, i: int, last: int) -> SearchSampling | TemplateSampling:
         return self.data.search if i == last else self.data.template
@@ -174,46 +214,27 @@ def jitter_box(
     return np.concatenate([new_centre - new_size / 2, new_size])
 
 
-def box_in_crop(box: np.ndarray, crop: Crop) -> np.ndarray:
-    """An image box `(4,)` xywh in a crop, as float32 xywh that is 0..1 inside it.
-
-    The crop's first and last pixel are 0 and 1, so a side of S pixels counts as S - 1; the
-    tracker maps back with S. Released weights were trained and measured so.
-    """
-    around = np.asarray(crop.box)
-    last = crop.pixels.shape[0] - 1
-    shift = (box[:2] + box[2:] / 2) - (around[:2] + around[2:] / 2)
-    centre = (last / 2 + shift * crop.resize_factor) / last
-    size = box[2:] * crop.resize_factor / last
-    return np.concatenate([centre - size / 2, size]).astype(np.float32)
-
-
-def _cut(
-    frame: DecodedFrame, rule: SearchSampling | TemplateSampling, variation: Variation, i: int
+def _changed_image(
+    frame: DecodedFrame, variation: Variation, before: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Crop `(S, S, 3)` uint8 and normalised box `(4,)` of frame `i`."""
+    """The image of a frame, grey, stretched or mirrored, and with it the boxes `(1 + N, 4)`: its
+    own, then those before."""
     image, shrink, box = frame
     if not _has_area(box):
         raise DataError(f"the box {box.tolist()} has no area")
+    boxes = box[None] if before is None else np.concatenate([box[None], before])
     if variation.grey:
         image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if variation.stretch != 1:
         wide, high = variation.stretch**0.5, variation.stretch**-0.5
         image = cv2.resize(image, None, fx=wide, fy=high, interpolation=cv2.INTER_LINEAR)
-        box = box * [wide, high, wide, high]
+        boxes = boxes * [wide, high, wide, high]
     if variation.mirrored:
         # Not a view: one that runs backwards is copied pixel by pixel when it is cut.
         image = cv2.flip(image, 1)
-        box = np.array([image.shape[1] * shrink - 1 - box[0] - box[2], *box[1:]])
-    numbers = variation.normal[i], variation.uniform[i]
-    around = jitter_box(box, *numbers, rule.center_jitter, rule.scale_jitter, rule.center_power)
-    crop = crop_square(image, (around / shrink).tolist(), rule.factor, rule.size)
-    found = box_in_crop(box / shrink, crop)
-    pixels = _brighten(crop.pixels, variation.brightness[i])
-    if variation.flips[i]:
-        pixels = cv2.flip(pixels, 1)
-        found[0] = 1 - found[0] - found[2]
-    return pixels, found
+        left = image.shape[1] * shrink - 1 - boxes[:, 0] - boxes[:, 2]
+        boxes = np.concatenate([left[:, None], boxes[:, 1:]], axis=1)
+    return image, boxes
 
 
 def _has_area(box: np.ndarray) -> bool:

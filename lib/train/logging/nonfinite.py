@@ -34,6 +34,7 @@ def dump_batches(folder: Path, batches: Sequence[Batch], facts: Mapping[str, Any
             "source": part.sources[i],
             "box": part.boxes[i].tolist(),
             "template_boxes": part.template_boxes[i].tolist(),
+            "history": [] if part.history is None else part.history[i].tolist(),
         }
         for part in parts
         for i, number in enumerate(part.numbers)

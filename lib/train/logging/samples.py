@@ -38,14 +38,18 @@ def predict(
     images = normalise(batch.templates), normalise(batch.search)
     last = network.decoder.body.layers[-1].multihead_attn
     with record_attention(last) as maps:
-        found = network.generate(*images, tokenizer, template_boxes=batch.template_boxes)
+        past = tokenizer.history(batch.history) if network.history else None
+        found = network.generate(
+            *images, tokenizer, template_boxes=batch.template_boxes, history=past
+        )
     boxes = tokenizer.decode(found.tokens).cpu().numpy()
     boxes[:, :2] -= boxes[:, 2:] / 2
     if network.feature_type == "token":
         return Prediction(boxes)
     cells = network.encoder.body.search_tokens
     side = math.isqrt(cells)
-    attention = torch.cat(maps, dim=1)[..., :cells].unflatten(-1, (side, side))
+    # The first step also read the tokens of boxes before, which predict nothing.
+    attention = torch.cat([one[:, -1:, :cells] for one in maps], dim=1).unflatten(-1, (side, side))
     return Prediction(boxes, attention.float().cpu().numpy(), _LABELS[tokenizer.seq_format])
 
 

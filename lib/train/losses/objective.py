@@ -12,10 +12,11 @@ from lib.models.pixels import Normaliser
 from lib.models.seqtrack import SeqTrack, build_seqtrack, build_tokenizer
 from lib.train.data.loader import Batch
 from lib.train.logging.samples import predict
-from lib.train.losses import auxiliary
+from lib.train.losses import auxiliary, distillation
 from lib.train.losses import tokens as token_losses
 from lib.train.model import Prediction, TrackerModel
 from lib.train.optim import freeze_encoder, frozen_modules, parameter_groups
+from lib.train.teacher import Teacher
 from lib.utils.errors import ConfigError
 
 
@@ -31,6 +32,7 @@ class Objective(TrackerModel):
         heads: those of the losses that are modules.
         frozen: names of the network's parameters that do not train.
         spare: the part of the network that is never applied, or None.
+        teacher: the network that TRAIN.TEACHER names, or None; no part of this module.
 
     Raises:
         ConfigError: no loss reads the decoder's tokens, or what is to be frozen does not exist.
@@ -38,8 +40,9 @@ class Objective(TrackerModel):
 
     name = "SEQTRACK"
 
-    def __init__(self, network: SeqTrack, cfg: Config) -> None:
+    def __init__(self, network: SeqTrack, cfg: Config, teacher: Teacher | None = None) -> None:
         super().__init__()
+        self.teacher = teacher
         known = {**token_losses.LOSSES, **auxiliary.LOSSES}
         weights = {name: getattr(cfg.train, f"{name}_weight") for name in known}
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
@@ -51,6 +54,10 @@ class Objective(TrackerModel):
         self.normalise = Normaliser(mean=cfg.data.mean, std=cfg.data.std)
         # By name: the random weights of heads and the order of an optimizer's moments depend on it.
         made = {name: known[name](network, cfg) for name in sorted(self.weights)}
+        if teacher is not None:
+            for name, (key, make) in distillation.LOSSES.items():
+                if weight := getattr(cfg.train.teacher, key):
+                    self.weights[name], made[name] = weight, make(network, cfg, teacher)
         self.losses = {name: made[name] for name in self.weights}
         self.heads.update({n: head for n, head in made.items() if isinstance(head, nn.Module)})
         freeze_encoder(network.encoder.body, cfg)
@@ -89,7 +96,9 @@ class Objective(TrackerModel):
         images = self.normalise(batch.templates), self.normalise(batch.search)
         features = network.encode(*images, batch.template_boxes)
         memory = network.memory(features)
-        logits = network.logits(memory, inputs, batch.template_boxes)
+        # An input alone: no loss asks for the tokens of boxes before.
+        past = self.tokenizer.history(batch.history) if network.history else None
+        logits = network.logits(memory, inputs, batch.template_boxes, past)
         outputs = token_losses.Outputs(
             network=network,
             tokenizer=self.tokenizer,
@@ -100,6 +109,7 @@ class Objective(TrackerModel):
             boxes=batch.boxes,
             coordinates=self.tokenizer.coordinates(batch.boxes),
             progress=progress,
+            lesson=None if self.teacher is None else self.teacher(batch),
         )
         terms = {name: compute(outputs) for name, compute in self.losses.items()}
         total = sum(self.weights[name] * term for name, term in terms.items())
@@ -136,10 +146,10 @@ class Objective(TrackerModel):
         return predict(self.network, self.tokenizer, self.normalise, batch)
 
 
-def build_objective(cfg: Config, seed: int) -> Objective:
+def build_objective(cfg: Config, seed: int, teacher: Teacher | None = None) -> Objective:
     """SeqTrack with its first, random weights and its losses; the same in all processes."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = build_seqtrack(cfg)
         torch.manual_seed(seed)  # the heads' weights do not depend on the network's
-        return Objective(network, cfg)
+        return Objective(network, cfg, teacher)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack
 from lib.models.tokens import BoxTokenizer
+from lib.train.teacher import Lesson
 
 # Narrower than this, a Gaussian over whole bins is the nearest bin; 0 would divide by zero.
 _NARROWEST = 0.05
@@ -33,6 +34,7 @@ class Outputs:
     boxes: Tensor  # `(B, 4)` true xywh, normalised to the search crop; they may stick out
     coordinates: Tensor  # `(B, 4)`, the true box without rounding, in the order of the format
     progress: Tensor | float  # share of the training that is done, 0 to 1
+    lesson: Lesson | None = None  # what a teacher says of the batch
     _expected: Tensor | None = None
 
     def expected(self) -> Tensor:

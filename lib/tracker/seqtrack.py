@@ -17,11 +17,12 @@ from lib.tracker.base import BaseTracker, Info
 from lib.tracker.certainty import ADVICE, Calibration, Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
 from lib.tracker.gate import SURE, GateMemory, may_write, returns
+from lib.tracker.history import seen_in, with_box
 from lib.tracker.lost import Presence, judge, sure_of, where_to_look
 from lib.tracker.settings import TrackerSettings
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
-from lib.utils.crop import Crop, box_in_crop, crop_square, map_box_back
+from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -211,11 +212,7 @@ def _read_out(
     pixels = [crop.pixels for crop in crops]
     if not settings.history:
         return engine.generate(rows, pixels)
-    history = np.full((len(crops), settings.history, 4), np.nan, np.float32)
-    for row, crop, boxes in zip(history, crops, past, strict=True):
-        if boxes:
-            row[-len(boxes) :] = box_in_crop(np.array(boxes), crop)
-    return engine.generate(rows, pixels, history)
+    return engine.generate(rows, pixels, seen_in(crops, past, settings.history))
 
 
 def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput]) -> list[int]:
@@ -257,7 +254,7 @@ def advance(
     """
     confidence = np.asarray(said.confidence[index]).tolist()
     box = _box_in_image(state, image, crop, np.asarray(said.boxes[index]), settings)
-    frame, past = state.frame + 1, len(state.history) + 1
+    frame = state.frame + 1
     score = SCORE_SCALE * sum(confidence)
     usual = score if state.usual_score is None else state.usual_score
     certainty, sight, presence = score / _TOP_SCORE, None, state.presence
@@ -275,22 +272,11 @@ def advance(
         if lost := presence.state == "lost":
             certainty = presence.level  # The look found another box than the one that counts.
     updated = not (held or lost) and update_due(
-        frame,
-        score,
-        settings.num_templates,
-        settings.update_interval,
-        settings.update_threshold,
+        frame, score, settings.num_templates, settings.update_interval, settings.update_threshold
     )
+    known = replace(state, history=with_box(state.history, box, lost, settings.history))
     return TrackerOutput(
-        state=replace(
-            state,
-            box=box,
-            frame=frame,
-            usual_score=usual,
-            presence=presence,
-            # Where a lost target was says nothing about where it comes back.
-            history=() if lost else (*state.history, box)[max(0, past - settings.history) :],
-        ),
+        state=replace(known, box=box, frame=frame, usual_score=usual, presence=presence),
         tokens=tuple(said.tokens[index].tolist()),
         token_confidence=tuple(confidence),
         score=score,

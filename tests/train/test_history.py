@@ -1,14 +1,23 @@
 """MODEL.HISTORY in training: which boxes before a sample brings, and that they are learned from."""
 
 import numpy as np
+import pytest
 import torch
 
 from lib.config.schema.training import HistorySampling
 from lib.datasets.training.sample import BoxedFrame, FrameSample
-from lib.train.data.history import PastNoise, past_boxes, with_motion
-from lib.train.data.sampler import boxes_before
+from lib.train.data.history import (
+    PastNoise,
+    boxes_before,
+    past_boxes,
+    tracked_boxes,
+    with_motion,
+)
+from lib.train.data.sampler import VideoSource
 from lib.train.data.transforms import TrainingTransform
 from lib.utils.crop import box_in_crop, crop_square
+from lib.utils.errors import DataError
+from tests.helpers.memory_set import MemorySet, square
 from tests.helpers.training_setup import losses, make_batch, make_objective, training_config
 
 BOX = np.array([100.0, 80.0, 40.0, 30.0])
@@ -29,6 +38,31 @@ def test_frames_before_are_those_of_the_video():
     found = boxes_before(boxes, visible, 3, 5)
     assert np.isnan(found[[0, 1, 4]]).all(), "no frame, or a target that is not seen"
     np.testing.assert_array_equal(found[2:4], boxes[:2])
+
+
+def test_boxes_of_a_tracker_stand_for_the_true_ones(tmp_path):
+    true = np.tile(BOX, (4, 1))
+    found = true + np.outer([1, 2, 200, 3], [1, 0, 0, 0])
+    np.savetxt(tmp_path / "clip.txt", found, delimiter="\t")
+    expected = found.copy()
+    expected[2] = BOX  # it had lost the target
+    np.testing.assert_array_equal(tracked_boxes(tmp_path, "clip", true), expected)
+    with pytest.raises(DataError, match=r"clip.txt has 4 rows, and the video 3 frames"):
+        tracked_boxes(tmp_path, "clip", true[:3])
+
+
+def test_a_video_brings_the_boxes_before_its_search_frame(tmp_path):
+    clips = MemorySet([[1] * 40])
+    np.savetxt(tmp_path / "video-0.txt", [square(i) + np.array([3, 0, 0, 0]) for i in range(40)])
+    for folder, shift in ((None, 0), (tmp_path, 3)):
+        source = VideoSource(clips, 1, "order", 10, history=2, tracked=folder)
+        for seed in range(5):
+            draw = source.draw(np.random.default_rng(seed), 0.0)
+            before = draw.sightings[-1].box - [[2 - shift, 0, 0, 0], [1 - shift, 0, 0, 0]]
+            # It moves by a pixel in every frame; the first one has none before it.
+            known = np.isfinite(draw.before)
+            np.testing.assert_allclose(draw.before[known], before[known])
+            assert known.any()
 
 
 def test_the_newest_box_is_the_one_that_the_crop_is_cut_around():

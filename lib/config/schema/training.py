@@ -236,6 +236,11 @@ class HistorySampling(Section):
     drop: Fraction = 0.2
     """Share of samples of which only some of the boxes before are known, as at the start of a
     sequence, or none, as after a target was lost."""
+    tracked: Text | None = None
+    """A folder with result files `SEQUENCE.txt` of a tracker on the training's own videos: its
+    boxes stand for the true ones of the frames before, as long as the newest is on the target.
+    So the network learns from what it will be given, its own errors (Ross et al., A reduction of
+    imitation learning to no-regret online learning, AISTATS 2011)."""
     speed: NonNegativeFloat = 0.3
     """Where a sample has no frames before it (SYNTHETIC), a steady motion is made up: standard
     deviation of its way per frame, in units of sqrt(box area)."""

@@ -8,13 +8,18 @@ tell is how the target was moving. Source of the idea: ARTrack (Wei et al., CVPR
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from lib.config.schema.training import HistorySampling
+from lib.datasets.text.boxes import read_boxes
 from lib.datasets.training.sample import FrameSample
+from lib.utils.boxes import iou_xywh
+from lib.utils.errors import DataError
 
+_ON_TARGET = 0.3  # least IoU with the truth of a box that a tracker would go on from
 _RESIZING = 0.02  # standard deviation of the log size's change per frame, in made-up motions
 
 
@@ -23,6 +28,31 @@ class PastNoise(NamedTuple):
 
     normal: np.ndarray  # `(N, 4)`, for centres and log sizes; that of the newest one is not used
     known: int  # boxes that are known, the newest ones
+
+
+def boxes_before(boxes: np.ndarray, visible: np.ndarray, index: int, count: int) -> np.ndarray:
+    """The boxes `(count, 4)` of the frames before number `index`, oldest first; NaN where the
+    target is not visible, or there is no frame."""
+    frames = np.arange(index - count, index)
+    there = (frames >= 0) & np.asarray(visible)[frames.clip(0)]
+    return np.where(there[:, None], boxes[frames.clip(0)], np.nan)
+
+
+def tracked_boxes(folder: Path, name: str, true: np.ndarray) -> np.ndarray:
+    """The boxes `(N, 4)` that a tracker has found in a video; the true ones where it was off.
+
+    Raises:
+        DataError: there is no such file, or it is of another number of frames.
+    """
+    path = folder / f"{name}.txt"
+    found = read_boxes(path)
+    if len(found) != len(true):
+        raise DataError(
+            f"{path} has {len(found)} rows, and the video {len(true)} frames; track the videos of "
+            "the training anew for DATA.HISTORY.TRACKED"
+        )
+    off = np.nan_to_num(iou_xywh(found, np.asarray(true, np.float64))) < _ON_TARGET
+    return np.where(off[:, None], true, found)
 
 
 def draw_noise(rng: np.random.Generator, rule: HistorySampling, count: int) -> PastNoise:

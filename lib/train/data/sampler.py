@@ -29,7 +29,7 @@ from lib.datasets.training.set import (
     enough_frames,
 )
 from lib.synthetic.pairs.source import PairSource
-from lib.train.data.history import with_motion
+from lib.train.data.history import boxes_before, tracked_boxes, with_motion
 from lib.train.data.transforms import TrainingSample, TrainingTransform
 from lib.train.data.video_changes import changed, with_distractors
 from lib.utils.errors import ConfigError, DataError, counted
@@ -58,6 +58,7 @@ class VideoSource:
         encoded: bool = False,
         min_used: float = 0.0,
         history: int = 0,
+        tracked: Path | None = None,
     ) -> None:
         """Find the sequences that can be drawn from; warn of how many cannot.
 
@@ -68,7 +69,7 @@ class VideoSource:
         """
         self.name, self._set = training_set.name, training_set
         self._templates, self._mode, self._interval = templates, mode, interval
-        self._encoded, self._history = encoded, history
+        self._encoded, self._history, self._tracked = encoded, history, tracked
         self._indices = _fit_sequences(training_set, templates, min_used)
 
     def draw(self, rng: np.random.Generator, progress: float) -> FrameSample:
@@ -93,7 +94,10 @@ class VideoSource:
         told = f"{name}, frames {', '.join(map(str, chosen))}"
         before = None
         if self._history:
-            before = boxes_before(boxes, sequence.visible, chosen[-1], self._history)
+            past = boxes
+            if self._tracked is not None:
+                past = tracked_boxes(self._tracked, sequence.name, boxes)
+            before = boxes_before(past, sequence.visible, chosen[-1], self._history)
         return FrameSample(sightings, told, recorded=self._set.is_video, before=before)
 
     def _image(self, frames: StoredFrames, index: int) -> np.ndarray | EncodedImage:
@@ -226,9 +230,18 @@ def _open_source(
     rules = (data.template.number, data.sampler_mode, data.max_sample_interval)
     # What is validated on does not depend on how the training is fed.
     encoded = data.scaled_decode and part == "train"
-    how = {"encoded": encoded, "min_used": data.min_used}
     # What is no video has no frames before.
-    return VideoSource(opened, *rules, **how, history=cfg.model.history * opened.is_video)
+    history = cfg.model.history if opened.is_video else 0
+    named = data.history.tracked if part == "train" else None
+    tracked = user_path(named, "DATA.HISTORY.TRACKED") if named else None
+    return VideoSource(
+        opened,
+        *rules,
+        encoded=encoded,
+        min_used=data.min_used,
+        history=history,
+        tracked=tracked,
+    )
 
 
 def _pair_source(cfg: Config, part: str) -> PairSource:
@@ -320,14 +333,6 @@ def _causal(
             others = rng.choice(before, templates - 1).tolist() if templates > 1 else []
             return [int(base), *others, int(rng.choice(after))]
     raise UnusableSampleError("the visible frames leave no room for templates and a search frame")
-
-
-def boxes_before(boxes: np.ndarray, visible: np.ndarray, index: int, count: int) -> np.ndarray:
-    """The boxes `(count, 4)` of the frames before number `index`, oldest first; NaN where the
-    target is not visible, or there is no frame."""
-    frames = np.arange(index - count, index)
-    there = (frames >= 0) & np.asarray(visible)[frames.clip(0)]
-    return np.where(there[:, None], boxes[frames.clip(0)], np.nan)
 
 
 def _between(usable: np.ndarray, first: int, end: int) -> np.ndarray:

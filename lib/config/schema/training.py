@@ -40,7 +40,7 @@ class Scheduler(Section):
     """Share of LR that `cosine` ends at."""
 
 
-class Teacher(Section):
+class Distillation(Section):
     """TRAIN.TEACHER: a trained network that a smaller one learns from (knowledge distillation,
     Hinton et al., 2015). It sees the same view, resized to its own crop sizes."""
 
@@ -137,7 +137,7 @@ class Training(Section):
     DATA.VAL names nothing there is only the picture. The last epoch is always validated."""
     scheduler: Scheduler = Scheduler()
     """The learning-rate schedule."""
-    teacher: Teacher = Teacher()
+    teacher: Distillation = Distillation()
     """A network to learn from."""
 
 

@@ -33,7 +33,7 @@ def can_be_causal(blocks: Iterable[nn.Module]) -> bool:
 
 def run_block(
     block: Block, x: Tensor, context: Tensor | None = None, key_bias: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One block, whose tokens attend to themselves and to a context.
 
     Args:
@@ -43,11 +43,14 @@ def run_block(
         key_bias: `(B, 1, 1, N + M)` to add to what every key scores, or None.
 
     Returns:
-        `(B, N, C)`, and the tokens' own keys and values `(B, 2, heads, N, C / heads)`.
+        `(B, N, C)`, and the tokens' own keys and values, `(B, heads, N, C / heads)` each.
     """
     attention = block.attn
-    queries, own = _split(attention, block.norm1(x))
-    keys, values = (own if context is None else torch.cat([own, context], dim=3)).unbind(1)
+    queries, *own = _split(attention, block.norm1(x))
+    keys, values = own
+    if context is not None:
+        keys = torch.cat([keys, context[:, 0]], dim=2)
+        values = torch.cat([values, context[:, 1]], dim=2)
     if key_bias is not None:
         key_bias = key_bias.to(queries.dtype)
     if exporting():
@@ -62,7 +65,7 @@ def run_block(
         )
     attended = attention.norm(attended.transpose(1, 2).flatten(2))
     x = x + block.drop_path1(block.ls1(attention.proj_drop(attention.proj(attended))))
-    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))), own
+    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))), (own[0], own[1])
 
 
 def template_context(blocks: nn.ModuleList, x: Tensor, before: int) -> Tensor:
@@ -79,15 +82,16 @@ def template_context(blocks: nn.ModuleList, x: Tensor, before: int) -> Tensor:
     kept = []
     for block in blocks[:-1]:
         x, own = run_block(block, x)
-        kept.append(own[:, :, :, before:])
+        kept.append(own)
     # Nobody reads what the last block would make of a template.
-    _, own = _split(blocks[-1].attn, blocks[-1].norm1(x))
-    kept.append(own[:, :, :, before:])
-    return torch.stack(kept, dim=1)
+    _, *own = _split(blocks[-1].attn, blocks[-1].norm1(x))
+    kept.append((own[0], own[1]))
+    pairs = [torch.stack(pair, dim=1) for pair in kept]
+    return torch.stack(pairs, dim=1)[:, :, :, :, before:]
 
 
-def _split(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries `(B, heads, N, C / heads)`, and keys and values `(B, 2, heads, N, C / heads)`."""
+def _split(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values, `(B, heads, N, C / heads)` each."""
     parts = attention.qkv(x).unflatten(2, (3, attention.num_heads, -1)).transpose(1, 3)
     queries, keys, values = parts.unbind(2)
-    return attention.q_norm(queries), torch.stack([attention.k_norm(keys), values], dim=1)
+    return attention.q_norm(queries), attention.k_norm(keys), values

@@ -16,6 +16,7 @@ from lib.utils.errors import (
     EXIT_PARTIAL,
     EXIT_TERMINATED,
     SeqTrackError,
+    out_of_memory,
 )
 
 
@@ -41,9 +42,10 @@ def run(module: str, argv: Sequence[str] | None = None) -> int:
     """Call `main(argv)` of a command's module and turn every expected ending into an exit code.
 
     `SeqTrackError` prints `error: <message>` and gives its own code, a file that the system
-    refuses is named and gives 2; Ctrl-C gives 130, SIGTERM 143. A programming error keeps its
-    traceback: hiding it would help nobody. The module is imported in here, because importing
-    torch takes seconds in which people press Ctrl-C. `keeps` says what is on disk then.
+    refuses is named and gives 2, as does a device that is out of memory; Ctrl-C gives 130,
+    SIGTERM 143. A programming error keeps its traceback: hiding it would help nobody. The module
+    is imported in here, because importing torch takes seconds in which people press Ctrl-C.
+    `keeps` says what is on disk then.
     """
     previous = signal.signal(signal.SIGTERM, _on_sigterm)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -68,6 +70,11 @@ def run(module: str, argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
         say(f"error: {name}{error.strerror or error}", error=True)
+        return EXIT_BAD_INPUT
+    except RuntimeError as error:
+        if (text := out_of_memory(error)) is None:
+            raise
+        say(f"error: {text}", error=True)
         return EXIT_BAD_INPUT
     finally:
         signal.signal(signal.SIGTERM, previous)

@@ -13,7 +13,7 @@ from lib.datasets.sequence import Dataset, Video
 from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import OnFrame, Outcome, SequenceSource, frame_writer, run_sequence
 from lib.tracker.base import BaseTracker
-from lib.utils.errors import SeqTrackError
+from lib.utils.errors import SeqTrackError, out_of_memory
 from lib.utils.files import is_disk_full
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,8 @@ def failure(name: str, error: Exception) -> Outcome:
         return Outcome(name, reason=str(error), disk_full=is_disk_full(error))
     if isinstance(error, SeqTrackError):
         return Outcome(name, reason=str(error))
+    if (reason := out_of_memory(error)) is not None:
+        return Outcome(name, reason=reason)
     text = "".join(traceback.format_exception(error))
     logger.error("sequence %s failed unexpectedly:\n%s", name, text)
     return Outcome(name, reason=f"{type(error).__name__}: {error}")

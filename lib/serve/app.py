@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -16,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from lib import __version__
 from lib.serve.guard import Gate, Guard
-from lib.serve.jobs import one_line
+from lib.serve.jobs import one_line, spoken
 from lib.serve.limits import RefusedRequest
 from lib.serve.service import ANNOTATIONS, Service
 from lib.serve.session_routes import add_session_routes
@@ -75,6 +76,8 @@ def create_app(service: Service, gate: Gate | None = None) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
+    app.add_exception_handler(OSError, _unable)
+    app.add_exception_handler(torch.OutOfMemoryError, _unable)
     _add_facts(app, service)
     add_track_route(app, service)
     add_session_routes(app, service)
@@ -114,6 +117,11 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _gone(request: Request, error: Exception) -> JSONResponse:
     """For nobody: an upload broke off."""
     return _answer(400, "the upload broke off")
+
+
+async def _unable(request: Request, error: Exception) -> JSONResponse:
+    """The disk or the device fails, not the request."""
+    return _answer(503, spoken(error) or one_line(error))
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from lib.serve.limits import RefusedRequest, ServeLimits
-from lib.utils.errors import SeqTrackError, counted
+from lib.utils.errors import SeqTrackError, counted, out_of_memory
 
 _LOOK_SECONDS = 0.2
 _EVENTS = "text/event-stream"
@@ -164,8 +164,10 @@ class JobResponse(Response):
                 async for event in steps:
                     await self._send(event, send)
             last = await asyncio.to_thread(self.finish)
-        except SeqTrackError as error:
-            last = {"error": one_line(error)}
+        except Exception as error:
+            if (text := spoken(error)) is None:
+                raise
+            last = {"error": text}
         await self._send(last, send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -177,6 +179,15 @@ class JobResponse(Response):
     def _end(self) -> None:
         self.steps.close()
         self.cleanup()
+
+
+def spoken(error: Exception) -> str | None:
+    """One line for who asked; None for a mistake in the code."""
+    if isinstance(error, OSError):
+        # Where a file of the server lies is nobody's concern.
+        reason = error.strerror or type(error).__name__
+        return f"the server cannot use its disk ({reason}); try again later"
+    return one_line(error) if isinstance(error, SeqTrackError) else out_of_memory(error)
 
 
 def one_line(error: Exception) -> str:

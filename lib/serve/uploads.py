@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from lib.serve.kinds import HEAD, is_video, picture_size
 from lib.serve.limits import RefusedRequest, ServeLimits
@@ -47,11 +47,19 @@ class UploadFolder:
             for left in self._above.iterdir():
                 _remove_dead(left)
             self.path = Path(tempfile.mkdtemp(prefix="run-", dir=self._above))
-            self._lock = open(self.path / _LOCK, "w", encoding="ascii")
+            self._lock = self._locked()
         except OSError as error:
             reason = error.strerror or error
             raise SeqTrackError(f"{self._above}: cannot write there ({reason})") from None
-        _lock(self._lock)
+
+    def _locked(self) -> TextIO:
+        """The lock of the folder, which has its name only once it is taken: a server that starts at
+        the same moment would take it first, and the folder for that of a dead one."""
+        stream = open(self.path / f"{_LOCK}.new", "w", encoding="ascii")
+        # Where a system has no locks, an open file may not be renamed either.
+        if _lock(stream):
+            os.replace(stream.name, self.path / _LOCK)
+        return stream
 
     def make(self) -> Path:
         """A new folder in it."""

@@ -68,6 +68,23 @@ class PartialFailure(SeqTrackError):
     exit_code = EXIT_PARTIAL
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """What to say where a device has too little memory; None for any other error.
+
+    PyTorch's error is known by its name, because importing torch takes seconds.
+
+    Example:
+        >>> out_of_memory(ValueError("no"))
+    """
+    if not any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return None
+    first = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+    return (
+        f"{first or 'the device is out of memory'}; end what else uses the device, do less at once "
+        "(--batch-size, --jobs), or take --device cpu"
+    )
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
@@ -326,6 +327,16 @@ def test_an_unexpected_error_is_a_named_failure(dataset):
     follow = OneByOne(dataset, RunOptions())
     (outcome,) = follow(Buggy(), ListSource(["a"]), lambda: None)
     assert outcome == Outcome("a", reason="ZeroDivisionError: oops")
+
+
+def test_a_device_without_memory_is_one_line(dataset, caplog):
+    class Full(StaticBox):
+        def track(self, image, info=None):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    (outcome,) = OneByOne(dataset, RunOptions())(Full(), ListSource(["a"]), lambda: None)
+    assert outcome.reason.startswith("CUDA out of memory; ") and "--batch-size" in outcome.reason
+    assert caplog.messages == []
 
 
 def refuse(monkeypatch, name, error):

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from lib.commands import serve
 from lib.commands.entry import run
+from lib.serve import uploads
 from lib.serve.guard import COOKIE, Gate
 from lib.serve.kinds import is_video, picture_size
 from lib.serve.uploads import UploadFolder, file_name
@@ -53,6 +54,7 @@ def test_a_name_that_is_not_the_servers(client: TestClient, host: str, status: i
         ({"origin": "http://evil.example"}, 403),
         ({"origin": f"http://{HOST}:9000"}, 403),
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
     ],
@@ -60,6 +62,11 @@ def test_a_name_that_is_not_the_servers(client: TestClient, host: str, status: i
 def test_a_page_of_elsewhere(client: TestClient, headers: dict[str, str], status: int) -> None:
     with client:
         assert client.post("/sessions/none/end", headers=headers).status_code == status
+
+
+def test_a_length_of_thousands_of_digits(client: TestClient) -> None:
+    answer = client.post("/track", content=b"", headers={"content-length": "9" * 4400})
+    assert answer.status_code == 413 and "--max-mb" in answer.json()["error"]
 
 
 def test_a_token(tmp_path: Path) -> None:
@@ -149,6 +156,22 @@ def test_what_a_killed_server_left_goes_at_the_next_start(tmp_path: Path) -> Non
     assert kept.is_dir(), "that of a server that runs stays"
     running.close()
     assert not above.exists()
+
+
+def test_two_servers_that_start_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second looks for dead ones when the folder of the first is there, and its lock not."""
+    take, others = uploads._lock, []
+
+    def late(stream: object) -> bool | None:
+        monkeypatch.setattr(uploads, "_lock", take)
+        others.append(UploadFolder(tmp_path))
+        return take(stream)
+
+    monkeypatch.setattr(uploads, "_lock", late)
+    first = UploadFolder(tmp_path)
+    assert first.make().is_dir() and others[0].make().is_dir()
+    for one in (first, *others):
+        one.close()
 
 
 # ---- the command ----

@@ -1,6 +1,8 @@
 """`POST /track`: the boxes of the command line, the right refusals, and nothing left behind."""
 
+import errno
 import io
+import itertools
 import json
 import socket
 import threading
@@ -14,6 +16,7 @@ from typing import Any
 import cv2
 import httpx2
 import pytest
+import torch
 from starlette.testclient import TestClient
 
 from lib.commands.entry import run
@@ -303,6 +306,41 @@ def test_too_many_are_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert refused.status_code == 503 and "1 job at work and 1 waiting" in refused.text
             assert refused.headers["retry-after"]
             assert first.result().status_code == second.result().status_code == 200
+
+
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"),
+            "CUDA out of memory; end what else uses the device",
+            id="memory of the device",
+        ),
+        pytest.param(
+            OSError(errno.EIO, "Input/output error", "/secret/upload-1/a"),
+            "the server cannot use its disk (Input/output error)",
+            id="disk",
+        ),
+    ],
+)
+def test_a_machine_that_fails_is_one_line(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accept: str, error: Any,
+    words: str,
+) -> None:  # fmt: skip
+    """Before the first frame it is a refusal; after it, the last event of a stream."""
+
+    def failing(shared: SharedTracker, results: Any) -> Iterator[Any]:
+        yield from itertools.islice(results, failed_at)
+        raise error
+
+    monkeypatch.setattr(SharedTracker, "in_turn", failing)
+    for failed_at in (0, 2):
+        answer = send(client, tmp_path / CLIP, accept=accept)
+        began = failed_at and "ndjson" in accept
+        assert answer.status_code == (200 if began else 503)
+        said = json.loads(answer.text.splitlines()[-1])["error"]
+        assert said.startswith(words) and "secret" not in said
 
 
 def test_what_takes_too_long_ends(tmp_path: Path) -> None:

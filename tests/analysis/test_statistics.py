@@ -184,3 +184,43 @@ def test_nothing_in_common_is_no_difference() -> None:
 def test_wrong_shapes_are_refused(call) -> None:
     with pytest.raises(ValueError, match=r"per sequence|samples"):
         call()
+
+
+def test_the_least_p_value_of_10_000_draws() -> None:
+    a = scores(20)
+    assert paired_bootstrap(a + 1, a).p_value == 2 / 10_001
+    assert paired_bootstrap(a, a + 1).p_value == 2 / 10_001
+    assert paired_bootstrap(a, a + 1, samples=99).p_value == 2 / 100
+
+
+def test_draws_without_a_difference_speak_for_neither() -> None:
+    b = np.array([10.0, 20.0, 30.0, 40.0])
+    assert paired_bootstrap(b + np.array([1, -1, 1, -1]), b).p_value == 1
+
+
+def test_weights_that_differ_are_a_difference() -> None:
+    """Equal scores that are weighed differently: one tracker's easy sequence is long."""
+    values = np.array([90.0, *[10.0] * 19])
+    heavy = np.array([1000.0, *[1.0] * 19])
+    test = paired_bootstrap(values, values, counts_a=heavy, counts_b=np.full(20, 1.0))
+    assert test.difference == pytest.approx(1000 / 1019 * 80 - 4)
+    # Only one sequence differs, which proves nothing.
+    assert test.p_value == 1
+    weightless = paired_bootstrap(values, values, counts_b=np.zeros(20))
+    assert np.isnan(weightless.difference)
+
+
+def test_two_sequences_have_an_interval_and_one_draw_is_a_sample() -> None:
+    assert bootstrap_mean(np.array([0.0, 10.0])) == Interval(0.0, 10.0)
+    one = bootstrap_mean(scores(9), samples=1)
+    assert one.known and one.low == one.high
+
+
+def test_an_interval_with_one_end_is_not_known() -> None:
+    assert not Interval(float("nan"), 1.0).known and not Interval(0.0, float("inf")).known
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5])
+def test_a_level_lies_between_none_and_all(level: float) -> None:
+    with pytest.raises(ValueError, match="level"):
+        bootstrap_mean(scores(5), level=level)

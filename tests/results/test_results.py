@@ -15,6 +15,7 @@ from lib.results.files import (
     SequenceResult,
     check_run_record,
     claim_folder,
+    read_column,
     read_results,
     read_run_record,
     write_column,
@@ -107,6 +108,30 @@ def test_results_of_others_are_read(tmp_path: Path, separator: str) -> None:
 def test_times_have_one_number_per_line(tmp_path: Path) -> None:
     write_column(tmp_path / "t.txt", [0.5, 1 / 3])
     assert (tmp_path / "t.txt").read_text() == "0.500000\n0.333333\n"
+
+
+def test_a_column_has_a_number_for_each_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text("0.5\ninf\n-2\nx\n")
+    nan = float("nan")
+    np.testing.assert_array_equal(read_column(path, 3), [0.5, nan, -2.0])
+    np.testing.assert_array_equal(read_column(path, 1), [0.5])
+    with pytest.raises(ResultsError, match=r"t\.txt:4: 'x' is not a number"):
+        read_column(path, 4)
+    path.write_text("0.5\n-inf\n")
+    np.testing.assert_array_equal(read_column(path, 4), [0.5, nan, nan, nan])
+    path.write_bytes(b"1\n\xff\n")
+    with pytest.raises(ResultsError, match=r"not a text file \(byte 2\)"):
+        read_column(path, 1)
+    with pytest.raises(ResultsError, match=r"none\.txt: cannot be read"):
+        read_column(tmp_path / "none.txt", 1)
+
+
+def test_the_first_box_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    boxes = BOXES.copy()
+    boxes[1, 3], boxes[2, 0] = np.inf, np.nan
+    with pytest.raises(ResultsError, match="box of frame 1 is not finite"):
+        write_results(tmp_path / "s.txt", boxes)
 
 
 def test_folder_writes_three_files(folder: ResultsFolder) -> None:

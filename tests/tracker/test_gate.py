@@ -56,6 +56,42 @@ def test_what_may_be_something_else_is_not_written(seen, rejected, new) -> None:
     assert not may_write(seen, memory(rejected), BOX, new, FIRST)
 
 
+@pytest.mark.parametrize(
+    ("seen", "written"),
+    [
+        pytest.param(sight(certainty=SURE), True, id="just sure"),
+        pytest.param(sight(certainty=SURE - 1e-6), False, id="just not sure"),
+        pytest.param(sight(change=1.0), True, id="e times the first side"),
+        pytest.param(sight(change=1.0 + 1e-6), False, id="more than that"),
+    ],
+)
+def test_where_the_limits_of_a_frame_lie(seen, written) -> None:
+    assert may_write(seen, memory(), BOX, BOX, FIRST) is written
+
+
+@pytest.mark.parametrize(("width", "height"), [(0.3, 0.1), (-0.3, -0.1), (0.9, -0.5)])
+def test_a_side_may_change_by_a_fifth(width: float, height: float) -> None:
+    """The side is the geometric mean of width and height; 0.2 is its change, as a logarithm."""
+    old = (20.0, 20.0, 10.0, 40.0)
+    for share, written in ((0.999, True), (1.001, False)):
+        w, h = 10 * np.exp(width * share), 40 * np.exp(height * share)
+        assert may_write(sight(), memory(), old, (0.0, 0.0, w, h), FIRST) is written
+
+
+def test_as_like_the_rejected_as_the_first_is_too_like() -> None:
+    same = GateMemory(np.zeros((9, 9, 3), np.uint8), patch_of(TARGET, WHOLE))
+    assert not may_write(sight(), same, BOX, BOX, FIRST)
+
+
+def test_a_look_alike_has_a_fifth_of_the_probability() -> None:
+    image = np.ones((9, 9, 3), np.uint8)
+    for rival, certainty, kept in ((0.2, SURE, True), (0.199, SURE, False), (0.2, 0.699, False)):
+        after = memory().after(image, sight(certainty, rival=rival))
+        assert (after.rejected is not None) is kept and after.image is image
+    nobody = replace(sight(), rival=None)
+    assert memory().after(image, nobody).rejected is None
+
+
 def test_the_last_distractor_is_kept() -> None:
     image = np.ones((9, 9, 3), np.uint8)
     none = memory().after(image, sight(rival=0.01))
@@ -68,6 +104,8 @@ def test_the_last_distractor_is_kept() -> None:
 
 def test_tracking_back_must_come_to_the_old_box() -> None:
     assert returns((21.0, 20.0, 20.0, 20.0), BOX) and not returns((35.0, 20.0, 20.0, 20.0), BOX)
+    # At an overlap of 0.6, and a little below.
+    assert returns((20.0, 20.0, 12.0, 20.0), BOX) and not returns((20.0, 20.0, 11.99, 20.0), BOX)
 
 
 def tracker(rule: str, sure: float, *more: str) -> SeqTrackTracker:

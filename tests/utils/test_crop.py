@@ -31,9 +31,10 @@ def test_ties_round_to_even():
 
 def test_map_back_undoes_the_crop():
     box = (31.5, 22.25, 17.0, 9.5)
-    crop = crop_square(IMAGE, (30, 20, 20, 12), 4.0, 64)
+    crop = crop_square(IMAGE, (30, 21, 20, 12), 4.0, 64)
+    assert crop.resize_factor == 64 / 62
     half = 0.5 * 64 / crop.resize_factor
-    centre = (box[0] + box[2] / 2 - (40 - half), box[1] + box[3] / 2 - (26 - half))
+    centre = (box[0] + box[2] / 2 - (40 - half), box[1] + box[3] / 2 - (27 - half))
     back = map_box_back((*centre, *box[2:]), crop.box, crop.resize_factor, 64)
     np.testing.assert_allclose(back, box)
 
@@ -47,6 +48,8 @@ def test_map_back_undoes_the_crop():
         ((10, 10, 1e6, 1e6), "larger than 32000"),
         ((400, 10, 10, 10), "outside the image of 120 x 100"),
         ((10, -300, 10, 10), "outside the image of 120 x 100"),
+        ((-300, 10, 10, 10), "outside the image of 120 x 100"),
+        ((10, 400, 10, 10), "outside the image of 120 x 100"),
     ],
 )
 def test_impossible_boxes_are_named(box, why):
@@ -98,3 +101,40 @@ def test_a_cut_holds_pixels_of_the_image_or_black(box, factor):
     # No pixel of the image is 0.
     rows, columns = np.nonzero(square[..., 0])
     np.testing.assert_array_equal(square[rows, columns], IMAGE[rows + top, columns + left])
+
+
+def test_a_square_around_a_wide_box():
+    # sqrt(30 * 20) * 4 is 97.98, and the centre lies at (65, 50).
+    assert square_at((50, 40, 30, 20), 4.0) == (16, 1, 98)
+    assert square_at((50, 40, 20, 30), 4.0) == (11, 6, 98)
+
+
+def test_the_smallest_and_the_largest_square():
+    assert crop_side((0, 0, 1, 1), 1.0) == crop_side((0, 0, 0.1, 0.1), 1.0) == 1
+    assert crop_side((0, 0, 32000, 32000), 1.0) == 32000
+    with pytest.raises(DataError, match="the square of 32001 pixels"):
+        crop_side((0, 0, 32001, 32001), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("box", "black"),
+    [
+        # Side 40. Rows and columns of the square that are black: first of all, then last ones.
+        pytest.param((50, 75, 10, 10), (0, 1, 0, 0), id="the border: its last row"),
+        pytest.param((50, 80, 10, 10), (0, 6, 0, 0), id="five rows below"),
+        pytest.param((50, 10, 10, 10), (5, 0, 0, 0), id="five rows above"),
+        pytest.param((10, 40, 10, 10), (0, 0, 5, 0), id="five columns to the left"),
+        pytest.param((95, 40, 10, 10), (0, 0, 0, 1), id="the border: its last column"),
+        pytest.param((98, 40, 10, 10), (0, 0, 0, 4), id="three columns to the right"),
+        pytest.param((50, 74, 10, 10), (0, 0, 0, 0), id="a row from the border"),
+    ],
+)
+def test_what_is_black(box, black):
+    square = cut_square(IMAGE, box, 4.0)
+    assert square.shape == (40, 40, 3)
+    above, below, left, right = black
+    seen = np.zeros((40, 40), bool)
+    seen[above : 40 - below, left : 40 - right] = True
+    # No pixel of the image is 0, and black is black in all channels.
+    np.testing.assert_array_equal((square > 0).all(axis=2), seen)
+    np.testing.assert_array_equal((square > 0).any(axis=2), seen)

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
@@ -77,7 +76,8 @@ def create_app(service: Service, gate: Gate | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(OSError, _unable)
-    app.add_exception_handler(torch.OutOfMemoryError, _unable)
+    # PyTorch's lack of memory is one of these.
+    app.add_exception_handler(RuntimeError, _unable)
     _add_facts(app, service)
     add_track_route(app, service)
     add_session_routes(app, service)
@@ -120,8 +120,10 @@ async def _gone(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unable(request: Request, error: Exception) -> JSONResponse:
-    """The disk or the device fails, not the request."""
-    return _answer(503, spoken(error) or one_line(error))
+    """The disk or the device fails, not the request. A mistake in the code keeps its traceback."""
+    if (text := spoken(error)) is None:
+        raise error
+    return _answer(503, text)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

@@ -16,11 +16,10 @@ from pathlib import Path
 
 from lib.utils.console import say
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, counted, did_you_mean
+from tests.chaos.device import FaultyDevice
 from tests.chaos.faults import KINDS, TRACEBACK, Fault, FaultyFiles, ForkedWork
 from tests.chaos.tasks import PLANTS, TASKS, Task, plant
 
-# More than half of all rounds are kills.
-_KINDS = (*["kill"] * 6, "late kill", "full", "short", "error", "away", "read-only", "clock")
 # A worker process imports PyTorch, which takes seconds: not so often.
 _WORKERS_EVERY = 10
 
@@ -44,12 +43,14 @@ class Reference:
         files: content of the results, by name.
         operations: how many operations on files it took.
         moments: those by which files got their final names.
+        calls: of modules of networks.
         seconds: how long it took.
     """
 
     files: dict[str, bytes]
     operations: int
     moments: list[int]
+    calls: int
     seconds: float
 
 
@@ -89,11 +90,12 @@ class Bench:
     def _work(self, fault: Fault, count: bool = False) -> int:
         # A worker process that is started anew imports the same modules by itself.
         files = FaultyFiles(self.data.parent if self.task.disturbed else self.out, fault)
+        device = FaultyDevice(fault)
         if self.planted:
             plant(self.planted, files)
         code = self.task.work(self.data, self.out)
         if count:
-            counted_operations = [files.count, files.moments]
+            counted_operations = [files.count, files.moments, device.count]
             self._counted.write_text(json.dumps(counted_operations))
         return code
 
@@ -117,7 +119,11 @@ class Bench:
 
 
 def choose_fault(rng: random.Random, task: Task, reference: Reference) -> Fault:
-    kind = "late kill" if task.processes else rng.choice(_KINDS)
+    kind = rng.choice(task.kinds)
+    if kind == "memory":
+        return Fault(kind, rng.randrange(reference.calls))
+    if kind in ("late kill", "worker kill"):
+        return Fault(kind)
     if kind == "short":
         largest = max(map(len, reference.files.values()))
         return Fault(kind, 0, rng.randrange(1, largest))
@@ -136,6 +142,8 @@ def disturb(bench: Bench, fault: Fault, rng: random.Random) -> str:
     if fault.kind == "late kill":
         time.sleep(rng.random() * bench.reference.seconds)
         work.kill()
+    elif fault.kind == "worker kill":
+        work.kill_worker(rng, bench.reference.seconds / 2)
     ended = _ending(*work.wait())
     if twin is None:
         return ended
@@ -196,7 +204,7 @@ def campaign(tasks: Sequence[Task], rounds: int, seed: int, planted: str | None)
         for number in range(rounds):
             task = usual[number % len(usual)]
             if heavy and number % _WORKERS_EVERY == _WORKERS_EVERY - 1:
-                task = heavy[0]
+                task = heavy[number // _WORKERS_EVERY % len(heavy)]
             if task.name not in benches:
                 benches[task.name] = Bench(task, root / task.name, planted)
             bench = benches[task.name]

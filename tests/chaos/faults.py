@@ -8,13 +8,14 @@ What the system itself cuts short, in the middle of a file, is a limit on the si
 import contextlib
 import errno
 import os
+import random
 import resource
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Fault:
 
     Attributes:
         kind: one of `KINDS`.
-        at: the operation at which it happens, from 0; None where nothing does.
+        at: the operation at which it happens, from 0; None where nothing does. Of kind `memory`
+            it is a call of a module of a network.
         size: bytes that a file may have, of kind `short`.
     """
 
@@ -40,7 +42,7 @@ class Fault:
     def __str__(self) -> str:
         if self.kind == "short":
             return f"files end after {self.size} bytes"
-        if self.kind == "late kill":
+        if self.kind in ("late kill", "worker kill"):
             return KINDS[self.kind]
         return f"{KINDS[self.kind]} at operation {self.at}"
 
@@ -55,7 +57,11 @@ KINDS = {
     "error": "one I/O error",
     "away": "the drive is gone from then on",
     "clock": "the clock jumps by a day",
+    "memory": "the device is out of memory",
+    "worker kill": "one of its processes killed",
 }
+# More than half of all rounds are kills.
+USUAL = (*["kill"] * 6, "late kill", "full", "short", "error", "away", "read-only", "clock")
 
 
 class FaultyFiles:
@@ -137,6 +143,17 @@ class FaultyFiles:
         return self._time() + (_DAY * (-1) ** self.count if late else 0.0)
 
 
+def family(process: int) -> Iterator[int]:
+    """A process, and all that it and those have started."""
+    yield process
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield from family(int(child))
+
+
 class ForkedWork:
     """A function that runs in a forked process group of its own.
 
@@ -171,9 +188,29 @@ class ForkedWork:
             os._exit(code)
 
     def kill(self) -> None:
-        """End it, and all that it has started."""
+        """End it, and all that it has started, also in groups of their own."""
+        started = list(family(self.number))[1:]
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.number, signal.SIGKILL)
+        for process in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+    def kill_worker(self, rng: random.Random, seconds: float) -> None:
+        """End one of the processes that its launcher has started, within so many seconds."""
+        while self._runs() and not self._workers():
+            time.sleep(0.05)
+        time.sleep(rng.random() * seconds)
+        if self._runs() and (workers := self._workers()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+
+    def _runs(self) -> bool:
+        return os.waitid(os.P_PID, self.number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def _workers(self) -> list[int]:
+        """Below this process comes the launcher, then the workers."""
+        return list(family(self.number))[2:]
 
     def wait(self) -> tuple[int, str]:
         """Exit status, below 0 the signal that ended it, and the last that it printed."""

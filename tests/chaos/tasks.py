@@ -1,6 +1,7 @@
 """The work that is disturbed: each a command as users give it, on small data."""
 
 import dataclasses
+import json
 import os
 import sys
 import time
@@ -26,12 +27,14 @@ from lib.models.seqtrack import build_seqtrack
 from lib.tracker.engine import onnx as engine
 from lib.train.checkpoint import Checkpoints, Position
 from lib.utils import download
-from lib.utils.checkpoint import load_tensors
-from lib.utils.errors import SeqTrackError
-from tests.chaos.faults import FaultyFiles, ForkedWork
+from lib.utils.checkpoint import load_tensors, save_checkpoint
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, SeqTrackError
+from lib.utils.files import atomic_write_text
+from tests.chaos.faults import USUAL, FaultyFiles, ForkedWork
 from tests.helpers.mirror_server import mirror_server
+from tests.helpers.page_server import BOX, client_of, make_service, write_clip
 from tests.helpers.report_files import World
-from tests.helpers.tiny import tiny_config, write_got10k_folder
+from tests.helpers.tiny import TINY_YAML, tiny_config, write_got10k_folder
 from tests.helpers.training_files import write_lasot_train
 from tests.helpers.training_runs import finished, make_config, trained
 
@@ -54,6 +57,7 @@ class Task:
         disturbed: whether faults meet what it reads as well; else only what it writes.
         shared: whether two may work in one folder at once.
         processes: whether it starts others, which only the clock can kill.
+        kinds: what happens to it, as often as each stands there.
     """
 
     name: str
@@ -65,6 +69,7 @@ class Task:
     disturbed: bool = True
     shared: bool = False
     processes: bool = False
+    kinds: tuple[str, ...] = USUAL
 
 
 # Testing.
@@ -75,14 +80,32 @@ def _write_videos(data: Path) -> None:
 
 
 def _test(data: Path, out: Path, *options: str) -> int:
+    return _evaluate(data, out, "static_box/default", *options)
+
+
+def _evaluate(data: Path, out: Path, *options: str) -> int:
     # Whoever is silent for so long is dead; here one waits for the dead in every round.
     queue.PATIENCE, queue._BEAT, queue._LOOK = 2.0, 0.2, 0.05
-    words = ["static_box/default", "--dataset", str(data / "videos"), "--save_dir", str(out)]
-    return run("lib.commands.test", [*words, *options])
+    words = ["--dataset", str(data / "videos"), "--save_dir", str(out)]
+    return run("lib.commands.test", [*options, *words])
 
 
 def _test_in_workers(data: Path, out: Path) -> int:
     return _test(data, out, "--workers", "2")
+
+
+def _write_network(data: Path) -> None:
+    write_got10k_folder(data / "videos", _SEQUENCES[:4], length=4)
+    (data / "tiny.yaml").write_text(TINY_YAML)
+    torch.manual_seed(3)
+    network = build_seqtrack(tiny_config())
+    save_checkpoint(data / "tiny.pth.tar", {"net": network.state_dict()})
+
+
+def _test_network(data: Path, out: Path) -> int:
+    torch.set_num_threads(1)
+    words = ["--config", str(data / "tiny.yaml"), "--checkpoint", str(data / "tiny.pth.tar")]
+    return _evaluate(data, out, *words, "--device", "cpu")
 
 
 def _is_boxes(name: str) -> bool:
@@ -225,17 +248,56 @@ def _download(data: Path, out: Path) -> int:
     return _as_command(fetch)
 
 
+# A server.
+
+
+def _write_upload(data: Path) -> None:
+    write_clip(data / "clip.mp4", 4)
+
+
+def _ask_server(data: Path, out: Path) -> int:
+    """A server in this process; its answers, to one request and in a session, are the results."""
+
+    def ask() -> int:
+        clip = (data / "clip.mp4").read_bytes()
+        boxes = {"frame": 0, "boxes": {0: {"1": [10, 20, 18, 14]}}}
+        with client_of(make_service(out)) as client:
+
+            def answer(path: str, **content: Any) -> str:
+                got = client.post(path, **content)
+                if got.status_code != 200:
+                    raise SeqTrackError(got.json()["error"])
+                return got.text
+
+            form = {"boxes": BOX, "format": "csv"}
+            tracked = answer("/track", files={"video": ("clip.mp4", clip)}, data=form)
+            atomic_write_text(out / "track.csv", tracked)
+            name = json.loads(answer("/sessions", content=clip))["id"]
+            atomic_write_text(out / "lines.json", answer(f"/sessions/{name}/track", json=boxes))
+        left = list((out / "uploads").rglob("upload-*"))
+        print(f"left behind: {left}" if left else "nothing is left behind")
+        return EXIT_PARTIAL if left else EXIT_OK
+
+    return _as_command(ask)
+
+
+_WITH_NETWORKS = (*USUAL, "memory", "memory", "memory")
 TASKS = (
     Task("testing", _write_videos, _test, _is_boxes, shared=True),
     Task("training", lambda data: None, _train, lambda name: name.endswith(".pth.tar")
-         and "interrupt" not in name, content=_tensors),
+         and "interrupt" not in name, content=_tensors, kinds=_WITH_NETWORKS),
     Task("packing", _write_training_set, _pack, _is_packed, keeps=lambda name: "shard" in name),
     # A picture or a record that cannot be read is missing in the page, which says so.
     Task("report", _write_results, _report, lambda name: True, keeps=lambda name: False,
          disturbed=False, shared=True),
     Task("export", lambda data: None, _export, lambda name: name.endswith(".onnx"), shared=True),
     Task("download", _publish, _download, lambda name: name.endswith(".log")),
-    Task("testing-workers", _write_videos, _test_in_workers, _is_boxes, processes=True),
+    Task("testing-network", _write_network, _test_network, _is_boxes, kinds=_WITH_NETWORKS),
+    # What is uploaded goes away again; its names are ours.
+    Task("serving", _write_upload, _ask_server, lambda name: "/" not in name,
+         keeps=lambda name: False),
+    Task("testing-workers", _write_videos, _test_in_workers, _is_boxes, processes=True,
+         kinds=("late kill",)),
 )  # fmt: skip
 
 

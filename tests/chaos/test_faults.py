@@ -58,3 +58,52 @@ def test_each_fault_strikes_below_its_folder_only(tmp_path: Path) -> None:
     error, away, there = done.stdout.splitlines()[-3:]
     assert error.startswith("error: 0 EIO") and away.startswith("away: 0 EIO")
     assert there == "full: 0 0 0 True", "elsewhere nothing is counted, and nothing fails"
+
+
+# A launcher with workers in sessions of their own, as torchrun's; it ends when one of them does.
+WORKERS = """
+import random, subprocess, sys, time
+from pathlib import Path
+from tests.chaos.faults import ForkedWork, family
+
+LAUNCHER = (
+    "import subprocess, sys, time\\n"
+    "some = [subprocess.Popen(['sleep', '60'], start_new_session=True) for _ in range(2)]\\n"
+    "while all(one.poll() is None for one in some): time.sleep(0.01)\\n"
+    "codes = [one.poll() for one in some]\\n"
+    "[one.kill() for one in some]\\n"
+    "sys.exit(codes.count(-9))\\n"
+)
+
+def launch():
+    return ForkedWork(lambda: subprocess.call([sys.executable, "-c", LAUNCHER]))
+
+def runs(process):
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\\tZ" not in status.read_text()
+
+one = launch()
+one.kill_worker(random.Random(0), 0)
+print(one.wait()[0])
+
+all_of_it = launch()
+while len(started := list(family(all_of_it.number))) < 4:
+    time.sleep(0.01)
+all_of_it.kill()
+print(all_of_it.wait()[0])
+while any(map(runs, started)):
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are found in /proc")
+def test_workers_are_killed_one_by_one_or_all() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WORKERS],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.stdout.split() == ["1", "-9"], done.stdout + done.stderr

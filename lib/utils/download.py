@@ -174,10 +174,24 @@ class HubRepository:
 def fetch(url: str, target: Path, quiet: bool = False) -> None:
     """Fetch one file with gdown; a part that came earlier is continued.
 
+    A part that already is the whole file (its download was killed right before the file got its
+    name), or one of a server that knows no ranges, cannot be continued: then all comes anew.
+
     Raises:
         UnreachableError: the server does not answer.
         DownloadError: the file did not come, or not all of it.
     """
+    try:
+        _fetch(url, target, quiet)
+    except DownloadError as error:
+        # So gdown says that the server answered, but not with the rest.
+        if "requested byte range" not in str(error):
+            raise
+        discard(target)
+        _fetch(url, target, quiet)
+
+
+def _fetch(url: str, target: Path, quiet: bool) -> None:
     gdown = _gdown()
     with _explained(f"{url} could not be fetched", hint=lambda: _part_hint(target)):
         target.parent.mkdir(parents=True, exist_ok=True)

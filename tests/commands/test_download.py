@@ -95,6 +95,25 @@ def test_resume_after_a_cut_connection(server, save, capsys):
     assert [p.name for p in target(save).parent.iterdir()] == ["SEQTRACK.pth.tar"]
 
 
+@pytest.mark.parametrize("whole", [True, False], ids=["it is the whole file", "no ranges there"])
+def test_a_part_that_cannot_be_continued_is_fetched_anew(server, save, capsys, whole):
+    source = publish(server.root, extra=400_000)
+    server.faults["SEQTRACK.pth.tar"] = 1_000_000
+    arguments = ["seqtrack_b256", "--source", server.url]
+    assert call(save, *arguments, capsys=capsys)[0] == 2
+    server.faults.clear()
+    (part,) = target(save).parent.glob("*.part")
+    if whole:
+        # Killed when all had come, before the file got its name.
+        part.write_bytes(source.read_bytes())
+    else:
+        server.faults["SEQTRACK.pth.tar"] = source.read_bytes()
+    code, _, errors = call(save, *arguments, capsys=capsys)
+    assert (code, errors) == (0, [])
+    assert target(save).read_bytes() == source.read_bytes()
+    assert [p.name for p in target(save).parent.iterdir()] == ["SEQTRACK.pth.tar"]
+
+
 def test_force_does_not_continue_an_old_part(server, save, capsys):
     publish(server.root, extra=400_000)
     server.faults["SEQTRACK.pth.tar"] = 1_000_000

@@ -75,3 +75,30 @@ def test_a_sure_distribution_means_its_token(tokenizer, shares):
     tokens = (torch.tensor([shares]) * (tokenizer.bins - 1)).long()
     sure = torch.nn.functional.one_hot(tokens, tokenizer.bins).float()
     assert torch.equal(tokenizer.expected(sure), tokens.float())
+
+
+def test_the_words_beside_the_coordinates():
+    tokenizer = BoxTokenizer(100)
+    assert (tokenizer.end, tokenizer.start, tokenizer.vocabulary_size) == (100, 101, 102)
+    inputs, targets = tokenizer.encode(torch.tensor([[0.25, 0.0, 0.5, 1.0]]))
+    assert inputs.tolist() == [[101, 49, 49, 49, 99]]
+    assert targets.tolist() == [[49, 49, 49, 99, 100]]
+
+
+def test_the_window_lies_where_it_is_used_but_for_mps():
+    tokenizer = BoxTokenizer(10, "corner")
+    assert tokenizer.window("meta").device.type == "meta"
+    # In double precision, which MPS has not.
+    assert tokenizer.window("mps").device.type == "cpu"
+    assert tokenizer.window_positions == (0, 1)
+
+
+def test_the_mean_is_of_the_bins_near_the_likeliest():
+    # Two bins to either side, a quarter of all, count; three do not.
+    one = torch.tensor([0.0, 0.3, 0.1, 0.0, 0.4, 0.0, 0.2, 0.3, 0.0])
+    found = BoxTokenizer(9).expected(one.expand(1, 4, 9))
+    assert found.tolist()[0] == pytest.approx([(0.4 * 4 + 0.1 * 2 + 0.2 * 6) / 0.7] * 4)
+
+
+def test_no_distribution_means_a_number_nevertheless():
+    assert BoxTokenizer(8).expected(torch.zeros(2, 4, 8)).tolist() == [[0.0] * 4] * 2

@@ -1,7 +1,8 @@
 """What makes the sequences of a benchmark hard, and the scores on those that share it.
 
-The attributes of LaSOT's test sequences ship with the package. OTB and UAV123 publish theirs as a
-text file of 0 and 1 per sequence; where these files lie in the data set, they are read. Any data
+The attributes of LaSOT's test sequences ship with the package. OTB, UAV123, DTB70 and VisDrone
+publish theirs as a text file of 0 and 1 per sequence; where these files lie in the data set, they
+are read. Any data
 set can have its own in an `attributes.csv`: a column `sequence`, then one of 0 and 1 for every
 attribute.
 """
@@ -22,13 +23,18 @@ OWN_FILE = "attributes.csv"
 _LASOT_FILE = "lasot_attributes.csv"
 _LASOT = ("IV", "POC", "DEF", "MB", "CM", "ROT", "BC", "VC", "SV", "FOC", "FM", "OV", "LR", "ARC")
 _OTB = ("IV", "OPR", "SV", "OCC", "DEF", "MB", "FM", "IPR", "OV", "BC", "LR")
+_DTB = ("SV", "ARV", "OCC", "DEF", "FCM", "IPR", "OPR", "OV", "BC", "SOA", "MB")
+# The order of VisDrone's toolkit (perfPlot.m), in UAV123's words.
+_VISDRONE = ("ARC", "BC", "CM", "FM", "FOC", "IV", "LR", "OV", "POC", "SOB", "SV", "VC")
 _UAV = ("SV", "ARC", "LR", "FM", "FOC", "POC", "OV", "BC", "IV", "VC", "CM", "SOB")
 
 MEANINGS: Mapping[str, str] = {
     "ARC": "aspect ratio change",
+    "ARV": "aspect ratio variation",
     "BC": "background clutter",
     "CM": "camera motion",
     "DEF": "deformation",
+    "FCM": "fast camera motion",
     "FM": "fast motion",
     "FOC": "full occlusion",
     "IPR": "in-plane rotation",
@@ -40,6 +46,7 @@ MEANINGS: Mapping[str, str] = {
     "OV": "out of view",
     "POC": "partial occlusion",
     "ROT": "rotation",
+    "SOA": "similar objects around",
     "SOB": "similar object",
     "SV": "scale variation",
     "VC": "viewpoint change",
@@ -56,6 +63,7 @@ class _Published:
 
     names: tuple[str, ...]
     folders: tuple[str, ...]
+    ending: str = ""  # of the names of the files, after that of the sequence
 
 
 _FILES: Mapping[str, _Published] = {
@@ -65,6 +73,8 @@ _FILES: Mapping[str, _Published] = {
     "uav": _Published(_UAV, ("anno/UAV123/att", "att")),
     "uav20l": _Published(_UAV, ("anno/UAV20L/att", "att")),
     "uav123_10fps": _Published(_UAV, ("anno/UAV123_10fps/att", "att")),
+    "dtb70": _Published(_DTB, ("att", "anno/att")),
+    "visdrone_sot": _Published(_VISDRONE, ("attributes",), "_attr"),
 }
 
 
@@ -95,7 +105,7 @@ def read_attributes(dataset: Dataset) -> Attributes:
     published = _FILES.get(dataset.name, _Published((), ()))
     for folder in published.folders:
         if (Path(dataset.source) / folder).is_dir():
-            return _of_files(Path(dataset.source) / folder, published.names, dataset)
+            return _of_files(Path(dataset.source) / folder, published, dataset)
     shipped = packaged_list(_LASOT_FILE)
     if set(dataset.sequence_names) <= {row.partition(",")[0] for row in shipped.splitlines()}:
         return _of_table(shipped, _LASOT_FILE, dataset)
@@ -156,12 +166,14 @@ def _of_table(text: str, name: str, dataset: Dataset) -> Attributes:
     return Attributes(names, {one: found[one] for one in dataset.sequence_names}, name)
 
 
-def _of_files(folder: Path, names: tuple[str, ...], dataset: Dataset) -> Attributes:
+def _of_files(folder: Path, published: _Published, dataset: Dataset) -> Attributes:
     """Attributes of a folder with a file of 0 and 1 per sequence."""
-    by_key = {spelling_key(path.stem): path for path in sorted(folder.glob("*.txt"))}
+    names, ending = published.names, published.ending
+    files = sorted(folder.glob(f"*{ending}.txt"))
+    by_key = {spelling_key(path.stem.removesuffix(ending)): path for path in files}
     found = {}
     for name in dataset.sequence_names:
-        path = by_key.get(spelling_key(name), folder / f"{name}.txt")
+        path = by_key.get(spelling_key(name), folder / f"{name}{ending}.txt")
         found[name] = _chosen(names, read_flags(path).tolist(), str(path))
     return Attributes(names, found, str(folder))
 

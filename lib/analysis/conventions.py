@@ -17,6 +17,7 @@ from lib.analysis.ope import (
     lasot_matlab_errors,
     otb_matlab_errors,
     pytracking_errors,
+    trek150_errors,
 )
 from lib.utils.boxes import iou_xywh
 from lib.utils.errors import DataError, ResultsError, SeqTrackError, did_you_mean
@@ -95,7 +96,10 @@ KINDS = (
     "itb",
     "vasttrack",
     "got10k_val",
+    "trek150",
 )
+# Conventions of the protocols that are not SeqTrack's reading of one-pass evaluation.
+_OFFICIAL = {"got10k_val": "cover_bound", "trek150": "trek150_toolkit"}
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,7 @@ OPE_CONVENTIONS: Mapping[str, OpeConvention] = MappingProxyType(
         "got10k_toolkit_OPE_tc128": _toolkit_ope(skip_nan=False),
         "got10k_toolkit_OPE_uav": _toolkit_ope(skip_nan=True),
         "got10k_toolkit_OPE_lasot": _toolkit_ope(skip_nan=True),
+        "trek150_toolkit": OpeConvention(trek150_errors),
     }
 )
 GOT10K_CONVENTIONS: Mapping[str, Got10kConvention] = MappingProxyType(
@@ -182,7 +187,7 @@ def check_kind(kind: str) -> None:
 def default_convention(kind: str) -> str:
     """The convention of the official protocol of `kind`. Raises DataError: unknown kind."""
     check_kind(kind)
-    return "cover_bound" if kind == "got10k_val" else "seqtrack_lib_test"
+    return _OFFICIAL.get(kind, "seqtrack_lib_test")
 
 
 def convention_names() -> list[str]:

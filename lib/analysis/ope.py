@@ -53,7 +53,8 @@ def pytracking_errors(
     _check_predictions(tracked)
     _check_truth(tracked, kind)
     predicted = _repair_empty(tracked)
-    _check_length(tracked, kind)
+    if kind == "lasot":
+        _check_length(tracked, "LaSOT")
     predicted = fit_length(predicted, len(truth))
     predicted[0] = truth[0]
     visible = _visible(tracked, kind)
@@ -88,7 +89,7 @@ def lasot_matlab_errors(tracked: TrackedSequence, kind: str) -> FrameErrors:
         ResultsError: results shorter than the ground truth, whatever the kind.
         DataError: no flags for kind `lasot`.
     """
-    _check_length(tracked, "lasot")
+    _check_length(tracked, "LaSOT")
     errors = otb_matlab_errors(tracked, kind)
     visible = _visible(tracked, kind)
     errors.overlap[~visible] = NO_OVERLAP
@@ -153,6 +154,27 @@ def got10k_ope_errors(
     return FrameErrors(overlap, center, normalised, kept, int(kept.sum()), predicted, truth)
 
 
+def trek150_errors(tracked: TrackedSequence, kind: str) -> FrameErrors:
+    """The rules of TREK-150's toolkit, for one pass.
+
+    Frames that do not show the target, four negative numbers in the ground truth, are left out of
+    counts and divisor. The rest is as in the GOT-10k toolkit, which it is built on.
+
+    Args:
+        kind: not looked at: the toolkit has one rule.
+
+    Raises:
+        ResultsError: NaN or a negative size in the results, or results too short.
+        DataError: no frame shows the target.
+    """
+    _check_predictions(tracked)
+    _check_length(tracked, "TREK-150")
+    truth = np.asarray(tracked.ground_truth, dtype=np.float64)
+    absent = (truth < 0).all(axis=1, keepdims=True)
+    shown = replace(tracked, ground_truth=np.where(absent, np.nan, truth))
+    return got10k_ope_errors(shown, kind, skip_nan=True)
+
+
 def _check_predictions(tracked: TrackedSequence) -> None:
     broken = rows_not_finite(tracked.predicted)
     if broken.any():
@@ -174,12 +196,12 @@ def _check_truth(tracked: TrackedSequence, kind: str) -> None:
         )
 
 
-def _check_length(tracked: TrackedSequence, kind: str) -> None:
+def _check_length(tracked: TrackedSequence, protocol: str) -> None:
     found, rows = len(tracked.predicted), len(tracked.ground_truth)
-    if kind == "lasot" and found < rows:
+    if found < rows:
         raise ResultsError(
             f"{tracked.source}: {found} rows for {rows} frames; "
-            "LaSOT's protocol refuses short results: track the sequence again"
+            f"{protocol}'s protocol refuses short results: track the sequence again"
         )
 
 

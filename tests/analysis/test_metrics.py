@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from lib.analysis import metrics
-from lib.analysis.conventions import KINDS, OPE_CONVENTIONS, check_kind, convention_named
+from lib.analysis.conventions import (
+    KINDS,
+    OPE_CONVENTIONS,
+    check_kind,
+    convention_named,
+    default_convention,
+)
 from lib.analysis.frames import TrackedSequence
 from lib.analysis.metrics import OpeScore, OverlapScore, score_dataset, score_sequence
 from lib.utils.errors import DataError, ResultsError, SeqTrackError
@@ -95,6 +101,17 @@ def test_absent_frames(kind: str, precision: float, normalised: float) -> None:
         score.fractions()["Precision"],
         score.fractions()["NormPrecision"],
     ) == (0.5, precision, normalised)
+
+
+def test_trek150_leaves_frames_without_the_target_out() -> None:
+    gone = (-1, -1, -1, -1)
+    tracked = track([BOX, BOX, gone, gone, BOX], [FAR, BOX, BOX, FAR, FAR])
+    score = ope(tracked, "trek150", default_convention("trek150")).fractions()
+    # Of three frames that show it, the first is given and the second is right.
+    for name in ("OP50", "Precision", "NormPrecision"):
+        assert score[name] == pytest.approx(2 / 3), name
+    with pytest.raises(ResultsError, match=r"2 rows for 3 frames; TREK-150's protocol refuses"):
+        ope(track([BOX] * 3, [BOX] * 2), "trek150", default_convention("trek150"))
 
 
 def test_dividing_by_valid_frames_can_exceed_all() -> None:

@@ -84,7 +84,7 @@ def test_whole_data_set(
 
 
 FLAGGED = ("lasot", "lasot_extension_subset", "got10k_val", "avist")
-WITH_OTHERS = ("got10k_val", "got10k_test", "tc128", "tc128ce")
+WITH_OTHERS = ("got10k_val", "got10k_test", "tc128", "tc128ce", "didi")
 # One box says nothing of the number of frames; seven rows of NFS's raw form are less than one.
 ROW_PER_FRAME = [name for name in WRITERS if name not in ("got10k_test", "trackingnet", "nfs")]
 COUNTED = [name for name in WRITERS if name not in ("got10k_test", "trackingnet")]

@@ -103,6 +103,10 @@ def test_tracked_by_a_network(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
         ("TC128CE", "tc128ce"),
         ("GOT-10k_val", "got10k_val"),
         ("NFS", "nfs"),
+        ("VisDrone2018", "visdrone_sot"),
+        ("TREK-150", "trek150"),
+        ("LaTOT", "latot"),
+        ("DiDi", "didi"),
     ],
 )
 def test_names_that_people_type(typed: str, name: str) -> None:
@@ -193,6 +197,64 @@ def test_vasttrack_root_may_be_the_test_split_itself(tmp_path: Path) -> None:
     (tmp_path / "vasttrack").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "vasttrack")
     assert len(open_dataset("vasttrack", paths_of(tmp_path)).load("Zebra-2")) == 5
+
+
+def test_trek150_frames_without_the_target_are_flagged(tmp_path: Path) -> None:
+    _, sequences = read(tmp_path, "trek150")
+    sequence = sequences["P03-P03_02-558"]
+    assert sequence.visible is not None
+    assert sequence.visible.tolist() == [True, True, False, True, True]
+    names = [Path(sequence.frames.describe(i)).name for i in (0, 2)]
+    assert names == ["frame_0000009998.jpg", "frame_0000010000.jpg"]
+
+
+def test_didi_nan_is_an_empty_box_that_is_flagged(tmp_path: Path) -> None:
+    _, sequences = read(tmp_path, "didi")
+    sequence = sequences["LaSOT_bird-2"]
+    assert sequence.visible is not None
+    assert np.flatnonzero(~sequence.visible).tolist() == [3]
+    assert sequence.ground_truth[3].tolist() == [0, 0, 0, 0]
+
+
+def test_didi_in_a_workspace_of_the_toolkit_is_found(tmp_path: Path) -> None:
+    WRITERS["didi"](tmp_path / "elsewhere")
+    (tmp_path / "didi").mkdir()
+    (tmp_path / "elsewhere/didi").rename(tmp_path / "didi/sequences")
+    with pytest.raises(DataError, match=r"they lie in .*didi/sequences: give that folder"):
+        open_dataset("didi", paths_of(tmp_path))
+
+
+def test_didi_with_masks_is_refused_in_words(tmp_path: Path) -> None:
+    dataset, _ = read(tmp_path, "didi")
+    write_text(tmp_path / "didi/LaSOT_bird-2/groundtruth.txt", "m2,3,2,2,0,4\n" * 5)
+    with pytest.raises(DataError, match=r"groundtruth\.txt:1: this is a mask"):
+        dataset.load("LaSOT_bird-2")
+
+
+def test_latot_leaves_its_training_part_out(tmp_path: Path) -> None:
+    dataset, _ = read(tmp_path, "latot")
+    assert len(dataset) == 165 and "car33-1" not in dataset.sequence_names
+    assert (tmp_path / "LaTOT/car33-1/img").is_dir()
+
+
+def test_uavdt_is_read_as_trackers_have_it_and_as_it_is_downloaded(tmp_path: Path) -> None:
+    _, sequences = read(tmp_path, "uavdt")
+    root = tmp_path / "UAVDT"
+    for name, annotation in (
+        ("S0101", "anno/S0101_gt.txt"),
+        ("S0601", "annotations/S0601_gt.txt"),
+        ("S1702", "UAV-benchmark-SOT_v1.0/anno/S1702_gt.txt"),
+    ):
+        assert sequences[name].annotation == str(root / annotation)
+        assert Path(sequences[name].frames.describe(0)).name == "img000001.jpg"
+
+
+def test_uavdt_without_its_second_archive_says_what_is_missing(tmp_path: Path) -> None:
+    """The archive of frames has no annotation."""
+    dataset, _ = read(tmp_path, "uavdt")
+    (tmp_path / "UAVDT/UAV-benchmark-SOT_v1.0/anno/S1702_gt.txt").unlink()
+    with pytest.raises(DataError, match=r"S1702_gt\.txt: file not found, nor anno/S1702_gt\.txt"):
+        dataset.load("S1702")
 
 
 def test_uav_part_of_a_video(tmp_path: Path) -> None:

@@ -264,6 +264,26 @@ def test_uav_at_10_frames_a_second_has_the_published_ranges(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("name", "count", "frames", "some"),
+    [
+        # 15,777 frames are the sum of configDTBSeqs.m, and what papers on drones report.
+        pytest.param("dtb70", 70, 15777, ("Animal1", "SkateBoarding4", "Zebra"), id="DTB70"),
+        pytest.param("uavdt", 50, None, ("S0101", "S1313", "S1702"), id="UAVDT"),
+        pytest.param("visdrone_sot", 35, None, ("uav0000368_03612_s",), id="VisDrone-SOT"),
+        pytest.param("latot", 165, None, ("aircraft11", "fly4-1", "poker_box"), id="LaTOT"),
+    ],
+)
+def test_lists_of_drones_and_tiny_objects(
+    tmp_path: Path, name: str, count: int, frames: int | None, some: tuple[str, ...]
+) -> None:
+    """As many as their publishers say; frames where these say how many."""
+    row = next(row for row in CATALOG if row.name == name)
+    entries = list_entries(row, open_tree(row, tmp_path))
+    assert (len(entries), expected_frames(row, entries)) == (count, frames)
+    assert set(some) <= set(entries)
+
+
+@pytest.mark.parametrize(
     ("name", "first", "last", "rows", "frames"),
     [
         pytest.param("Deer", 1, 71, 71, ("0001.jpg", "0071.jpg"), id="plain"),

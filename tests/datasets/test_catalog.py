@@ -80,6 +80,12 @@ def test_results_lie_where_other_tools_expect_them() -> None:
         "avist": "avist",
         "itb": "itb",
         "vasttrack": "vasttrack",
+        "dtb70": "dtb70",
+        "uavdt": "uavdt",
+        "visdrone_sot": "visdrone_sot",
+        "latot": "latot",
+        "trek150": "trek150",
+        "didi": "didi",
     }
 
 
@@ -162,6 +168,14 @@ def test_another_version_of_a_benchmark_is_recognised(
     assert str(caught.value) == f"data set folder {root}: {hint}"
     assert run("lib.commands.data", ["check", "uav", "--root", str(root)]) == 1
     assert hint in capsys.readouterr().out
+
+
+def test_a_benchmark_that_shares_a_name_with_another_is_recognised(tmp_path: Path) -> None:
+    """OTB has a Basketball/img, too; most of what is there says which it is."""
+    WRITERS["dtb70"](tmp_path)
+    root = tmp_path / "DTB70"
+    with pytest.raises(DataError, match=r"DTB70 holds 2 sequences of dtb70: name that data set"):
+        open_dataset("uav", paths_of_env(SEQTRACK_DATA_UAV=str(root)))
 
 
 def test_a_folder_too_high_or_too_low_is_recognised(tmp_path: Path) -> None:

@@ -477,7 +477,7 @@ PARSERS: tuple[Parser, ...] = (
     Parser("polygons", _texts(a="1,2,3,4\n1,1,9,1,9,9,1,9\nnan,nan,nan,nan\n"),
            lambda _, p: _check_boxes(read_polygons(p)), _WORDS),
     *map(_tree_parser, ("lasot", "got10k_val", "trackingnet", "tnl2k", "nfs", "uav", "otb",
-                        "tc128", "avist", "itb", "vasttrack")),
+                        "tc128", "avist", "itb", "vasttrack", "trek150", "didi")),
     Parser("truth-folder", _make_folder, _folder, _WORDS),
     _training_parser("LASOT", lambda root: training.write_lasot_train(
         root, training.LASOT_NAMES[:1]), "lasot", "airplane/airplane-10/groundtruth.txt"),

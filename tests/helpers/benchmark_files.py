@@ -278,6 +278,77 @@ def write_vasttrack(data: Path) -> Tree:
     )
 
 
+def write_dtb70(data: Path) -> Tree:
+    names = ("Animal1", "Basketball")
+    for name in names:
+        fill(data / "DTB70" / name / "img", numbered(5, "%05d.jpg"))
+        write_text(data / "DTB70" / name / "groundtruth_rect.txt", rows(5))
+    annotation, image = "Basketball/groundtruth_rect.txt", "Basketball/img/00005.jpg"
+    return Tree("DTB70", names, annotation, image)
+
+
+def write_uavdt(data: Path) -> Tree:
+    """A sequence in each form: what trackers read (anno or annotations), and as downloaded."""
+    root = data / "UAVDT"
+    names = ("S0101", "S0601", "S1702")
+    frames = ("sequences/S0101", "sequences/S0601", "UAV-benchmark-S/S1702")
+    annotations = ("anno", "annotations", "UAV-benchmark-SOT_v1.0/anno")
+    for name, images, texts in zip(names, frames, annotations, strict=True):
+        fill(root / images, numbered(5, "img%06d.jpg"))
+        write_text(root / texts / f"{name}_gt.txt", rows(5))
+    annotation = "UAV-benchmark-SOT_v1.0/anno/S1702_gt.txt"
+    return Tree("UAVDT", names, annotation, "UAV-benchmark-S/S1702/img000005.jpg")
+
+
+def write_visdrone(data: Path) -> Tree:
+    folder = "VisDrone2019-SOT-test-dev"
+    names = ("uav0000011_00000_s", "uav0000368_03612_s")
+    for name in names:
+        fill(data / folder / "sequences" / name, numbered(5, "img%07d.jpg"))
+        write_text(data / folder / "annotations" / f"{name}.txt", rows(5))
+        write_text(data / folder / "attributes" / f"{name}_attr.txt", "0,0,1,1,1,0,0,0,1,1,1,1\n")
+    image = f"sequences/{names[1]}/img0000005.jpg"
+    return Tree(folder, names, f"annotations/{names[1]}.txt", image)
+
+
+def write_latot(data: Path) -> Tree:
+    names = ("aircraft11", "car33-2")  # the order of the list; car33-2 is no car33
+    for name in (*names, "car33-1"):  # the last one is of the training part
+        fill(data / "LaTOT" / name / "img", numbered(5, "%06d.jpg"))
+        write_text(data / "LaTOT" / name / f"{name}.txt", rows(5, " "))
+    return Tree("LaTOT", names, "car33-2/car33-2.txt", "car33-2/img/000005.jpg")
+
+
+def write_trek150(data: Path) -> Tree:
+    names = ("P01-P01_01-3", "P03-P03_02-558")
+    for name in names:
+        folder = data / "TREK-150" / name
+        # Frames keep the numbers that they have in the whole video of EPIC-KITCHENS.
+        fill(folder / "img", numbered(5, "frame_%010d.jpg", 9998))
+        write_text(folder / "groundtruth_rect.txt", rows(5, absent=[2], word="-1"))
+        write_text(folder / "frames.txt", "".join(f"{9998 + i}\n" for i in range(5)))
+        write_text(folder / "anchors.txt", "0,0\n4,1\n")
+        write_text(folder / "attributes.txt", "SC\nHM\n")
+    write_text(data / "TREK-150" / "sequences.txt", "\n".join(names) + "\n")
+    last = names[1]
+    image = f"{last}/img/frame_0000010002.jpg"
+    return Tree("TREK-150", names, f"{last}/groundtruth_rect.txt", image)
+
+
+def write_didi(data: Path) -> Tree:
+    root = data / "didi"
+    names = ("GOT-10k_GOT-10k_Val_000014", "LaSOT_bird-2")
+    for name in names:
+        fill(root / name / "color", numbered(5))
+        write_text(root / name / "groundtruth.txt", rows(5, absent=[3], word="nan"))
+        write_text(root / name / "first_frame_segm.txt", "m2,3,2,2,0,4\n")
+        write_text(root / name / "sequence", "channels.color=color/%08d.jpg\nlength=5\n")
+    write_text(root / "list.txt", "\n".join(names) + "\n")
+    last = names[1]
+    image = f"{last}/color/00000005.jpg"
+    return Tree("didi", names, f"{last}/groundtruth.txt", image, others=("list.txt",))
+
+
 WRITERS: dict[str, Callable[[Path], Tree]] = {
     "lasot": write_lasot_tree,
     "lasot_extension_subset": write_lasot_extension,
@@ -295,4 +366,10 @@ WRITERS: dict[str, Callable[[Path], Tree]] = {
     "avist": write_avist,
     "itb": write_itb,
     "vasttrack": write_vasttrack,
+    "dtb70": write_dtb70,
+    "uavdt": write_uavdt,
+    "visdrone_sot": write_visdrone,
+    "latot": write_latot,
+    "trek150": write_trek150,
+    "didi": write_didi,
 }

@@ -13,11 +13,8 @@ import numpy as np
 from lib.datasets.benchmarks.folder_trees import LOOKED_FOR, find_tree, open_archive
 from lib.datasets.sequence import Dataset, Video, folder_frames
 from lib.datasets.sequence_files import SequenceFiles
-from lib.datasets.text.boxes import read_regions
 from lib.datasets.text.ground_truth import (
-    check_first_box,
     check_frame_count,
-    empty_where_nan,
     first_gap,
     has_image,
     list_images,
@@ -26,6 +23,7 @@ from lib.datasets.text.ground_truth import (
     read_cover,
     read_ground_truth,
     read_names,
+    read_vot_boxes,
 )
 from lib.utils.errors import DataError
 from lib.utils.files import user_path
@@ -182,12 +180,7 @@ def load_folder_sequence(sequences: Mapping[str, FolderSequence], name: str) -> 
 
 def _read_boxes(annotation: Path, layout: FolderLayout) -> tuple[np.ndarray, np.ndarray | None]:
     """Boxes (N, 4) without NaN, and visibility (N,) where NaN marks absence."""
-    if not layout.regions:
-        return read_ground_truth(annotation), None
-    boxes = read_regions(annotation)
-    check_first_box(boxes[0], f"{annotation}:1")
-    boxes, absent = empty_where_nan(boxes)
-    return boxes, ~absent if absent.any() else None
+    return read_vot_boxes(annotation) if layout.regions else (read_ground_truth(annotation), None)
 
 
 def _with_rows(names: tuple[str, ...], rows: int, layout: FolderLayout) -> tuple[str, ...]:

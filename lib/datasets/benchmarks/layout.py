@@ -24,7 +24,7 @@ from lib.datasets.text.ground_truth import (
     read_frame_range,
     read_ground_truth,
     read_names,
-    visible_where_filled,
+    read_vot_boxes,
 )
 from lib.utils.errors import DataError
 
@@ -81,8 +81,9 @@ class Row:
     frames: int | None = None  # how many there are, where no packaged list tells it
     first_box_only: bool = False  # only the first box is public
     server: Server | None = None  # what scores it, where the ground truth is not public
-    nan_means_absent: bool = False  # a row of NaN marks an absent target, as in UAV123
-    zero_means_absent: bool = False  # a row of zeros does, as in VastTrack
+    # How a row of ground truth marks an absent target: 'nan' (UAV123, whose rules know that),
+    # 'zeros' (VastTrack), 'negative' (TREK-150), or 'vot': the file is VOT's, NaN and polygons
+    absent: str = ""
     # (sequence, number in the file's name) of frames that are published broken
     broken_frames: tuple[tuple[str, int], ...] = ()
     # (sequence, what is known to be odd about it), added to messages about it
@@ -201,7 +202,7 @@ def _load(row: Row, tree: DataTree, entry: ListedSequence) -> Video:
     if files.frame_range:
         first, last = read_frame_range(tree.file(files.frame_range))
         entry = replace(entry, first_frame=first, last_frame=last)
-    boxes = _read_boxes(row, entry, layout, annotation)
+    boxes, marked = _read_boxes(row, entry, layout, annotation)
     names = _frame_names(entry, layout, tree, len(boxes))
     check_frame_count(
         len(names),
@@ -227,7 +228,7 @@ def _load(row: Row, tree: DataTree, entry: ListedSequence) -> Video:
         name=entry.name,
         frames=_frames(row, entry, tree.images(files.images, names), names),
         ground_truth=boxes,
-        visible=visible_where_filled(boxes) if row.zero_means_absent else visible,
+        visible=visible if marked is None else marked,
         cover=cover,
         annotation=str(annotation),
     )
@@ -235,10 +236,15 @@ def _load(row: Row, tree: DataTree, entry: ListedSequence) -> Video:
 
 def _read_boxes(
     row: Row, entry: ListedSequence, layout: Layout, annotation: TextFile
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Boxes (N, 4), and visibility (N,) bool where the rows themselves mark an absent target."""
     if layout.vatic and entry.last_frame is not None:
-        return read_vatic_boxes(annotation, entry.last_frame - entry.first_frame + 1)
-    return read_ground_truth(annotation, nan_means_absent=row.nan_means_absent, skip=entry.omit)
+        return read_vatic_boxes(annotation, entry.last_frame - entry.first_frame + 1), None
+    if row.absent == "vot":
+        return read_vot_boxes(annotation)
+    boxes = read_ground_truth(annotation, nan_means_absent=row.absent == "nan", skip=entry.omit)
+    present = {"zeros": boxes != 0, "negative": boxes >= 0}.get(row.absent)
+    return boxes, None if present is None else present.any(axis=1)
 
 
 def _frame_names(

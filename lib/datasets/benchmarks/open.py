@@ -264,14 +264,15 @@ def recognised(root: Path, wanted: Row | None = None) -> str:
         for place in (*_below(root), root.parent):
             if _sequences_of(wanted, place):
                 return f"they lie in {place}: give that folder"
-    for row in CATALOG:
-        if row is wanted or not row.split:
-            continue
-        if number := _sequences_of(row, root):
-            return (
-                f"{root} holds {counted(number, 'sequence')} of {row.name}: name that data set, "
-                f"and say where it is by SEQTRACK_DATA_{row.name.upper()}={root}"
-            )
+    # Benchmarks share names: OTB and DTB70 both have a Basketball/img. The most tell which it is.
+    listed = [row for row in CATALOG if row is not wanted and row.split]
+    numbers = [_sequences_of(row, root) for row in listed]
+    if number := max(numbers):
+        row = listed[numbers.index(number)]
+        return (
+            f"{root} holds {counted(number, 'sequence')} of {row.name}: name that data set, "
+            f"and say where it is by SEQTRACK_DATA_{row.name.upper()}={root}"
+        )
     if wanted is None:
         for place in _below(root):
             if number := len(find_tree(place)[1]):

@@ -168,7 +168,7 @@ _UAV = Row(
     aliases=("uav123",),
     split="uav.csv",
     layouts=(_CSV_LAYOUT,),
-    nan_means_absent=True,
+    absent="nan",
     paper="Mueller et al., A Benchmark and Simulator for UAV Tracking, ECCV 2016",
     homepage="https://cemse.kaust.edu.sa/ivul/uav123",
     rule="UAV123: 123 sequences, some of which are parts of one video",
@@ -273,10 +273,92 @@ _VASTTRACK = Row(
         Layout(SequenceFiles(images="{place}/imgs", annotation="{place}/Groundtruth.txt")),
         Layout(SequenceFiles(images="{place}/imgs", annotation="{place}/groundtruth.txt")),
     ),
-    zero_means_absent=True,
+    absent="zeros",
     paper="Peng et al., VastTrack, NeurIPS 2024",
     homepage="https://github.com/HengLan/VastTrack",
     rule="the test split, 3500 sequences in a folder of their own",
+)
+_DTB70 = Row(
+    name="dtb70",
+    protocol="otb",
+    folder="DTB70",
+    aliases=("dtb",),
+    # Names and frames: configDTBSeqs.m of github.com/flyers/drone-tracking, its publishers'.
+    split="dtb70.txt",
+    frames=15777,
+    layouts=(Layout(SequenceFiles("{name}/img", "{name}/groundtruth_rect.txt")),),
+    paper="Li and Yeung, Visual Object Tracking for Unmanned Aerial Vehicles, AAAI 2017",
+    homepage="https://github.com/flyers/drone-tracking",
+    rule="scored by OTB's rules, as by its publishers' code",
+)
+_UAVDT = Row(
+    name="uavdt",
+    protocol="otb",
+    folder="UAVDT",
+    aliases=("uavdt_sot",),
+    # The names that trackers of drones read (SGLATrack's uavdtdataset.py and others agree).
+    split="uavdt.txt",
+    # As these trackers have it, then as it is downloaded: frames and toolkit are two archives.
+    layouts=tuple(
+        Layout(SequenceFiles(images, annotation))
+        for images, annotation in (
+            ("sequences/{name}", "anno/{name}_gt.txt"),
+            ("sequences/{name}", "annotations/{name}_gt.txt"),
+            ("UAV-benchmark-S/{name}", "UAV-benchmark-SOT_v1.0/anno/{name}_gt.txt"),
+            ("{name}", "anno/{name}_gt.txt"),
+        )
+    ),
+    paper="Du et al., The Unmanned Aerial Vehicle Benchmark, ECCV 2018",
+    homepage="https://sites.google.com/view/grli-uavdt",
+    rule="its 50 sequences for tracking one object (UAV-benchmark-S), scored by OTB's rules",
+)
+_VISDRONE = Row(
+    name="visdrone_sot",
+    protocol="otb",
+    folder="VisDrone2019-SOT-test-dev",
+    aliases=("visdrone", "visdrone2018", "visdrone2019", "visdrone_sot_test_dev"),
+    # The names that trackers of drones read; no published list was at hand.
+    split="visdrone_sot.txt",
+    layouts=(Layout(SequenceFiles("sequences/{name}", "annotations/{name}.txt")),),
+    paper="Wen et al., VisDrone-SOT2018, ECCV workshops 2018",
+    homepage="https://github.com/VisDrone/VisDrone-Dataset",
+    rule="the part test-dev, the same in 2018 and 2019; scored by OTB's rules, as by its toolkit",
+)
+_LATOT = Row(
+    name="latot",
+    protocol="otb",
+    folder="LaTOT",
+    # The test part: test.txt of github.com/ZYB0726/MKDNet, its publishers'.
+    split="latot_test.txt",
+    layouts=(Layout(SequenceFiles("{name}/img", "{name}/{name}.txt")),),
+    paper="Zhu et al., Tiny Object Tracking, arXiv 2202.05659",
+    homepage="https://github.com/ZYB0726/MKDNet",
+    rule="165 of its 434 sequences are to test, and tiny: 20 pixels are a loose Precision there",
+)
+_TREK150 = Row(
+    name="trek150",
+    folder="TREK-150",
+    aliases=("trek_150",),
+    listing="*",
+    sequences=150,
+    # Frames are numbered as in the videos of EPIC-KITCHENS that they are cut from.
+    layouts=(Layout(SequenceFiles("{name}/img", "{name}/groundtruth_rect.txt")),),
+    absent="negative",
+    paper="Dunnhofer et al., Visual Object Tracking in First Person Vision, IJCV 2022",
+    homepage="https://github.com/matteo-dunnhofer/TREK-150-toolkit",
+    rule="its one-pass protocol (OPE); frames without the target do not count",
+)
+_DIDI = Row(
+    name="didi",
+    protocol="otb",
+    folder="didi",
+    list_file="list.txt",
+    sequences=180,
+    layouts=(Layout(SequenceFiles("{name}/color", "{name}/groundtruth.txt")),),
+    absent="vot",
+    paper="Videnovic et al., A Distractor-Aware Memory for Visual Object Tracking, CVPR 2025",
+    homepage="https://github.com/jovanavidenovic/DAM4SAM",
+    rule="its paper gives the VOT toolkit's quality, accuracy and robustness: AUC is none of them",
 )
 
 CATALOG: tuple[Row, ...] = (
@@ -300,4 +382,10 @@ CATALOG: tuple[Row, ...] = (
     _AVIST,
     _ITB,
     _VASTTRACK,
+    _DTB70,
+    _UAVDT,
+    _VISDRONE,
+    _LATOT,
+    _TREK150,
+    _DIDI,
 )

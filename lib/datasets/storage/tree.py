@@ -64,7 +64,11 @@ class DataTree:
         if (self.base / path).is_file():
             return True
         folder, _, name = path.rpartition("/")
-        return self.has_folder(folder) and bool(fnmatch.filter(self.names(folder), name))
+        if self.has_folder(folder) and fnmatch.filter(self.names(folder), name):
+            return True
+        # What is not in a folder on disk may be in an archive beside it.
+        archived = self._archived(folder)
+        return archived is not None and bool(fnmatch.filter(archived.names, name))
 
     def has_folder(self, path: str) -> bool:
         return (self.base / path).is_dir() or self._archived(path) is not None

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.text.boxes import TextFile, read_boxes, read_flags, read_text, split_lines
+from lib.datasets.text.boxes import (
+    TextFile,
+    read_boxes,
+    read_flags,
+    read_regions,
+    read_text,
+    split_lines,
+)
 from lib.utils.errors import DataError
 from lib.utils.image_io import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
@@ -220,9 +227,18 @@ def read_frame_range(path: TextFile) -> tuple[int, int]:
     )
 
 
-def visible_where_filled(boxes: np.ndarray) -> np.ndarray:
-    """Visibility (N,) bool of boxes (N, 4) that mark an absent target by four zeros (VastTrack)."""
-    return (boxes != 0).any(axis=1)
+def read_vot_boxes(path: TextFile) -> tuple[np.ndarray, np.ndarray | None]:
+    """Boxes (N, 4) xywh of VOT's ground truth, and visibility (N,) bool where NaN marks absence.
+
+    An absent target has an empty box; a polygon of four corners becomes the box around it.
+
+    Raises:
+        DataError: the file is not as it should be, or holds masks; naming the line.
+    """
+    boxes = read_regions(path)
+    check_first_box(boxes[0], f"{path}:1")
+    boxes, absent = empty_where_nan(boxes)
+    return boxes, ~absent if absent.any() else None
 
 
 def empty_where_nan(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -120,7 +120,7 @@ def table(rows: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
 
 
 def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """EAO, A and R by tracker and experiment, from what the toolkit wrote.
+    """EAO or Q, A and R by tracker and experiment, from what the toolkit wrote.
 
     Raises:
         ResultsError: it is something else.
@@ -132,7 +132,8 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
         for experiment, part in content["results"].items():
             for i, name in enumerate(names):
                 values = [one[i] for one in part["results"]]
-                rows.setdefault(name, {})[experiment] = _numbers(values)
+                anchored = "Unsupervised" not in str(part.get("type"))
+                rows.setdefault(name, {})[experiment] = _numbers(values, anchored)
     except (
         OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError
     ) as error:  # fmt: skip
@@ -142,13 +143,17 @@ def read_analysis(path: Path) -> dict[str, dict[str, dict[str, float]]]:
     return rows
 
 
-def _numbers(values: Sequence[Any]) -> dict[str, float]:
-    """EAO, A and R from the analyses of one experiment, distinguished by how many they give."""
+def _numbers(values: Sequence[Any], anchored: bool) -> dict[str, float]:
+    """EAO, A and R from the analyses of one experiment, distinguished by how many they give.
+
+    There is an EAO with anchors only; without, the number beside A and R is the quality Q of VOTS.
+    """
+    alone = "EAO" if anchored else "Q"
     row: dict[str, float] = {}
     for value in values:
         scalars = [one for one in value if isinstance(one, int | float)]
         if len(value) == 1 and scalars:
-            row["EAO" if len(values) > 1 else "A"] = float(scalars[0])
+            row[alone if len(values) > 1 else "A"] = float(scalars[0])
         elif len(scalars) >= 2:
             row["A"], row["R"] = float(scalars[0]), float(scalars[1])
     return row

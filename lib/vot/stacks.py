@@ -87,7 +87,11 @@ _NOT_OURS = (
         r"vot20\d\d/longterm",
         "long-term tracking, where a tracker has to say that the target is gone",
     ),
-    (r"vots20\d\d(/\w+)?|tests/multiobject", "several targets at once"),
+    (
+        r"vots20\d\d(/\w+)?|tests/multiobject",
+        "several targets at once; the toolkit itself runs our trackers there, a target at a time "
+        "(external/vot20/README.md, DiDi and VOTS)",
+    ),
     (r"vot20\d\d/(rgbd|depth)", "images with depth"),
     (r"vot20\d\d/(rgbtir|tir)", "thermal images"),
     (r"vot201[3-9](/(rgb|shortterm))?", "starting anew after each failure, as before VOT2020"),

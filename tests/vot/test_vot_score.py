@@ -1,12 +1,14 @@
 """Regions of VOT and the measures on them, against the kit's oracle and the toolkit's numbers."""
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lib.utils.errors import DataError, ResultsError
+from lib.vot.evaluate import read_analysis
 from lib.vot.regions import (
     Region,
     mask,
@@ -191,3 +193,23 @@ def test_order_and_direction_of_runs(tmp_path: Path) -> None:
     assert list(runs) == [f"shortsquare_{i:08d}" for i in (0, 20, 39)]
     assert runs["shortsquare_00000020"] == list(range(20, -1, -1))
     assert [run.stem for run in short.runs(unsupervised)] == ["shortsquare_001"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "results", "expected"),
+    [
+        pytest.param("MultiStart", [[0.3], [0.6, 0.7]], {"EAO": 0.3, "A": 0.6, "R": 0.7}, id="VOT"),
+        pytest.param("Unsupervised", [[0.6]], {"A": 0.6}, id="VOT without anchors"),
+        pytest.param(
+            "Unsupervised", [[0.5], [0.7, 0.8]], {"Q": 0.5, "A": 0.7, "R": 0.8}, id="VOTS, DiDi"
+        ),
+    ],
+)
+def test_a_lone_number_is_an_eao_with_anchors_only(
+    tmp_path: Path, kind: str, results: list[list[float]], expected: dict[str, float]
+) -> None:
+    """As the toolkit writes it: a list of numbers by analysis, then by tracker."""
+    part = {"type": f"vot.experiment.{kind}Experiment", "results": [[one] for one in results]}
+    content = {"trackers": {"mine": {}}, "results": {"baseline": part}}
+    (tmp_path / "latest.json").write_text(json.dumps(content))
+    assert read_analysis(tmp_path / "latest.json") == {"mine": {"baseline": expected}}

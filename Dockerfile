@@ -16,6 +16,8 @@ RUN pip install -e . -c constraints.txt
 RUN pip uninstall --yes opencv-python
 RUN pip install opencv-python-headless -c constraints.txt
 RUN pip install --no-deps -e .
+# Data sets, results and fetched weights lie in the folder that is mounted, not in the container.
+ENV SEQTRACK_DATA=/data SEQTRACK_SAVE=/data
 WORKDIR /data
 ENTRYPOINT ["seqtrack"]
 CMD ["--help"]

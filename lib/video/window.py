@@ -1,8 +1,12 @@
 """A window of OpenCV: to watch a clip while it is tracked, and to draw boxes with the mouse."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 
+from lib.utils.advice import advice
 from lib.utils.boxes import Box
 from lib.utils.errors import MissingExtraError
 
@@ -36,11 +40,23 @@ def open_window() -> VideoWindow:
     Raises:
         MissingExtraError: there is no screen, or this OpenCV has no windows.
     """
+    refused = MissingExtraError(
+        "no window can be opened: there is no screen, or this OpenCV is the headless one (pip "
+        "install opencv-python); give --box instead of --select, and leave --show out; "
+        f"{advice('serve')} draws boxes in a browser"
+    )
+    if not _opens_elsewhere():
+        raise refused
     try:
         cv2.namedWindow(_TITLE, cv2.WINDOW_NORMAL)
     except cv2.error:
-        raise MissingExtraError(
-            "no window can be opened: there is no screen, or this OpenCV is the headless one (pip "
-            "install opencv-python); give --box instead of --select, and leave --show out"
-        ) from None
+        raise refused from None
     return VideoWindow()
+
+
+def _opens_elsewhere() -> bool:
+    """Whether another process can open a window: without a screen, Qt ends the one that tries."""
+    if sys.platform != "linux":
+        return True
+    words = f"import cv2; cv2.namedWindow({_TITLE!r})"
+    return subprocess.run([sys.executable, "-c", words], capture_output=True).returncode == 0

@@ -370,7 +370,8 @@ def check_suffix(path: Path) -> None:
     """Raise SeqTrackError unless a video can be written under this name."""
     if path.suffix.lower() not in SUFFIXES:
         raise SeqTrackError(
-            f"{path}: a video's name ends in {', '.join(SUFFIXES)}, not in {path.suffix!r}"
+            f"{path}: a video's name ends in {', '.join(SUFFIXES)}, not in {path.suffix!r}; "
+            "--csv and --annotations write the boxes"
         )
 
 

@@ -403,9 +403,17 @@ def test_boxes_are_drawn_with_the_mouse_and_the_window_ends_it(place, monkeypatc
 
 
 def test_without_a_screen_a_window_is_refused_in_a_line(place, monkeypatch):
+    """With OpenCV's own windows; and where there is an address of a screen, but no screen."""
+
     def refuse(*_):
         raise cv2.error("no display")
 
+    for screen in ("", ":987"):
+        monkeypatch.setenv("DISPLAY", screen)
+        monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+        code, _, err = place.static(place.clip, "--box", BOX, "--show")
+        assert code == 2 and "no window can be opened" in err[0] and place.files() == []
+    monkeypatch.setattr(lib.video.window, "_opens_elsewhere", lambda: True)
     monkeypatch.setattr(cv2, "namedWindow", refuse)
     code, _, err = place.static(place.clip, "--box", BOX, "--show")
     assert code == 2 and "no window can be opened" in err[0] and place.files() == []

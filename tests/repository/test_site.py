@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from lib import __version__
+from lib.config.paths import resolve_paths
 from tests.helpers.browser import PATIENCE_MS, chromium, needs_browser
 from tests.repository.test_readme import code_blocks, command_module, parse
 from website import build, options
@@ -102,9 +103,27 @@ def test_the_image_is_built_from_what_is_there_by_the_lines_of_the_page() -> Non
     assert stages == [("python:3.12-slim", "cpu"), ("cpu", "cuda")]
     targets = re.findall(r"^docker build --target (\w+)", "\n".join(page), re.MULTILINE)
     assert targets == ["cpu", "cuda"]
+    # Results must not be lost with the container.
+    (settings,) = re.findall(r"^ENV (SEQTRACK_.*)$", text, re.MULTILINE)
+    paths = resolve_paths(env=dict(word.split("=") for word in settings.split()))
+    assert (paths.data_dir, paths.save_dir) == (Path("/data"), Path("/data"))
+    assert "WORKDIR /data" in text
     # What the packages are built from is not kept out of the image.
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert not set(ignored) & set(copied)
+
+
+def test_extras_that_documents_install_are_there() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    extras = project.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    known = set(re.findall(r"^([\w-]+) = \[", extras, re.MULTILINE))
+    named = {
+        extra
+        for document in [*build.sources(), ROOT / "Dockerfile"]
+        for words in re.findall(r"\.\[([\w,-]+)\]", document.read_text(encoding="utf-8"))
+        for extra in words.split(",")
+    }
+    assert {"serve", "onnx"} <= named and named <= known
 
 
 def test_the_citation_is_of_this_version() -> None:

@@ -134,7 +134,8 @@ def test_what_cannot_be_taught_is_refused(changes, told):
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_keys_that_do_not_go_together():
+def test_keys_that_do_not_go_together(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the text becomes a file there
     (line,) = error_lines(TINY_YAML, "TRAIN.TEACHER.CHECKPOINT=a.pth")
     assert "TRAIN.TEACHER.CONFIG" in line
     (line,) = error_lines(TINY_YAML, "TRAIN.TEACHER.CONFIG=a", "TRAIN.TEACHER.TOKEN_WEIGHT=0")

@@ -83,9 +83,11 @@ class Reading(nn.Module):
         self.register_buffer("window", window, persistent=False)
         self.expectation = cfg.test.decoding == "expectation"
 
-    def boxes(self, said: Generation) -> Tensor:
+    def boxes(self, generated: Generation) -> Tensor:
         """`(B, 4)` float32 cxcywh, normalised to the search crop."""
-        tokens = self.tokenizer.expected(said.distributions) if self.expectation else said.tokens
+        tokens = generated.tokens
+        if self.expectation:
+            tokens = self.tokenizer.expected(generated.distributions)
         return self.tokenizer.decode(tokens)
 
 
@@ -372,14 +374,14 @@ class SeqTrack(nn.Module):
         reading = self._ready()
         memory = self.remember(reading.normalise(pixels), templates, key_bias, places)
         before = reading.tokenizer.history(history) if history is not None else None
-        said = self.generate_from_memory(
+        generated = self.generate_from_memory(
             memory, reading.tokenizer, reading.window, templates.boxes, before
         )
         # Apple's MPS has no doubles; there the window has brought the values to the CPU.
         wide = torch.float32 if memory.device.type == "mps" else torch.float64
-        confidence = said.confidence.to(memory.device, wide)
-        boxes = reading.boxes(said).to(memory.device)
-        return StepOutput(said.tokens, confidence, boxes, said.distributions)
+        confidence = generated.confidence.to(memory.device, wide)
+        boxes = reading.boxes(generated).to(memory.device)
+        return StepOutput(generated.tokens, confidence, boxes, generated.distributions)
 
     def template_features(self, pixels: Tensor, boxes: Tensor) -> TemplateFeatures:
         """What a tracker keeps of N templates.

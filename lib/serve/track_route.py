@@ -109,8 +109,8 @@ class TrackAnswer:
     def file(self) -> Response:
         """The one answer."""
         facts = ClipFacts(self.clip.name, *self.size, self.clip.fps, self.clip.length, self.names)
-        said = self.warning.encode("ascii", "backslashreplace").decode()
-        headers = {"x-seqtrack-warning": said} if said else {}
+        warning = self.warning.encode("ascii", "backslashreplace").decode()
+        headers = {"x-seqtrack-warning": warning} if warning else {}
         return annotations(self.rows, self.format, facts, self.folder, headers)
 
 

@@ -193,10 +193,10 @@ def _ask(
 ) -> list[TrackerOutput]:
     """What the network says of some targets, `which`, by the templates of `rows`."""
     past = [states[i].history for i in which]
-    said = _read_out(engine, settings, rows, [crops[i] for i in which], past)
-    _check_finite(said)
+    output = _read_out(engine, settings, rows, [crops[i] for i in which], past)
+    _check_finite(output)
     return [
-        advance(states[i], images[i], crops[i], said, n, settings, witness)
+        advance(states[i], images[i], crops[i], output, n, settings, witness)
         for n, i in enumerate(which)
     ]
 
@@ -224,8 +224,8 @@ def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput
     ]
 
 
-def _check_finite(said: EngineOutput) -> None:
-    if not np.isfinite(np.asarray(said.confidence)).all():
+def _check_finite(output: EngineOutput) -> None:
+    if not np.isfinite(np.asarray(output.confidence)).all():
         raise CheckpointError(
             "the network gives probabilities that are not finite; its weights are damaged"
         )
@@ -242,7 +242,7 @@ def advance(
     state: TargetState,
     image: np.ndarray,
     crop: Crop,
-    said: EngineOutput,
+    output: EngineOutput,
     index: int,
     settings: TrackerSettings,
     witness: Witness | None = None,
@@ -252,14 +252,14 @@ def advance(
     Where `TrackerOutput.updated` is set, the state still lacks the new template. The box goes from
     [0, 1] of the crop to image pixels from the crop's corner, then to image pixels, and is clipped.
     """
-    confidence = np.asarray(said.confidence[index]).tolist()
-    box = _box_in_image(state, image, crop, np.asarray(said.boxes[index]), settings)
+    confidence = np.asarray(output.confidence[index]).tolist()
+    box = _box_in_image(state, image, crop, np.asarray(output.boxes[index]), settings)
     frame = state.frame + 1
     score = SCORE_SCALE * sum(confidence)
     usual = score if state.usual_score is None else state.usual_score
     certainty, sight, presence = score / _TOP_SCORE, None, state.presence
     if witness is not None:
-        sight = _sight(witness, state, crop, said, index, box, score, usual)
+        sight = _sight(witness, state, crop, output, index, box, score, usual)
         certainty = sight.certainty
     lost = presence is not None and presence.state == "lost"
     held = not lost and score < settings.hold_below * usual
@@ -277,7 +277,7 @@ def advance(
     known = replace(state, history=with_box(state.history, box, lost, settings.history))
     return TrackerOutput(
         state=replace(known, box=box, frame=frame, usual_score=usual, presence=presence),
-        tokens=tuple(said.tokens[index].tolist()),
+        tokens=tuple(output.tokens[index].tolist()),
         token_confidence=tuple(confidence),
         score=score,
         updated=updated,
@@ -303,18 +303,18 @@ def _sight(
     witness: Witness,
     state: TargetState,
     crop: Crop,
-    said: EngineOutput,
+    output: EngineOutput,
     index: int,
     box: Box,
     score: float,
     usual: float,
 ) -> Sight:
-    if said.distributions is None:
+    if output.distributions is None:
         raise ValueError("the engine must keep its distributions for a witness")
     return witness.look(
-        np.asarray(said.distributions[index]),
+        np.asarray(output.distributions[index]),
         crop.pixels,
-        np.asarray(said.boxes[index]),
+        np.asarray(output.boxes[index]),
         state.templates[0],
         score / _TOP_SCORE,
         math.log(max(score, 1e-6) / max(usual, 1e-6)),
@@ -351,9 +351,9 @@ def _gate(
         rows = [(one,) * settings.num_templates for one in made]
         # Backward in time, the box now is the only one that was before.
         past = [(box,)[: settings.history] for box in boxes]
-        said = _read_out(engine, settings, rows, crops, past)
+        output = _read_out(engine, settings, rows, crops, past)
         for n, i in enumerate(back):
-            box = np.asarray(said.boxes[n])
+            box = np.asarray(output.boxes[n])
             found = _box_in_image(states[i], before[n], crops[n], box, settings)
             gated[i] = replace(gated[i], updated=returns(found, states[i].box))
     return gated

@@ -44,9 +44,9 @@ class OpenCVVideoFile(VideoFile):
                 there, bgr = capture.read()
                 if not there:
                     break
-                said = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                given = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 if index:
-                    time = said if math.isfinite(said) and said > time else time + 1 / self.fps
+                    time = given if math.isfinite(given) and given > time else time + 1 / self.fps
                 yield Frame(index, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
                 index += 1
             if index == 0:
@@ -82,8 +82,8 @@ def open_video_opencv(path: Path) -> OpenCVVideoFile:
         DataError: OpenCV cannot open it.
     """
     with _capture(path) as capture:
-        said, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    rate = said if FPS_RANGE[0] <= said <= FPS_RANGE[1] else DEFAULT_FPS
+        given, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    rate = given if FPS_RANGE[0] <= given <= FPS_RANGE[1] else DEFAULT_FPS
     return OpenCVVideoFile(path, rate, int(count) if count > 0 else None)
 
 

@@ -174,9 +174,9 @@ class StepGraph(nn.Module):
         # The mean of one is itself.
         rest = (None if x is None else x[:, None] for x in (first, keys, covered))
         features = TemplateFeatures(templates, *rest)
-        said = self.network.step(pixels, features, log_copies, places, history)
+        output = self.network.step(pixels, features, log_copies, places, history)
         # A class of ours cannot be in a file of torch.export.
-        return tuple(said)
+        return tuple(output)
 
     def example(self, cfg: Config) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Inputs to trace with, and which of their sizes are free."""

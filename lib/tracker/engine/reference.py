@@ -1,7 +1,7 @@
 """The method as published, written to be read: the yardstick of every measurement here.
 
 One target at a time, in fp32. All templates go through the encoder in every frame, attention is
-written out, every encoder block computes every token, and for each of the four words the decoder
+written out, every encoder block computes every token, and for each of the four tokens the decoder
 runs over the whole sentence again and projects the memory again. The weights are those of the
 network; only what small models add to SeqTrack (stem, correlation, box and centre hints) is
 called from it. `--engine reference` uses this file, and the parity tests hold it to the numbers
@@ -55,7 +55,7 @@ def decoder_attention(
 
 
 def decoder_layer(layer: DecoderLayer, x: Tensor, where: Tensor, memory: Tensor, at: Tensor):
-    """Self-attention, cross-attention and feed-forward over words `(B, L, D)` at `where`."""
+    """Self-attention, cross-attention and feed-forward over tokens `(B, L, D)` at `where`."""
     mask = torch.full((x.shape[1], x.shape[1]), float("-inf"), device=x.device).triu(1)
 
     def own(y: Tensor) -> Tensor:
@@ -130,10 +130,10 @@ class ReferenceEngine(Engine):
         """What the decoder attends to, `(B, M, D)`; arguments as those of `encode`."""
         return self.network.memory(self.encode(templates, search, boxes))
 
-    def decode(self, words: Tensor, memory: Tensor, begin: Tensor | None) -> Tensor:
-        """Logits `(B, bins + 2)` of the word that follows `words (B, L)`."""
+    def decode(self, tokens: Tensor, memory: Tensor, begin: Tensor | None) -> Tensor:
+        """Logits `(B, bins + 2)` of the token that follows `tokens (B, L)`."""
         decoder = self.network.decoder
-        x = decoder.embedding(words)
+        x = decoder.embedding(tokens)
         if begin is not None:
             start = 4 * self.network.history
             x = x.clone()
@@ -143,9 +143,9 @@ class ReferenceEngine(Engine):
             x = decoder_layer(layer, x, where, memory, self.network.pos_embed)
         return self.network.vocab_embed(decoder.body.norm(x))[:, -1]
 
-    def say(self, words: Tensor, step: int, memory: Tensor, begin: Tensor | None) -> Tensor:
-        """Values `(B, bins)` of the coordinates for the word after `words`, window applied."""
-        values = self.decode(words, memory, begin).softmax(dim=-1)[:, : self.tokenizer.bins]
+    def say(self, tokens: Tensor, step: int, memory: Tensor, begin: Tensor | None) -> Tensor:
+        """Values `(B, bins)` of the coordinate after `tokens`, window applied."""
+        values = self.decode(tokens, memory, begin).softmax(dim=-1)[:, : self.tokenizer.bins]
         return values if self.window is None else values.to(self.window) * self.window[step]
 
     def read_out(
@@ -156,16 +156,17 @@ class ReferenceEngine(Engine):
         pixels = self.normalise(upload(search, self.device))
         memory = self.remember(images, pixels[None], boxes)
         begin = self.network.start_bias(memory, boxes)
-        words = torch.tensor([[self.tokenizer.start]], device=self.device)
+        tokens = torch.tensor([[self.tokenizer.start]], device=self.device)
         if self.network.history:
             if past is None:
                 past = np.full((self.network.history, 4), np.nan, np.float32)
             before = self.tokenizer.history(upload(past[None], self.device))
-            words = torch.cat([before, words], dim=1)
-        said = []
+            tokens = torch.cat([before, tokens], dim=1)
+        values = []
         for step in range(4):
-            said.append(self.say(words, step, memory, begin))
-            words = torch.cat([words, said[-1].argmax(-1, keepdim=True).to(words)], dim=1)
-        distributions, tokens = torch.stack(said, dim=1), words[:, -4:]
+            values.append(self.say(tokens, step, memory, begin))
+            likeliest = values[-1].argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, likeliest.to(tokens)], dim=1)
+        distributions, tokens = torch.stack(values, dim=1), tokens[:, -4:]
         means = self.tokenizer.expected(distributions) if self.expectation else tokens
         return tokens, distributions.amax(-1), self.tokenizer.decode(means), distributions

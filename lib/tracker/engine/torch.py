@@ -140,9 +140,10 @@ class TorchEngine(BatchedEngine):
             distributions.
         """
         *rest, key_bias, places = inputs
-        said = self.network.step(
+        output = self.network.step(
             pixels.to(self.device), TemplateFeatures(tokens, *rest), key_bias, places, history
         )
-        wide = said.confidence.dtype
-        packed = torch.cat([said.tokens.to(wide), said.confidence, said.boxes.to(wide)], dim=1)
-        return packed, said.distributions
+        wide = output.confidence.dtype
+        parts = (output.tokens.to(wide), output.confidence, output.boxes.to(wide))
+        packed = torch.cat(parts, dim=1)
+        return packed, output.distributions

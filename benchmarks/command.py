@@ -105,7 +105,21 @@ def _add_what(p: Parser) -> None:
         metavar="N",
         help="evaluate, targets: frames of each sequence, up to 110 (default: 110)",
     )
+    add(
+        "--frame-size",
+        type=_size,
+        default=(1280, 720),
+        metavar="WxH",
+        help="targets: width and height of the clip's pictures (default: 1280x720)",
+    )
     add("--stages", action="store_true", help="track: measure the stages of a frame as well")
+
+
+def _size(word: str) -> tuple[int, int]:
+    width, _, height = word.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{word!r} is no width and height such as 1920x1080")
+    return int(width), int(height)
 
 
 def _add_sweeps(p: Parser) -> None:
@@ -334,6 +348,7 @@ def _targets(
             args.max_frames,
             args.rounds or 3,
             args.seconds,
+            args.frame_size,
         )
     weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
     return {"config": spec.config_name, "weights": weights, **record}

@@ -1,8 +1,9 @@
 """What one pass over a clip with many targets gains over a run for each of them.
 
-Both sides are `Tracker.stream` over one video file of 1280 x 720: one side reads it once with all
-targets in one batch, the other once for each target, as somebody does who has a tracker of single
-targets. The network is loaded before the clock starts. The time of tracking alone is a row as well.
+Both sides are `Tracker.stream` over one video file, of 1280 x 720 pixels or as asked for: one side
+reads it once with all targets in one batch, the other once for each target, as somebody does who
+has a tracker of single targets. The network is loaded before the clock starts. The time of tracking
+alone is a row as well.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ from lib.datasets.sequence import Video
 from lib.utils.boxes import Box
 from lib.video.write import FileSink
 
-_SIZE = (1280, 720)
+SIZE = (1280, 720)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,13 @@ class _Tracked:
 
 
 def targets_record(
-    tracker: Tracker, sequence: Video, targets: int, frames: int, rounds: int, seconds: float
+    tracker: Tracker,
+    sequence: Video,
+    targets: int,
+    frames: int,
+    rounds: int,
+    seconds: float,
+    size: tuple[int, int] = SIZE,
 ) -> dict[str, Any]:
     """The record of `benchmark.py targets`: rows for both sides, and how far boxes are apart.
 
@@ -43,9 +50,10 @@ def targets_record(
         frames: of the clip.
         rounds: turns of each side.
         seconds: begin no further round after that time.
+        size: width and height of the clip's pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
-        clip, boxes = write_clip(Path(folder) / "clip.mp4", sequence, targets, frames)
+        clip, boxes = write_clip(Path(folder) / "clip.mp4", sequence, targets, frames, size)
         works = {
             f"{targets} runs of one": lambda _: _join([_run(tracker, clip, [b]) for b in boxes]),
             f"one run of {targets}": lambda _: _run(tracker, clip, boxes),
@@ -67,29 +75,30 @@ def targets_record(
             rows.append({"situation": situation, "what": name, "calls": len(tracked[name]), **rate})
     first, last = (some[0].boxes for some in tracked.values())
     apart = float(np.abs(first - last).max())
-    facts = {"targets": targets, "frames": frames, "frame": list(_SIZE), "engine": tracker.engine}
+    facts = {"targets": targets, "frames": frames, "frame": list(size), "engine": tracker.engine}
     return {**facts, "rows": rows, "box_px_max": apart, "results_equal": apart < 0.01}
 
 
-def write_clip(path: Path, sequence: Video, targets: int, frames: int) -> tuple[Path, list[Box]]:
+def write_clip(
+    path: Path, sequence: Video, targets: int, frames: int, size: tuple[int, int] = SIZE
+) -> tuple[Path, list[Box]]:
     """A video file of the sequence's first frames, enlarged, and boxes of some targets in it.
 
     The first target is the sequence's own; the others are patches of the scene in a grid.
     """
-    width, height = _SIZE
     sink = FileSink(path, 25)
     for index in range(frames):
         image = sequence.frames.read(index % len(sequence))
-        picture = cv2.resize(image[..., ::-1], _SIZE, interpolation=cv2.INTER_LINEAR)
+        picture = cv2.resize(image[..., ::-1], size, interpolation=cv2.INTER_LINEAR)
         sink.write(picture, index / 25)
     sink.close()
-    scale = np.array([width, height] * 2) / np.array(sequence.resolution * 2)
-    x, y, w, h = (np.array(sequence.init_box) * scale).tolist()
-    boxes: list[Box] = [(x, y, w, h)]
+    there = np.array(sequence.init_box) / np.array(sequence.resolution * 2)
+    parts = [there * np.array(size * 2)]
     for number in range(targets - 1):
         row, column = divmod(number, 5)
-        boxes.append((80.0 + 230 * column, 60.0 + 210 * (row % 3), 70.0, 60.0))
-    return path, boxes
+        patch = np.array([80 + 230 * column, 60 + 210 * (row % 3), 70, 60])
+        parts.append(patch / np.array(SIZE * 2) * np.array(size * 2))
+    return path, [tuple(part.tolist()) for part in parts]
 
 
 def _run(tracker: Tracker, clip: Path, boxes: Sequence[Box]) -> _Tracked:

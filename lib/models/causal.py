@@ -32,7 +32,11 @@ def can_be_causal(blocks: Iterable[nn.Module]) -> bool:
 
 
 def run_block(
-    block: Block, x: Tensor, context: Tensor | None = None, key_bias: Tensor | None = None
+    block: Block,
+    x: Tensor,
+    context: Tensor | None = None,
+    key_bias: Tensor | None = None,
+    tokens: int | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One block, whose tokens attend to themselves and to a context.
 
@@ -40,14 +44,15 @@ def run_block(
         block: see `can_be_causal`.
         x: `(B, N, C)`.
         context: `(B, 2, heads, M, C / heads)` keys and values of other tokens, or None.
-        key_bias: `(B, 1, 1, N + M)` to add to what every key scores, or None.
+        key_bias: `(B, 1, 1, tokens + M)` to add to what every key scores, or None.
+        tokens: how many rows of x are tokens; nobody attends to those after them. None: all.
 
     Returns:
-        `(B, N, C)`, and the tokens' own keys and values, `(B, heads, N, C / heads)` each.
+        `(B, N, C)`, and the tokens' own keys and values, `(B, heads, tokens, C / heads)` each.
     """
     attention = block.attn
     queries, *own = _split(attention, block.norm1(x))
-    keys, values = own
+    keys, values = own = [part[:, :, :tokens] for part in own]
     if context is not None:
         keys = torch.cat([keys, context[:, 0]], dim=2)
         values = torch.cat([values, context[:, 1]], dim=2)

@@ -17,6 +17,7 @@ from lib.models.encoder import Mlp, VisionTransformer
 from lib.models.extras import STRIDE, ConvStem
 from lib.models.lite import Inverted, LiteStem
 from lib.models.seqtrack import SeqTrack, configured
+from lib.models.timm_encoder import TimmEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Below this many multiplications the call costs more than what the order of weights saves.
@@ -48,13 +49,16 @@ def prepare(network: SeqTrack, cfg: Config, precision: str = "fp32") -> SeqTrack
         attention, mlp = getattr(block, "attn", None), getattr(block, "mlp", None)
         if getattr(attention, "q_bias", None) is not None:
             _join_biases(attention)
+        factors = _take_scales(block)
         for name, layer in list(block.named_modules()):
             if isinstance(layer, nn.Linear):
-                block.set_submodule(name, PackedLinear(layer, rows, dtype))
+                block.set_submodule(name, PackedLinear(layer, rows, dtype, factors.get(name)))
             elif "." in name and name.endswith("norm"):
                 block.set_submodule(name, _cast(layer, dtype))  # within attention and MLP
         if type(mlp) in _MLPS and type(mlp.act) is nn.GELU and mlp.act.approximate == "none":
             mlp.fc1.gelu, mlp.act = True, nn.Identity()
+    if isinstance(body, TimmEncoder) and any(is_packed(one) for one in body.modules()):
+        body.row_group = _ROWS
     if isinstance(body, VisionTransformer):
         side = 2 * math.isqrt(body.search_tokens)  # of the features
         stem = body.patch_embed
@@ -82,6 +86,21 @@ def _join_biases(attention: nn.Module) -> None:
     attention.q_bias = attention.k_bias = attention.v_bias = None
 
 
+def _take_scales(block: nn.Module) -> dict[str, Tensor]:
+    """Take LayerScale out of a block of timm; returns its factors by the layer before it.
+
+    Only on a CPU, where the weights of these layers are copied anyway.
+    """
+    factors, layers = {}, dict(block.named_modules())
+    for name, before in (("ls1", "attn.proj"), ("ls2", "mlp.fc2")):
+        scale = layers.get(name)
+        known = type(scale) is timm.layers.LayerScale and type(layers.get(before)) is nn.Linear
+        if known and scale.gamma.device.type == "cpu":
+            factors[before] = scale.gamma.detach()
+            block.set_submodule(name, nn.Identity())
+    return factors
+
+
 def _fold_lite(stem: LiteStem, side: int) -> None:
     """Replace the convolutions of a stem, for images of that side."""
     stem.first = fold(stem.first, side)
@@ -103,19 +122,26 @@ class PackedLinear(nn.Module):
         layer: weight `(K, C)` and bias.
         rows: how many vectors will usually be multiplied at once.
         dtype: precision of the product; the result has it too.
+        factor: `(K,)` to multiply the result by, or None.
 
     Attributes:
         gelu: whether the exact GELU follows.
     """
 
-    def __init__(self, layer: nn.Linear, rows: int, dtype: torch.dtype) -> None:
+    def __init__(
+        self, layer: nn.Linear, rows: int, dtype: torch.dtype, factor: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.dtype, self.gelu = dtype, False
-        weight = layer.weight.detach().to(dtype)
+        weight, bias = layer.weight.detach(), layer.bias
+        bias = None if bias is None else bias.detach()
+        if factor is not None:
+            weight, bias = weight * factor[:, None], None if bias is None else bias * factor
+        weight = weight.to(dtype)
         packed = _packed(weight, rows)
         self.packed = packed is not None
         self.register_buffer("weight", weight if packed is None else packed, persistent=False)
-        bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        bias = None if bias is None else bias.to(dtype)
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -129,6 +155,11 @@ class PackedLinear(nn.Module):
             return y[: rows.numel()].unflatten(0, rows) if more else y
         y = F.linear(x.to(self.dtype), self.weight, self.bias)
         return F.gelu(y) if self.gelu else y
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether it is a linear layer in oneDNN's order."""
+    return isinstance(module, PackedLinear) and module.packed
 
 
 def _packed(weight: Tensor, rows: int) -> Tensor | None:

@@ -133,7 +133,11 @@ class TimmEncoder(nn.Module):
         pos_embed: `(1, L_x + L_z, C)` rows of the search region, then of all templates. With
             rotary positions only: one vector for each of the two, which tells them apart.
         type_embed: `(1, 2, C)` of the search region and of templates, or None.
+        row_group: with causal templates, the search region is filled up with rows that nobody
+            attends to until their number is divisible by this; see `lib.models.packed`.
     """
+
+    row_group = 1
 
     embedding = ("patch_embed", "pos_embed", "prefix", "norm_pre", "rope")
 
@@ -287,15 +291,18 @@ class TimmEncoder(nn.Module):
             key_bias: `(B, D)`, or None.
         """
         x, before = self._with_prefix(search)
+        tokens = x.shape[1]
+        if more := -tokens % self.row_group:
+            x = F.pad(x, (0, 0, 0, more))
         bias = None if key_bias is None else self._bias_of_keys(key_bias, before)
         # Tokens of all templates one after the other: (depth, B, 2, heads, D * L_z, C / heads).
         context = templates.permute(2, 0, 3, 4, 1, 5, 6).flatten(4, 5)
         for block, of_block in zip(self.blocks, context, strict=True):
             if self.use_checkpoint and self.training:
-                x, _ = checkpoint(run_block, block, x, of_block, bias, use_reentrant=False)
+                x, _ = checkpoint(run_block, block, x, of_block, bias, tokens, use_reentrant=False)
             else:
-                x, _ = run_block(block, x, of_block, bias)
-        return self.norm(x[:, before:])
+                x, _ = run_block(block, x, of_block, bias, tokens)
+        return self.norm(x[:, before:tokens])
 
     def _bias_of_keys(self, key_bias: Tensor, before: int) -> Tensor:
         """`(B, 1, 1, N)` of all keys, those of templates last, from `(B, D)`."""

@@ -262,15 +262,23 @@ def test_targets_in_one_pass_are_compared_with_single_runs(config_file, tmp_path
     out = tmp_path / "record.json"
     words = ["targets", "--config", str(config_file), "--rounds", "1", "--max-frames", "2"]
     words += ["--batch", "3", "--device", "cpu", "--checkpoint", "random", "--json", str(out)]
-    assert benchmark.main(words) == 0
+    assert benchmark.main([*words, "--frame-size", "640x360"]) == 0
     record = json.loads(out.read_text(encoding="utf-8"))
     assert record["results_equal"] is True and record["targets"] == 3
+    assert record["frame"] == [640, 360]
     assert [(row["situation"], row["what"]) for row in record["rows"]] == [
         (situation, what)
         for situation in ("whole run", "tracking only")
         for what in ("3 runs of one", "one run of 3")
     ]
     assert "results equal: yes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("word", ["640", "640x", "0x360", "axb", "640x360x2"])
+def test_a_size_is_a_width_and_a_height(config_file, capsys, word):
+    with pytest.raises(SystemExit):
+        benchmark.main(["targets", "--config", str(config_file), "--frame-size", word])
+    assert f"{word!r} is no width and height such as 1920x1080" in capsys.readouterr().err
 
 
 def test_the_end_of_a_silent_run_is_said():

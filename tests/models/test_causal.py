@@ -95,6 +95,18 @@ def test_cached_templates_are_those_of_one_masked_pass(count):
     assert (body(body.embed_search(search, other), other.tokens) - found).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("key_bias", [None, torch.tensor([[0.7, 0.0]] * 3)])
+def test_rows_that_fill_up_are_seen_by_nobody(key_bias):
+    body = network_of(toy()).encoder.body
+    torch.manual_seed(1)
+    search, templates = torch.randn(3, 3, 56, 56), torch.randn(6, 3, 28, 28)
+    features = body.embed_templates(templates, torch.rand(6, 4) * 0.4 + 0.1).unflatten(3)
+    search = body.embed_search(search, features)
+    expected = body(search, features.tokens, key_bias)
+    body.row_group = 8  # of 21 tokens
+    assert (body(search, features.tokens, key_bias) - expected).abs().max() < 1e-5
+
+
 def test_training_computes_what_tracking_does():
     """`forward` of whole images, and a step with templates that were kept, of the same crops."""
     cfg = toy()

@@ -277,14 +277,18 @@ def _evaluate(
                 label = f"{engine} x{batch}" + (f", {workers} processes" if workers else "")
                 run = _runner(args, spec, weights, device, engine, batch, workers)
                 sides.append(Raced(label, run))
-    cfg = _config(spec)
     with tempfile.TemporaryDirectory() as folder:
         record = race(
             sides, Path(folder), args.sequences, args.max_frames, args.rounds or 3,
-            # With one template, none is cut but in the first frame.
-            (cfg.test.search_factor, cfg.test.template_factor)[: cfg.test.num_templates],
+            _factors(spec),
         )  # fmt: skip
     return {"config": spec.config_name, "weights": weights, **record}
+
+
+def _factors(spec: TrackerSpec) -> tuple[float, ...]:
+    """Of the squares that a tracker cuts; with one template, none is cut after the first frame."""
+    test = _config(spec).test
+    return (test.search_factor, test.template_factor)[: test.num_templates]
 
 
 def _runner(
@@ -348,6 +352,7 @@ def _targets(
             args.max_frames,
             args.rounds or 3,
             args.seconds,
+            _factors(spec),
             args.frame_size,
         )
     weights = str(spec.checkpoint or RANDOM_CHECKPOINT)
@@ -400,6 +405,6 @@ def _tell(record: dict[str, Any]) -> None:
     if record.get("tokens_equal") is not None:
         say(f"tokens equal: {'yes' if record['tokens_equal'] else 'NO'}")
     if record.get("results_equal") is not None:
-        ties = sum(len(row.get("ties", ())) for row in record["rows"])
+        ties = sum(len(row.get("ties", ())) for row in [record, *record["rows"]])
         after = f", up to ties of rounding in {counted(ties, 'sequence')}" if ties else ""
         say(f"results equal: {'yes' if record['results_equal'] else 'NO'}{after}")

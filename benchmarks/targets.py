@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.same_rows import RowAgreement
 from benchmarks.turns import take_turns
 from lib.api import Tracker
 from lib.datasets.sequence import Video
@@ -39,6 +40,7 @@ def targets_record(
     frames: int,
     rounds: int,
     seconds: float,
+    factors: Sequence[float],
     size: tuple[int, int] = SIZE,
 ) -> dict[str, Any]:
     """The record of `benchmark.py targets`: rows for both sides, and how far boxes are apart.
@@ -50,6 +52,7 @@ def targets_record(
         frames: of the clip.
         rounds: turns of each side.
         seconds: begin no further round after that time.
+        factors: of the squares that the tracker cuts: search region and template.
         size: width and height of the clip's pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -73,10 +76,12 @@ def targets_record(
         for name, took in side.items():
             rate = {"frames_per_s": frames / took, "ratio_to_reference": single / took}
             rows.append({"situation": situation, "what": name, "calls": len(tracked[name]), **rate})
-    first, last = (some[0].boxes for some in tracked.values())
-    apart = float(np.abs(first - last).max())
+    agreement = RowAgreement()
+    pairs = zip(*(some[0].boxes for some in tracked.values()), strict=True)
+    for number, (one, other) in enumerate(pairs, start=1):
+        agreement.add(f"target {number}", one, other, factors)
     facts = {"targets": targets, "frames": frames, "frame": list(size), "engine": tracker.engine}
-    return {**facts, "rows": rows, "box_px_max": apart, "results_equal": apart < 0.01}
+    return {**facts, "rows": rows, **agreement.row()}
 
 
 def write_clip(

@@ -40,7 +40,9 @@ CONFIG, BASE = "seqtrack_scratch", "base"
 # Name of a variant -> what it sets beside the base; a new option is a row here.
 VARIANTS: dict[str, tuple[str, ...]] = {
     BASE: (),
+    "type embedding": ("MODEL.ENCODER.TYPE_EMBEDDING=true",),
     "box embedding": ("MODEL.TEMPLATE_BOX=true",),
+    "causal templates": ("MODEL.ENCODER.CAUSAL_TEMPLATES=true",),
     "history": ("MODEL.HISTORY=4",),
     "distillation": ("TRAIN.TEACHER.CONFIG=seqtrack_tiny",),
     "distillation with features": (
@@ -48,18 +50,18 @@ VARIANTS: dict[str, tuple[str, ...]] = {
         "TRAIN.TEACHER.FEATURE_WEIGHT=0.5",
     ),
 }
-_BATCH, _EPOCHS, _FIRST_SEED = 16, 2, 70001
+_EPOCHS, _FIRST_SEED = 2, 70001
 
 
 def settings(name: str, args: argparse.Namespace) -> list[str]:
     """What a variant sets in `seqtrack_scratch`."""
     return [
         "MODEL.TEMPLATE_BOX=false",
-        f"TRAIN.BATCH_SIZE={_BATCH}",
+        f"TRAIN.BATCH_SIZE={args.batch}",
         f"TRAIN.EPOCH={_EPOCHS}",
         f"TRAIN.VAL_EPOCH_INTERVAL={_EPOCHS}",
         "TRAIN.NUM_WORKER=0",
-        f"DATA.TRAIN.SAMPLE_PER_EPOCH={max(1, args.steps // _EPOCHS) * _BATCH}",
+        f"DATA.TRAIN.SAMPLE_PER_EPOCH={max(1, args.steps // _EPOCHS) * args.batch}",
         "DATA.VAL.DATASETS_NAME=[]",
         "DATA.VAL.DATASETS_RATIO=[]",
         *VARIANTS[name],
@@ -120,6 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--out", type=Path, required=True, help="where a folder of each variant is kept")
     add("--only", action="append", default=[], metavar="NAME", help=", ".join(VARIANTS))
     add("--steps", type=int, default=1500, help="of each training (default: 1500)")
+    add("--batch", type=int, default=16, help="samples of a step (default: 16)")
     add("--sequences", type=int, default=40, help="to track (default: 40)")
     add("--length", type=int, default=80, help="frames of a sequence (default: 80)")
     add("--seed", type=int, default=0, help="of the trainings (default: 0)")

@@ -1,7 +1,7 @@
 """Templates that attend to themselves only, so that each goes through the blocks once.
 
-    context = template_context(blocks, tokens, before)      when a template is taken
-    search  = run_block(block, search, context of it)       in every frame
+    context = template_context(blocks, tokens, before)                when a template is taken
+    search  = attend_to_templates(blocks, search, contexts, bias)     in every frame
 
 A search region attends to itself and to all templates; no template attends to a search region or
 to another template. All that a search region needs of a template are its keys and values in each
@@ -12,27 +12,33 @@ the asymmetric attention of MixFormer (Cui et al., CVPR 2022).
 
 from collections.abc import Iterable
 
+import timm.layers
+import timm.models.vision_transformer
 import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from lib.models.blocks import Attention, Block, through
 from lib.models.exporting import exporting, onnx_attention
+
+# Blocks of the same parts, with their attention. What does nothing in ours is None or not there;
+# the dropout of timm's is 0 in all its models.
+_PLAIN = {Block: Attention, timm.models.vision_transformer.Block: timm.layers.Attention}
 
 
 def can_be_causal(blocks: Iterable[nn.Module]) -> bool:
-    """Whether these are timm's plain blocks, whose attention is spelt below."""
+    """Whether these are our own or timm's plain blocks, whose attention is spelt below."""
     return all(
-        type(block) is Block
-        and type(block.attn) is Attention
+        type(block) in _PLAIN
+        and type(block.attn) is _PLAIN[type(block)]
         and getattr(block.attn, "gate", None) is None
         for block in blocks
     )
 
 
 def run_block(
-    block: Block,
+    block: nn.Module,
     x: Tensor,
     context: Tensor | None = None,
     key_bias: Tensor | None = None,
@@ -64,13 +70,11 @@ def run_block(
             key_bias = key_bias.expand(-1, -1, x.shape[1], -1)
         attended = onnx_attention(queries, keys, values, key_bias)
     else:
-        dropout = attention.attn_drop.p if attention.training else 0.0
-        attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=key_bias, dropout_p=dropout
-        )
-    attended = attention.norm(attended.transpose(1, 2).flatten(2))
-    x = x + block.drop_path1(block.ls1(attention.proj_drop(attention.proj(attended))))
-    return x + block.drop_path2(block.ls2(block.mlp(block.norm2(x)))), (own[0], own[1])
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=key_bias)
+    attended = through(getattr(attention, "norm", None), attended.transpose(1, 2).flatten(2))
+    x = x + through(block.drop_path1, through(block.ls1, attention.proj(attended)))
+    mixed = through(block.drop_path2, through(block.ls2, block.mlp(block.norm2(x))))
+    return x + mixed, (own[0], own[1])
 
 
 def template_context(blocks: nn.ModuleList, x: Tensor, before: int) -> Tensor:
@@ -95,8 +99,44 @@ def template_context(blocks: nn.ModuleList, x: Tensor, before: int) -> Tensor:
     return torch.stack(pairs, dim=1)[:, :, :, :, before:]
 
 
-def _split(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def attend_to_templates(
+    blocks: nn.ModuleList,
+    x: Tensor,
+    templates: Tensor,
+    key_bias: Tensor | None = None,
+    recompute: bool = False,
+    row_group: int = 1,
+) -> Tensor:
+    """All blocks over the tokens of search regions.
+
+    Args:
+        blocks: of the encoder.
+        x: `(B, N, C)`.
+        templates: `(B, D, depth, 2, heads, L_z, C / heads)` of `template_context`.
+        key_bias: `(B, 1, 1, N + D * L_z)` to add to what every key scores, or None.
+        recompute: save memory in training, see MODEL.ENCODER.USE_CHECKPOINT.
+        row_group: x is filled up with rows that nobody attends to until their number is divisible
+            by this; see `lib.models.packed`.
+
+    Returns:
+        `(B, N, C)`.
+    """
+    # Tokens of all templates one after the other: (depth, B, 2, heads, D * L_z, C / heads).
+    context = templates.permute(2, 0, 3, 4, 1, 5, 6).flatten(4, 5)
+    tokens = x.shape[1]
+    if more := -tokens % row_group:
+        x = F.pad(x, (0, 0, 0, more))
+    for block, of_block in zip(blocks, context, strict=True):
+        inputs = (block, x, of_block, key_bias, tokens)
+        if recompute:
+            x, _ = checkpoint(run_block, *inputs, use_reentrant=False)
+        else:
+            x, _ = run_block(*inputs)
+    return x[:, :tokens]
+
+
+def _split(attention: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values, `(B, heads, N, C / heads)` each."""
     parts = attention.qkv(x).unflatten(2, (3, attention.num_heads, -1)).transpose(1, 3)
     queries, keys, values = parts.unbind(2)
-    return attention.q_norm(queries), attention.k_norm(keys), values
+    return through(attention.q_norm, queries), through(attention.k_norm, keys), values

@@ -11,18 +11,17 @@ Parameter names are those of timm, MAE and the released weights.
 Source: SeqTrack (CVPR 2023), section 3.2.
 """
 
-import functools
 import math
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
-from timm.layers import DropPath, PatchEmbed
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from lib.models.exporting import exporting, onnx_attention
+from lib.models.blocks import Block, LayerNorm, bias_of_keys
+from lib.models.causal import attend_to_templates, template_context
 from lib.models.extras import (
     STRIDE,
     ConvStem,
@@ -33,9 +32,6 @@ from lib.models.extras import (
 )
 from lib.models.lite import LiteStem, load_lite
 from lib.models.pretrained import load_pretrained_encoder
-
-# The epsilon of MAE's encoder.
-LayerNorm = functools.partial(nn.LayerNorm, eps=1e-6)
 
 
 class TemplateFeatures(NamedTuple):
@@ -129,111 +125,6 @@ class JointEncoder(Protocol):
         ...
 
 
-def through(layer: nn.Module | None, x: Tensor) -> Tensor:
-    """`layer(x)`, or `x` without a layer: a call of `nn.Identity` costs a small network time."""
-    return x if layer is None else layer(x)
-
-
-class LayerScale(nn.Module):
-    """A learnt factor per channel."""
-
-    def __init__(self, dim: int, value: float) -> None:
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((dim,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale `(..., C)`."""
-        return x * self.gamma
-
-
-class Attention(nn.Module):
-    """Attention of all tokens, or of the first ones, to all."""
-
-    def __init__(self, dim: int, heads: int, qk_norm: bool = False) -> None:
-        super().__init__()
-        self.num_heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.q_norm = LayerNorm(dim // heads) if qk_norm else None
-        self.k_norm = LayerNorm(dim // heads) if qk_norm else None
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, key_bias: Tensor | None, rows: int | None) -> Tensor:
-        """See `Block.forward`."""
-        qkv, heads = self.qkv(x), self.num_heads
-        if exporting() and key_bias is not None:
-            # ONNX Runtime wants a row for each query.
-            key_bias = key_bias.expand(-1, -1, rows or x.shape[1], -1)
-        if exporting() and self.q_norm is None and self.k_norm is None:
-            q, k, v = qkv.chunk(3, dim=2)
-            q = q if rows is None else q[:, :rows]
-            return self.proj(onnx_attention(q, k, v, key_bias, heads=heads))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unflatten(2, (3, heads, -1)).unbind(2))
-        q = through(self.q_norm, q if rows is None else q[:, :, :rows])
-        k = through(self.k_norm, k)
-        bias = None if key_bias is None else key_bias.to(q.dtype)
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(attended.transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    """Two linear layers with GELU between them."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(..., C)` to `(..., C)`."""
-        return self.fc2(self.act(self.fc1(x)))
-
-
-class Block(nn.Module):
-    """A pre-norm transformer block.
-
-    Args:
-        dim: channels C.
-        heads: attention heads.
-        drop_path: stochastic depth rate.
-        layer_scale: what the factors of LayerScale start from; None: there are none.
-        qk_norm: normalise queries and keys.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        heads: int,
-        drop_path: float = 0.0,
-        layer_scale: float | None = None,
-        qk_norm: bool = False,
-    ) -> None:
-        super().__init__()
-        self.norm1 = LayerNorm(dim)
-        self.attn = Attention(dim, heads, qk_norm)
-        self.norm2 = LayerNorm(dim)
-        self.mlp = Mlp(dim, 4 * dim)
-        self.ls1, self.ls2 = (
-            None if layer_scale is None else LayerScale(dim, layer_scale) for _ in "12"
-        )
-        self.drop_path = DropPath(drop_path) if drop_path else None
-
-    def forward(self, x: Tensor, key_bias: Tensor | None = None, rows: int | None = None) -> Tensor:
-        """Run the block.
-
-        Args:
-            x: `(B, N, C)`.
-            key_bias: `(B, 1, 1, N)` to add to what every key scores, or None.
-            rows: compute only so many first tokens; None: all.
-
-        Returns:
-            `(B, N, C)`, or `(B, rows, C)`.
-        """
-        attended = through(self.ls1, self.attn(self.norm1(x), key_bias, rows))
-        x = (x if rows is None else x[:, :rows]) + through(self.drop_path, attended)
-        return x + through(self.drop_path, through(self.ls2, self.mlp(self.norm2(x))))
-
-
 class VisionTransformer(nn.Module):
     """The encoder of SeqTrack; see `JointEncoder` for its methods.
 
@@ -251,6 +142,13 @@ class VisionTransformer(nn.Module):
         grid_positions: start the positions as large sinusoids of place instead of small noise.
         template_box: tell template tokens where the target is, see `TemplateBox`.
         correlation: add correlation features to the search tokens, see `Correlation`.
+        type_embedding: add a vector to the tokens of the search region and one to those of
+            templates (LoRAT, Lin et al., ECCV 2024), both 0 at first.
+        causal: templates attend to themselves only (`lib.models.causal`).
+
+    Attributes:
+        pos_embed: `(1, L_x + L_z, C)` rows of the search region, then of all templates.
+        type_embed: `(1, 2, C)` of the search region and of templates, or None.
     """
 
     embedding = ("patch_embed", "pos_embed")
@@ -271,10 +169,12 @@ class VisionTransformer(nn.Module):
         grid_positions: bool = False,
         template_box: bool = False,
         correlation: bool = False,
+        type_embedding: bool = False,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
-        self.use_checkpoint = use_checkpoint
+        self.use_checkpoint, self.causal = use_checkpoint, causal
         self.search_tokens = (search_size // patch_size) ** 2
         self.template_tokens = (template_size // patch_size) ** 2
         every = 2 if stem == "lite" else 1
@@ -295,6 +195,7 @@ class VisionTransformer(nn.Module):
         # Rows 0 .. L_x-1 belong to the search region; all templates share the other L_z rows.
         rows = self.search_tokens + self.template_tokens
         self.pos_embed = nn.Parameter(torch.zeros(1, rows, width))
+        self.type_embed = nn.Parameter(torch.zeros(1, 2, width)) if type_embedding else None
         rates = (drop_path * i / max(1, depth - 1) for i in range(depth))
         self.blocks = nn.ModuleList(Block(width, heads, rate) for rate in rates)
         self.norm = LayerNorm(width)
@@ -344,8 +245,12 @@ class VisionTransformer(nn.Module):
             share = None if boxes is None else covered_share(boxes, self.template_cells)
             keys, covered = self.correlation.template_keys(self.patch_embed.fine(features), share)
         tokens = tokens + self.pos_embed[:, self.search_tokens :]
+        if self.type_embed is not None:
+            tokens = tokens + self.type_embed[:, 1]
         if self.template_box is not None:
             tokens = tokens + self.template_box(boxes)
+        if self.causal:
+            tokens = template_context(self.blocks, tokens, 0)
         return TemplateFeatures(tokens, boxes, keys, covered)
 
     def embed_search(
@@ -362,7 +267,8 @@ class VisionTransformer(nn.Module):
                 raise ValueError("these templates were embedded by a network without correlation")
             keys, covered = templates.keys[:, 0], templates.covered[:, 0]
             tokens = tokens + self.correlation(keys, covered, self.patch_embed.fine(features))
-        return tokens + self.pos_embed[:, : self.search_tokens]
+        tokens = tokens + self.pos_embed[:, : self.search_tokens]
+        return tokens if self.type_embed is None else tokens + self.type_embed[:, 0]
 
     def forward(
         self,
@@ -372,10 +278,12 @@ class VisionTransformer(nn.Module):
         search_only: bool = False,
     ) -> Tensor:
         """See `JointEncoder`."""
-        x = torch.cat([search, templates.flatten(1, 2)], dim=1)
         if key_bias is not None:
-            key_bias = key_bias[:, :, None].expand(-1, -1, self.template_tokens).flatten(1)
-            key_bias = F.pad(key_bias, (self.search_tokens, 0))[:, None, None]
+            key_bias = bias_of_keys(key_bias, self.search_tokens, self.template_tokens)
+        if self.causal:
+            again = self.use_checkpoint and self.training
+            return self.norm(attend_to_templates(self.blocks, search, templates, key_bias, again))
+        x = torch.cat([search, templates.flatten(1, 2)], dim=1)
         last = len(self.blocks) - 1
         for i, block in enumerate(self.blocks):
             if self.use_checkpoint and self.training:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
-from lib.models.encoder import Mlp, VisionTransformer
+from lib.models.blocks import Mlp
+from lib.models.encoder import VisionTransformer
 from lib.models.extras import STRIDE, ConvStem
 from lib.models.lite import Inverted, LiteStem
 from lib.models.seqtrack import SeqTrack, configured

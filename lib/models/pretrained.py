@@ -166,7 +166,8 @@ def load_pretrained_encoder(
     """Start `encoder` from a plain ViT that was trained on single images.
 
     The class token and the classification head are left out; the position table is resampled
-    to the search and the template side. Everything else must be there, and nothing more.
+    to the search and the template side; a type embedding, which no such ViT has, stays as it is.
+    Everything else must be there, and nothing more.
 
     Args:
         encoder: module with parameters `pos_embed (1, L_x + L_z, C)`, `patch_embed.proj`,
@@ -189,12 +190,12 @@ def load_pretrained_encoder(
         state["pos_embed"] = resample_positions(state["pos_embed"], search_side, template_side)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    differences = state_differences(encoder.state_dict(), state)
-    if differences:
+    own = {key: value for key, value in encoder.state_dict().items() if key != "type_embed"}
+    if differences := state_differences(own, state):
         raise CheckpointError(
             f"{path} does not fit the encoder: {'; '.join(differences)}; check MODEL.ENCODER.TYPE"
         )
-    encoder.load_state_dict(state)
+    encoder.load_state_dict(state, strict=False)
 
 
 def resample_positions(table: Tensor, search_side: int, template_side: int) -> Tensor:

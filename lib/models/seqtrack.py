@@ -448,6 +448,8 @@ def build_encoder(cfg: Config) -> JointEncoder:
         grid_positions=encoder.grid_positions,
         template_box=cfg.model.template_box,
         correlation=cfg.model.correlation,
+        type_embedding=encoder.type_embedding,
+        causal=encoder.causal_templates,
     )
 
 

@@ -22,11 +22,11 @@ from timm.layers import PatchEmbed, resample_abs_pos_embed
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lib.config.schema import Config
-from lib.models.causal import can_be_causal, run_block, template_context
+from lib.models.blocks import bias_of_keys
+from lib.models.causal import attend_to_templates, can_be_causal, template_context
 from lib.models.encoder import TemplateFeatures
 from lib.models.exporting import exporting
 from lib.models.extras import TemplateBox
@@ -133,8 +133,7 @@ class TimmEncoder(nn.Module):
         pos_embed: `(1, L_x + L_z, C)` rows of the search region, then of all templates. With
             rotary positions only: one vector for each of the two, which tells them apart.
         type_embed: `(1, 2, C)` of the search region and of templates, or None.
-        row_group: with causal templates, the search region is filled up with rows that nobody
-            attends to until their number is divisible by this; see `lib.models.packed`.
+        row_group: with causal templates, see `lib.models.causal.attend_to_templates`.
     """
 
     row_group = 1
@@ -265,7 +264,7 @@ class TimmEncoder(nn.Module):
         x, before = self._with_prefix(torch.cat([search, templates.flatten(1, 2)], dim=1))
         shared: dict[str, Tensor] = {}
         if key_bias is not None:
-            bias = self._bias_of_keys(key_bias, before)
+            bias = bias_of_keys(key_bias, before + self.search_tokens, self.template_tokens)
             if exporting():
                 # ONNX Runtime wants a row for each query.
                 bias = bias.expand(-1, -1, x.shape[1], -1)
@@ -291,23 +290,11 @@ class TimmEncoder(nn.Module):
             key_bias: `(B, D)`, or None.
         """
         x, before = self._with_prefix(search)
-        tokens = x.shape[1]
-        if more := -tokens % self.row_group:
-            x = F.pad(x, (0, 0, 0, more))
-        bias = None if key_bias is None else self._bias_of_keys(key_bias, before)
-        # Tokens of all templates one after the other: (depth, B, 2, heads, D * L_z, C / heads).
-        context = templates.permute(2, 0, 3, 4, 1, 5, 6).flatten(4, 5)
-        for block, of_block in zip(self.blocks, context, strict=True):
-            if self.use_checkpoint and self.training:
-                x, _ = checkpoint(run_block, block, x, of_block, bias, tokens, use_reentrant=False)
-            else:
-                x, _ = run_block(block, x, of_block, bias, tokens)
-        return self.norm(x[:, before:tokens])
-
-    def _bias_of_keys(self, key_bias: Tensor, before: int) -> Tensor:
-        """`(B, 1, 1, N)` of all keys, those of templates last, from `(B, D)`."""
-        bias = key_bias[:, :, None].expand(-1, -1, self.template_tokens).flatten(1)
-        return F.pad(bias, (before + self.search_tokens, 0))[:, None, None]
+        if key_bias is not None:
+            key_bias = bias_of_keys(key_bias, x.shape[1], self.template_tokens)
+        again = self.use_checkpoint and self.training
+        x = attend_to_templates(self.blocks, x, templates, key_bias, again, self.row_group)
+        return self.norm(x[:, before:])
 
     def _attention_dtype(self, x: Tensor) -> torch.dtype:
         """What queries have: that of the tokens, unless `prepare` chose another one."""

@@ -70,20 +70,21 @@ def encoder_macs(network: SeqTrack, distinct: int, pruned: bool) -> Macs:
     """The blocks over the search tokens and `distinct` templates.
 
     Args:
-        distinct: how many templates are computed.
+        distinct: how many templates are computed, or read where they are kept as keys and values.
         pruned: whether the last block computes only the search tokens.
     """
     body = network.encoder.body
     if not isinstance(body, VisionTransformer):
         return _counted_encoder(network, distinct)
-    tokens = body.search_tokens + distinct * body.template_tokens
+    keys = body.search_tokens + distinct * body.template_tokens
+    tokens = body.search_tokens if body.causal else keys
     total = Macs()
     for block in body.blocks:
         last = pruned and block is body.blocks[-1]
         rows, width = body.search_tokens if last else tokens, body.width
         hidden = block.mlp.fc1.out_features
         linear = rows * (width * width + 2 * width * hidden) + tokens * 3 * width * width
-        total += Macs(linear, 2 * rows * tokens * width)
+        total += Macs(linear, 2 * rows * keys * width)
     return total
 
 
@@ -106,17 +107,19 @@ def decoder_macs(network: SeqTrack, cached: bool) -> Macs:
         total += Macs(memory * network.encoder.body.width * dim)
     head = sum(layer.weight.numel() for layer in network.vocab_embed.layers)
     for step in range(STEPS):
-        words = 1 if cached else step + 1
+        # With MODEL.HISTORY the words of the boxes before are read first.
+        known = STEPS * network.history + step + 1
+        words = 1 if cached and step else known
         for layer in network.decoder.body.layers:
             ffn = 2 * dim * layer.linear1.out_features
             # Own queries, keys, values and output; queries and output of the other attention.
             linear = words * (6 * dim * dim + ffn)
             if not cached or step == 0:
                 linear += 2 * memory * dim * dim
-            # With one key there is nothing to choose: the first cached step has no products.
-            own = 0 if cached and step == 0 else 2 * words * (step + 1) * dim
+            # With one key there is nothing to choose: a first cached word has no products.
+            own = 0 if cached and known == 1 else 2 * words * known * dim
             total += Macs(linear, own + 2 * words * memory * dim)
-        total += Macs(words * head)
+        total += Macs((1 if cached else words) * head)
     return total
 
 

@@ -42,10 +42,22 @@ def counted(engine, templates, search):
     return counter.get_total_flops() // 2
 
 
-@pytest.mark.parametrize("feature_type", ["x", "xz", "token"])
-def test_macs_are_those_that_pytorch_counts(feature_type):
+CAUSAL = {"ENCODER": {"CAUSAL_TEMPLATES": True}}
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param({"FEATURE_TYPE": "x"}, id="x"),
+        pytest.param({"FEATURE_TYPE": "xz"}, id="xz"),
+        pytest.param({"FEATURE_TYPE": "token"}, id="token"),
+        pytest.param({"HISTORY": 2}, id="history"),
+        pytest.param(CAUSAL, id="causal templates"),
+    ],
+)
+def test_macs_are_those_that_pytorch_counts(model):
     """The reference multiplies as the formulas say, to the last product."""
-    cfg = tiny_config(MODEL={"FEATURE_TYPE": feature_type})
+    cfg = tiny_config(MODEL=model)
     network = build_seqtrack(cfg).eval().requires_grad_(False)
     engine = build_engine("reference", network, cfg)
     template = engine.template(np.zeros((32, 32, 3), np.uint8), (0.2, 0.2, 0.4, 0.4))
@@ -54,8 +66,16 @@ def test_macs_are_those_that_pytorch_counts(feature_type):
 
 
 @pytest.mark.parametrize("distinct", [1, 2])
-def test_macs_of_tracking_are_those_that_pytorch_counts(distinct):
-    cfg = tiny_config()
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param({}, id="as published"),
+        pytest.param({"HISTORY": 2}, id="history"),
+        pytest.param(CAUSAL, id="causal templates"),
+    ],
+)
+def test_macs_of_tracking_are_those_that_pytorch_counts(model, distinct):
+    cfg = tiny_config(MODEL=model)
     network = build_seqtrack(cfg).eval().requires_grad_(False)
     engine = build_engine("torch", network, cfg)
     made = [engine.template(np.full((32, 32, 3), i, np.uint8), (0, 0, 1, 1)) for i in range(2)]

@@ -8,20 +8,15 @@ from benchmarks import options
 from lib.config.loader import load_config
 from lib.utils.errors import ConfigError
 
-SMALL = ["--steps", "2", "--sequences", "2", "--length", "8"]
-TINY = (
-    "MODEL.ENCODER.DEPTH=1",
-    "MODEL.DECODER.DEC_LAYERS=1",
-    "TRAIN.BATCH_SIZE=2",
-    "DATA.TRAIN.SAMPLE_PER_EPOCH=2",
-)
+SMALL = ["--steps", "2", "--batch", "2", "--sequences", "2", "--length", "8"]
+TINY = ("MODEL.ENCODER.DEPTH=1", "MODEL.DECODER.DEC_LAYERS=1")
 SETTINGS = [word for key in TINY for word in ("--set", key)]
 
 
 def parsed(*words):
     import argparse
 
-    return argparse.Namespace(steps=2, set=[], **dict(words))
+    return argparse.Namespace(steps=2, batch=2, set=[], **dict(words))
 
 
 @pytest.mark.parametrize("name", options.VARIANTS)

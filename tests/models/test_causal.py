@@ -9,6 +9,7 @@ import torch
 
 from lib.config.loader import load_config
 from lib.config.schema import Config
+from lib.models.blocks import Block
 from lib.models.lora import merged
 from lib.models.seqtrack import build_encoder, build_seqtrack
 from lib.models.weights import PUBLISHED_CONFIGS
@@ -23,8 +24,8 @@ from lib.utils.errors import ConfigError
 from tests.helpers.rehearsal import Pretended, crops_of
 from tests.helpers.tiny import draw_sequence
 from tests.helpers.training_runs import FINAL, folder_of, one_thread, trained
-from tests.helpers.training_setup import losses, make_batch, make_objective
-from tests.tracker.test_engines import answer, check_same, network_of
+from tests.helpers.training_setup import losses, make_batch, make_objective, training_config
+from tests.tracker.test_engines import ALL_EXTRAS, answer, check_same, network_of
 
 PLUS = ("seqtrack_plus_b224", "seqtrack_plus_l378")
 
@@ -241,24 +242,134 @@ def test_multiplications_of_a_kept_template_are_not_counted_again():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"FEATURE_TYPE": "xz"}, r"FEATURE_TYPE: must be x with CAUSAL_TEMPLATES"),
-        (
-            {"encoder": {"TYPE": "vit_base_patch16", "HEADS": 12, "WIDTH": 768}},
-            "TYPE_EMBEDDING: cannot be had with vit_base_patch16; leave it out, or choose",
-        ),
-    ],
+    "make", [pytest.param(toy, id="timm"), pytest.param(lambda **x: own({}, **x), id="our own")]
 )
-def test_what_cannot_be_had_is_refused(changes, words):
-    with pytest.raises(ValueError, match=words):
-        toy(**changes)
+def test_what_cannot_be_had_is_refused(make):
+    with pytest.raises(ValueError, match=r"FEATURE_TYPE: must be x with CAUSAL_TEMPLATES"):
+        make(FEATURE_TYPE="xz")
 
 
 def test_other_blocks_are_refused():
     cfg = toy(encoder={"TYPE": "timm/eva02_small_patch14_224"})
     with pytest.raises(ConfigError, match=r"CAUSAL_TEMPLATES cannot be had with timm/eva02_small"):
         build_encoder(cfg)
+
+
+# --- Our own encoder ----------------------------------------------------------------------------
+
+
+def own(train=None, encoder=None, **model):
+    """16 search and 4 template tokens, with the options and all that a small model may have."""
+    options = {"TYPE_EMBEDDING": True, "CAUSAL_TEMPLATES": True, **(encoder or {})}
+    train = {"EPOCH": 2, "BATCH_SIZE": 2, "NUM_WORKER": 0, **(train or {})}
+    extras = {**ALL_EXTRAS, **model, "ENCODER": {**ALL_EXTRAS["ENCODER"], **options}}
+    content = training_config(train, **extras).model_dump(by_alias=True)
+    content["DATA"]["TRAIN"]["SAMPLE_PER_EPOCH"] = 4
+    return Config.model_validate(content).named("own")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("block", [{}, {"layer_scale": 0.1, "qk_norm": True}], ids=["", "scaled"])
+def test_our_blocks_read_kept_templates_as_in_one_masked_pass(block, count):
+    body = network_of(own()).encoder.body
+    torch.manual_seed(1)
+    body.blocks[1] = Block(body.width, 4, **block).eval().requires_grad_(False)
+    search, templates = torch.randn(3, 3, 64, 64), torch.randn(3 * count, 3, 32, 32)
+    boxes = torch.rand(3 * count, 4) * 0.4 + 0.1
+    body.causal = False
+    embedded = body.embed_templates(templates, boxes).unflatten(3)
+    x = torch.cat([body.embed_search(search, embedded), embedded.tokens.flatten(1, 2)], dim=1)
+    number = torch.tensor([0] * 16 + [1] * 4 + [2] * 4)[: 16 + 4 * count]
+    seen = (number[:, None] == number) | (number[:, None] == 0)
+    mask = torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
+    for one in body.blocks:
+        x = one(x, mask)
+    body.causal = True
+    kept = body.embed_templates(templates, boxes).unflatten(3)
+    found = body(body.embed_search(search, kept), kept.tokens)
+    assert (found - body.norm(x[:, :16])).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("pattern", [(0, 0), (0, 1)])
+def test_our_encoder_tracks_as_it_is_trained(pattern):
+    cfg = own()
+    network = network_of(cfg)
+    fast, slow = (build_engine(one, network, cfg) for one in ("torch", "reference"))
+    check_same(answer(fast, cfg, pattern, batch=2), answer(slow, cfg, pattern, batch=2))
+
+
+def test_the_types_of_our_encoder_start_as_nothing_and_then_count():
+    """The option off is the network of before: same names, same tokens."""
+    torch.manual_seed(0)
+    poor = build_encoder(own(encoder={"TYPE_EMBEDDING": False, "CAUSAL_TEMPLATES": False})).eval()
+    torch.manual_seed(0)
+    rich = build_encoder(own(encoder={"CAUSAL_TEMPLATES": False})).eval()
+    assert rich.state_dict().keys() - poor.state_dict().keys() == {"type_embed"}
+    z, x, boxes = torch.randn(2, 3, 32, 32), torch.randn(2, 3, 64, 64), torch.rand(2, 4) * 0.4 + 0.1
+
+    def tokens(body):
+        features = body.embed_templates(z, boxes)
+        return features.tokens, body.embed_search(x, features.unflatten(2))
+
+    with torch.no_grad():
+        before = tokens(poor)
+        assert all(map(torch.equal, tokens(rich), before))
+        rich.type_embed.copy_(torch.tensor([1.0, 2.0])[None, :, None])
+        moved = [one - other for one, other in zip(tokens(rich), before, strict=True)]
+    for change, expected in zip(moved, (2.0, 1.0), strict=True):
+        torch.testing.assert_close(change, torch.full_like(change, expected))
+
+
+def test_our_encoder_trains_resumes_to_the_bit_and_tracks(tmp_path):
+    cfg = own({"LR": 1e-2}, {"DROP_PATH": 0.1})
+    whole = trained(tmp_path / "whole", cfg)
+    first = "SEQTRACK_ep0001.pth.tar"
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    (parts / first).write_bytes((folder_of(whole) / first).read_bytes())
+    again = trained(parts, cfg)
+    one, other = (load_tensors(folder_of(run) / FINAL)["net"] for run in (whole, again))
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    assert one["encoder.body.type_embed"].abs().min() > 0
+    tracker = build_tracker(TrackerSpec("seqtrack", "x", cfg, checkpoint=parts / FINAL))
+    frames, boxes = draw_sequence(8)
+    tracker.initialize(frames[0], {"init_bbox": boxes[0]})
+    assert np.isfinite([tracker.track(frame)["target_bbox"] for frame in frames[1:]]).all()
+
+
+def test_recomputing_changes_no_gradient_of_our_encoder():
+    gradients = []
+    for again in (False, True):
+        cfg = own(encoder={"USE_CHECKPOINT": again})
+        objective = make_objective(cfg).train()
+        losses(objective, make_batch(cfg))["total"].backward()
+        gradients.append([p.grad for p in objective.network.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_would_run_our_encoder(precision):
+    cfg = own()
+    engine = Pretended(cfg, precision)
+    a, b = engine.templates(crops_of(2, cfg.test.template_size), [(0.25, 0.25, 0.5, 0.5)] * 2)
+    for rows in ([[a, a]], [[a, b], [b, b]]):
+        found = engine.generate(rows, crops_of(len(rows), cfg.test.search_size))
+        assert found.boxes.shape == (len(rows), 4)
+
+
+@pytest.mark.slow
+def test_our_exported_encoder_says_the_same(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path))
+    cfg = own(encoder={"DEPTH": 2}, DECODER={"DEC_LAYERS": 1})
+    network = network_of(cfg)
+    exported, plain = (build_engine(one, network, cfg) for one in ("onnx", "torch"))
+    for pattern in ((0, 0), (0, 1)):
+        check_same(answer(exported, cfg, pattern, batch=2), answer(plain, cfg, pattern, batch=2))
+
+
+# --- The configurations -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PUBLISHED_CONFIGS)

@@ -21,10 +21,9 @@ from lib.utils.errors import CheckpointError, SeqTrackError
 KIT = Path(__file__).parents[1] / "kits" / "parity"
 
 
-def encoder(search=64, template=32):
-    return VisionTransformer(
-        search_size=search, template_size=template, patch_size=16, width=24, depth=2, heads=2
-    )
+def encoder(search=64, template=32, **options):
+    sizes = {"search_size": search, "template_size": template}
+    return VisionTransformer(**sizes, patch_size=16, width=24, depth=2, heads=2, **options)
 
 
 def image_encoder_state(side, head=False, seed=0):
@@ -49,6 +48,13 @@ def test_load_pretrained(tmp_path, timm):
         assert own[key].equal(state[key]), key
     expected = resample_positions(state["pos_embed"], 4, 2)
     assert own["pos_embed"].equal(expected)
+
+
+def test_a_type_embedding_is_in_no_file_and_stays(tmp_path):
+    save_checkpoint(tmp_path / "a.pth", {"model": image_encoder_state(side=4)})
+    model = encoder(type_embedding=True)
+    load_pretrained_encoder(model, tmp_path / "a.pth", 4, 2)
+    assert not model.type_embed.any() and model.norm.weight.std() > 0.1
 
 
 def test_image_encoder_as_a_checkpoint(tmp_path):

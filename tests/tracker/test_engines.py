@@ -8,7 +8,7 @@ import torch
 
 from lib.config.loader import load_config
 from lib.config.paths import repository_root
-from lib.models.encoder import Block
+from lib.models.blocks import Block
 from lib.models.packed import PackedLinear, _packed
 from lib.models.pixels import normalise
 from lib.models.seqtrack import build_seqtrack, build_tokenizer

@@ -114,7 +114,7 @@ class EncoderConfig(Section):
     """Start training with positions as large as the tokens, sinusoids of x and y, as MAE's weights
     have them (He et al., CVPR 2022), instead of small noise."""
 
-    # For `timm/NAME` only; see docs/modern.md.
+    # See docs/modern.md.
     type_embedding: bool = False
     """Add a learnt vector to all tokens of the search region and another to those of templates
     (token type embedding of LoRAT, Lin et al., ECCV 2024)."""

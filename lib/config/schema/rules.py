@@ -111,17 +111,8 @@ def _encoder_family(cfg: Sections) -> Iterator[Problem]:
             yield Problem((key, kind), f"cannot be had with {encoder.type}; leave it out")
 
 
-def _family_options(cfg: Sections) -> Iterator[Problem]:
-    """What only encoders of a family have."""
-    encoder, kind = cfg.model.encoder, "MODEL.ENCODER.TYPE"
-    options = {
-        "MODEL.ENCODER.TYPE_EMBEDDING": encoder.type_embedding,
-        "MODEL.ENCODER.CAUSAL_TEMPLATES": encoder.causal_templates,
-    }
-    for key in (key for key, on in options.items() if on and not encoder.family):
-        message = f"cannot be had with {encoder.type}; leave it out, or choose a TYPE timm/NAME"
-        yield Problem((key, kind), message)
-    if encoder.causal_templates and cfg.model.feature_type != "x":
+def _causal_templates(cfg: Sections) -> Iterator[Problem]:
+    if cfg.model.encoder.causal_templates and cfg.model.feature_type != "x":
         keys = ("MODEL.FEATURE_TYPE", "MODEL.ENCODER.CAUSAL_TEMPLATES")
         yield Problem(keys, "must be x with CAUSAL_TEMPLATES: nothing else leaves the encoder")
 
@@ -242,7 +233,7 @@ def _training_sets(cfg: Sections) -> Iterator[Problem]:
 _RULES: tuple[Callable[[Sections], Iterator[Problem]], ...] = (
     _encoder,
     _encoder_family,
-    _family_options,
+    _causal_templates,
     _decoder,
     _crop_sizes,
     _extensions,

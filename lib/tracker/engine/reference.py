@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lib.config.schema import Config
+from lib.models.blocks import through
 from lib.models.decoder import DecoderAttention, DecoderLayer
-from lib.models.encoder import VisionTransformer, through
+from lib.models.encoder import VisionTransformer
 from lib.models.pixels import Normaliser, upload
 from lib.models.seqtrack import SeqTrack, build_tokenizer
 from lib.tracker.engine.api import Engine, EngineOutput, Template
@@ -118,7 +119,7 @@ class ReferenceEngine(Engine):
         body, flat = self.network.encoder.body, None if boxes is None else boxes.flatten(0, 1)
         embedded = body.embed_templates(templates.flatten(0, 1), flat).unflatten(len(search))
         x = body.embed_search(search, embedded)
-        if not isinstance(body, VisionTransformer):
+        if not isinstance(body, VisionTransformer) or body.causal:
             # Not the published encoder: its own module is all there is to compare with.
             return body(x, embedded.tokens)
         x = torch.cat([x, embedded.tokens.flatten(1, 2)], dim=1)

@@ -362,7 +362,7 @@ def test_a_gpu_would_run_our_encoder(precision):
 def test_our_exported_encoder_says_the_same(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setenv("SEQTRACK_ONNX", str(tmp_path))
-    cfg = own(encoder={"DEPTH": 2}, DECODER={"DEC_LAYERS": 1})
+    cfg = own(encoder={"DEPTH": 1}, DECODER={"DEC_LAYERS": 1})
     network = network_of(cfg)
     exported, plain = (build_engine(one, network, cfg) for one in ("onnx", "torch"))
     for pattern in ((0, 0), (0, 1)):

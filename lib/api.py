@@ -287,7 +287,7 @@ class Tracker:
             if outcome.result is None:
                 raise DataError(f"{outcome.name} cannot be tracked: {outcome.reason}")
             boxes = np.trunc(outcome.result.boxes)
-            video = _first_frames(data.load(outcome.name), len(boxes))
+            video = data.load(outcome.name).annotated_up_to(len(boxes))
             tracked.append(join(video, boxes, with_size=True))
         tracked.sort(key=lambda one: data.sequence_names.index(one.name))
         return score_dataset(tracked, data.protocol).total.percentages()
@@ -366,14 +366,6 @@ def _spec(model: str | Path, checkpoint: str | Path | None, settings: Sequence[s
     if not (slash and tracker in trackers()) or name.endswith(_YAML):
         tracker, config = "seqtrack", name
     return with_checkpoint(make_spec(tracker, config, list(settings)), wanted, paths, "DEFAULT")
-
-
-def _first_frames(video: Video, count: int) -> Video:
-    """A video with the annotations of its first frames only."""
-    visible = None if video.visible is None else video.visible[:count]
-    cover = None if video.cover is None else video.cover[:count]
-    truth = video.ground_truth[:count]
-    return replace(video, ground_truth=truth, visible=visible, cover=cover)
 
 
 def _config_of(weights: Path) -> str:

@@ -38,6 +38,8 @@ _GENERATED = 0.25
 _CALIBRATED_ON = "synthetic_calibration"
 _CALIBRATION_SEQUENCES = 12
 _TOGETHER = 8
+# Of all held-out clips together, tracked after each epoch: some ten seconds on a CPU.
+_JUDGED_FRAMES, _MOST_JUDGED_CLIPS = 1000, 20
 
 
 def add_finetuning(p: Parser) -> None:
@@ -218,20 +220,46 @@ def plan_finetuning(
     new_name = check_name(args.name or f"{base.name}_{_plain(data[0])}")
     root = paths.save_dir / "cache" / "finetune" / new_name
     own = prepare(data, videos, args.held_out or _HELD_OUT, root)
-    settings += [
-        f"DATA.TRAIN.DATASETS_NAME=[{json.dumps(str(own.train))}, SYNTHETIC]",
-        f"DATA.TRAIN.DATASETS_RATIO=[{1 - _GENERATED}, {_GENERATED}]",
-        f"DATA.VAL.DATASETS_NAME=[{json.dumps(str(own.held_out))}]",
-        "DATA.VAL.DATASETS_RATIO=[1]",
-    ]
+    settings += _data_settings(own, base.data.search.center_jitter)
     if base.train.precision == "bf16" and not computes_bf16(resolve_device(args.device)):
         settings.append("TRAIN.PRECISION=fp32")  # bf16 would be emulated
     cfg = load_config(name, [*settings, *overrides], training=True).named(new_name)
     if "RANK" not in os.environ:
         say(own.split)
+        reach = cfg.data.search.center_jitter / 2
+        say(f"search regions are off by up to {reach:.2f} of a target's size "
+            f"(DATA.SEARCH.CENTER_JITTER={2 * reach:g})")  # fmt: skip
         say(f"preset {describe_preset(preset)}")
         say(str(expected_memory(cfg)))
     return FineTuning(name, cfg, start, own, paths)
+
+
+def _data_settings(own: OwnClips, jitter: float) -> list[str]:
+    """Settings of the samples, and of what judges an epoch: how the held-out clips are tracked.
+
+    By the loss alone, boxes may fit better and yet targets be lost more often.
+
+    Args:
+        own: the clips.
+        jitter: the configuration's DATA.SEARCH.CENTER_JITTER.
+
+    Raises:
+        DataError: an annotation cannot be read.
+    """
+    from lib.train.data.motion import fitting_jitter
+
+    train, held_out = json.dumps(str(own.train)), json.dumps(str(own.held_out))
+    number = min(len(open_folder(own.held_out)), _MOST_JUDGED_CLIPS)
+    return [
+        f"DATA.SEARCH.CENTER_JITTER={fitting_jitter(open_folder(own.train), jitter):.2f}",
+        f"DATA.TRAIN.DATASETS_NAME=[{train}, SYNTHETIC]",
+        f"DATA.TRAIN.DATASETS_RATIO=[{1 - _GENERATED}, {_GENERATED}]",
+        f"DATA.VAL.DATASETS_NAME=[{held_out}]",
+        "DATA.VAL.DATASETS_RATIO=[1]",
+        f"DATA.VAL.SEQUENCES_NAME={held_out}",
+        f"DATA.VAL.SEQUENCES_NUMBER={number}",
+        f"DATA.VAL.SEQUENCES_FRAMES={_JUDGED_FRAMES // number}",
+    ]
 
 
 def check_name(name: str) -> str:

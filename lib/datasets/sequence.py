@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -210,6 +210,13 @@ class Video:
     def init_box(self) -> tuple[float, float, float, float]:
         x, y, w, h = (float(value) for value in self.ground_truth[0])
         return x, y, w, h
+
+    def annotated_up_to(self, count: int) -> "Video":
+        """The video with the annotations of its first frames only."""
+        visible = None if self.visible is None else self.visible[:count]
+        cover = None if self.cover is None else self.cover[:count]
+        truth = self.ground_truth[:count]
+        return replace(self, ground_truth=truth, visible=visible, cover=cover)
 
     @cached_property
     def resolution(self) -> tuple[int, int]:

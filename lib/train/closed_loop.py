@@ -88,14 +88,19 @@ class ClosedLoop:
             return
         with _exact_convolutions():
             tracker = SeqTrackTracker(network, by_interval(self.cfg), self.dataset.update_key)
-            options = RunOptions(batch_size=min(len(names), _TOGETHER))
+            options = RunOptions(
+                max_frames=self.cfg.data.val.sequences_frames,
+                batch_size=min(len(names), _TOGETHER),
+            )
             follow = Lockstep(self.dataset, options, self.world.size)
             yield from follow(tracker, ListSource(names), lambda: None)
 
     def _joined(self, outcome: Outcome) -> TrackedSequence:
         if outcome.result is None:
             raise DataError(outcome.reason)
-        return join(self.dataset.load(outcome.name), outcome.result.boxes, with_size=True)
+        boxes = outcome.result.boxes
+        video = self.dataset.load(outcome.name).annotated_up_to(len(boxes))
+        return join(video, boxes, with_size=True)
 
 
 def build_closed_loop(cfg: Config, paths: Paths, world: World | None = None) -> ClosedLoop | None:

@@ -17,7 +17,7 @@ _LORA = (
 _ROWS: dict[str, tuple[tuple[str, ...], float, str]] = {
     "frozen": (_FROZEN_ENCODER, 0.3, "the encoder stays as it is, the decoder trains"),
     "lora": (_LORA, 1.0, f"all matrices get additions of rank {_RANK}, which alone train"),
-    "full": ((), 1.0, "all that the configuration trains"),
+    "full": ((), 0.3, "all that the configuration trains"),
 }
 PRESETS = tuple(_ROWS)
 
@@ -54,12 +54,12 @@ def preset_settings(name: str, cfg: Config) -> list[str]:
         "TRAIN.SCHEDULER.WARMUP_STEPS=20",
         "TRAIN.EMA_DECAY=0.99",
         "TRAIN.EPOCH=20",
-        "TRAIN.EARLY_STOP=4",
+        "TRAIN.EARLY_STOP=6",
         "TRAIN.VAL_EPOCH_INTERVAL=1",
         f"TRAIN.BATCH_SIZE={min(16, cfg.train.batch_size)}",
         f"TRAIN.LR={cfg.train.lr * share:g}",
         "DATA.TRAIN.SAMPLE_PER_EPOCH=512",
-        "DATA.VAL.SAMPLE_PER_EPOCH=256",
+        "DATA.VAL.SAMPLE_PER_EPOCH=64",
         "DATA.MIN_USED=0",
         *settings,
     ]

@@ -193,6 +193,7 @@ def test_the_whole_command(place, preset):
     assert code == 0, err
     assert "4 clips: 2 to train on, 2 held out (b, d)" in text and f"preset {preset}: " in text
     assert "parameters train; about 0.0" in text and "[val: 0] " in text
+    assert "  AUC: " in next(line for line in out if "[val: 1] " in line)
     assert "held out: AUC " in text and " before, " in text and "2 clips" in text
     record = json.loads((place.folder / "finetune.json").read_text())
     assert record["clips"] == ["b", "d"]
@@ -230,6 +231,22 @@ def test_bf16_is_left_out_where_a_cpu_emulates_it(place, monkeypatch, instructio
     precision = [f"TRAIN.PRECISION={args.precision}"] if args.precision else []
     tuning = plan_finetuning(args, precision, resolve_paths(None, place.save))
     assert tuning is not None and tuning.cfg.train.precision == used
+
+
+def test_samples_fit_the_motion_and_epochs_are_judged_by_tracking(place, monkeypatch):
+    """The target of these clips is sqrt(18 * 14) wide and moves by 2 pixels a frame."""
+    monkeypatch.setattr("lib.train.memory.expected_memory", lambda cfg: "")  # takes a while
+    words = ["--finetune", "--data", str(place.own), "--device", "cpu", "--name", "mine"]
+    args, paths = build_parser().parse_args(words), resolve_paths(None, place.save)
+    tuning = plan_finetuning(args, [], paths)
+    assert tuning is not None
+    data = tuning.cfg.data
+    assert data.search.center_jitter == pytest.approx(2 * (2 / 252**0.5 + 0.25), abs=0.01)
+    assert data.val.sequences_name == str(tuning.own.held_out)
+    assert (data.val.sequences_number, data.val.sequences_frames) == (1, 1000)
+    # What is asked for goes first.
+    asked = plan_finetuning(args, ["DATA.SEARCH.CENTER_JITTER=3"], paths)
+    assert asked is not None and asked.cfg.data.search.center_jitter == 3
 
 
 def test_a_dry_run_says_the_memory_and_leaves_no_weights(place):

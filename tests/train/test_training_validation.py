@@ -339,6 +339,18 @@ def test_closed_loop_is_the_real_tracker_scored(tmp_path):
     assert gated(network, warned.append) == {"AUC": expected} and not warned
 
 
+def test_only_the_first_frames_are_tracked_and_scored(tmp_path, monkeypatch):
+    loop, _ = closed(tmp_path, SEQUENCES_FRAMES=3)
+    scored = []
+    monkeypatch.setattr(
+        "lib.train.closed_loop.score_dataset",
+        lambda tracked, protocol: scored.extend(tracked) or score_dataset(tracked, protocol),
+    )
+    warned = []
+    assert loop(make_objective(loop.cfg).network, warned.append) and not warned
+    assert [(len(one.predicted), len(one.ground_truth)) for one in scored] == [(3, 3)] * 2
+
+
 def test_processes_share_the_sequences(tmp_path, monkeypatch):
     """What the main process scores is the same as if it had tracked them all."""
     loop, _ = closed(tmp_path, number=3)

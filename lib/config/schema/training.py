@@ -172,6 +172,8 @@ class ValidationSets(Section):
     """A data set of `--dataset`, or a folder, to track in closed loop: AUC."""
     sequences_number: Count = 4
     """How many of its sequences, from the first on."""
+    sequences_frames: Count | None = None
+    """At most so many frames of each of them; null: all."""
 
 
 class Synthetic(Section):

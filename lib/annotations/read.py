@@ -82,6 +82,13 @@ def _whole(where: str, what: str, value: Any) -> int:
     return int(number)
 
 
+def _target(where: str, value: Any) -> TargetId:
+    try:
+        return target_id(str(value))
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
 def _shown(value: Any) -> str:
     """What a file says, fit for one line of a message."""
     return " ".join(str(value).split())[:60]
@@ -102,7 +109,7 @@ def _csv_rows(table: csv.DictReader, name: str) -> Iterator[_Found]:
         where = f"{name}:{table.line_num}"
         if row.get("state") != LOST:
             box = [row[side] for side in "xywh"]
-            yield where, _whole(where, "frame", row["frame"]), target_id(str(row["target"])), box
+            yield where, _whole(where, "frame", row["frame"]), _target(where, row["target"]), box
 
 
 def _read_mot(text: str, name: str) -> Iterator[_Found]:
@@ -126,7 +133,7 @@ def _read_json(text: str, name: str) -> Iterator[_Found]:
             yield (
                 where,
                 _whole(where, "frame", row.get("frame")),
-                target_id(str(row.get("target"))),
+                _target(where, row.get("target")),
                 values,
             )
 
@@ -148,7 +155,7 @@ def _read_coco(text: str, name: str) -> Iterator[_Found]:
         if image not in frames:
             raise DataError(f"{where}: there is no image {_shown(image)}")
         seen[image] = seen.get(image, 0) + 1
-        target = _coco_target(annotation)
+        target = _coco_target(where, annotation)
         if target is None:
             # A single annotated frame says where tracking starts, and needs no identities.
             if len(seen) > 1 and max(seen.values()) > 1:
@@ -166,12 +173,12 @@ def _key(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _coco_target(annotation: dict[str, Any]) -> TargetId | None:
+def _coco_target(where: str, annotation: dict[str, Any]) -> TargetId | None:
     attributes = annotation.get("attributes")
     more = attributes if isinstance(attributes, dict) else {}
     for value in (annotation.get("instance_id"), annotation.get("track_id"), more.get("track_id")):
         if value is not None:
-            return target_id(str(value))
+            return _target(where, value)
     return None
 
 
@@ -198,7 +205,7 @@ def _read_cvat(text: str, name: str) -> Iterator[_Found]:
             # What is left of the difference of two decimal numbers is not in the file.
             sides = (left, top, round(right - left, 6), round(bottom - top, 6))
             frame = _whole(where, "frame", box.get("frame"))
-            yield where, frame, target_id(str(track.get("id"))), sides
+            yield where, frame, _target(where, track.get("id")), sides
 
 
 def _parsed(text: str, name: str) -> dict[str, Any]:

@@ -255,10 +255,11 @@ def _boxes(form: FormData) -> list[PlacedBox]:
             found += [parse_box(word) for word in text.split()]
             continue
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            found += _from_json(json.loads(text))
+        except ValueError as error:
             raise RefusedRequest(422, f"boxes: not JSON ({error})") from None
-        found += _from_json(content)
+        except RecursionError:
+            raise RefusedRequest(422, "boxes: nested too deeply") from None
     return found
 
 

@@ -50,6 +50,7 @@ from lib.vot.regions import read_regions
 from lib.vot.sequences import VotSequence
 from lib.vot.sequences import read_names as read_vot_names
 from lib.vot.stacks import read_stack
+from tests.fuzz.http_requests import REQUESTS
 from tests.fuzz.sandbox import Parser
 from tests.helpers import training_files as training
 from tests.helpers.benchmark_files import WRITERS
@@ -519,4 +520,5 @@ PARSERS: tuple[Parser, ...] = (
     _video_parser("avi", "mjpeg", "yuvj420p"),
     _video_parser("webm", "libvpx"),
     _video_parser("gif", "gif", "rgb8"),
+    *REQUESTS,
 )  # fmt: skip

@@ -10,6 +10,7 @@ import os
 import random
 import resource
 import select
+import shutil
 import signal
 import sys
 import threading
@@ -78,9 +79,11 @@ class Guard:
 
     def __init__(self) -> None:
         self.folder = ""
-        # Another thread of this process is none of its business.
-        self.thread = 0
+        self.active = False
+        # Threads that were there before are none of its business.
+        self.others: set[int | None] = set()
         self.broken = ""
+        self._usual = shutil._use_fd_functions, sys.dont_write_bytecode  # type: ignore[attr-defined]
         sys.addaudithook(self._audit)
 
     def __call__(self, folder: Path) -> "Guard":
@@ -88,13 +91,19 @@ class Guard:
         return self
 
     def __enter__(self) -> None:
-        self.thread, self.broken = threading.get_ident(), ""
+        self.others = {one.ident for one in threading.enumerate()} - {threading.get_ident()}
+        # A folder is removed by names within open folders, which Python does not report with them.
+        shutil._use_fd_functions = False  # type: ignore[attr-defined]
+        # Modules may be imported, not compiled into files.
+        sys.dont_write_bytecode = True
+        self.active, self.broken = True, ""
 
     def __exit__(self, *error: object) -> None:
-        self.thread = 0
+        self.active = False
+        shutil._use_fd_functions, sys.dont_write_bytecode = self._usual  # type: ignore[attr-defined]
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.thread or threading.get_ident() != self.thread:
+        if not self.active or threading.get_ident() in self.others:
             return
         if event in _PROGRAMS:
             self._stop(f"{event} {arguments!r}")

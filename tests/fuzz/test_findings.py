@@ -64,6 +64,7 @@ def test_a_run_record(tmp_path: Path, content: str, said: str) -> None:
                      id="side beyond all numbers"),
         pytest.param('{"images": [{"id": 1, "video_id": []}], "annotations": [{}]}', id="list"),
         pytest.param('{"images": [{"id": 1}], "annotations": [{"image_id": []}]}', id="image"),
+        pytest.param('{"rows": [{"frame": 1, "target": "\\ud800", "box": [1,2,3,4]}]}', id="name"),
         pytest.param("frame,target,x,y,w,h\n1,1,1,2,3," + "4" * 200_000 + "\n", id="long cell"),
     ],
 )  # fmt: skip

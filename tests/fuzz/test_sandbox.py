@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Readers that do each of these, in a process with one thread and little in it.
 CODE = """
-import contextlib, os, sys, time
+import contextlib, os, shutil, sys, threading
 from pathlib import Path
 from lib.utils.errors import DataError
 from tests.fuzz.sandbox import Parser, outcomes
@@ -48,6 +48,17 @@ def breaks_the_line(folder, file):
 def reads(folder, file):
     (folder / "cache").write_bytes(file.read_bytes())
 
+def removes_its_own(folder, file):
+    (folder / "b" / "c").mkdir(parents=True)
+    (folder / "b" / "c" / "d").write_bytes(b"")
+    shutil.rmtree(folder / "b")
+    assert not (folder / "b").exists()
+
+def lets_a_thread_write(folder, file):
+    thread = threading.Thread(target=writes_outside, args=(folder, file))
+    thread.start()
+    thread.join()
+
 def hangs(folder, file):
     while True:
         pass
@@ -58,7 +69,7 @@ folder.mkdir()
 import tests.fuzz.sandbox as sandbox
 sandbox.SECONDS = 1
 readers = (writes_outside, reads_outside, removes_outside, runs, fails, eats, crashes, refuses,
-           breaks_the_line, reads, hangs)
+           breaks_the_line, reads, removes_its_own, lets_a_thread_write, hangs)
 for reader in readers:
     parser = Parser(reader.__name__, lambda folder: [], reader)
     found = outcomes(parser, folder, [(folder / "a", b"0123")], 3)
@@ -77,6 +88,8 @@ crashes crash crash
 refuses refused refused
 breaks_the_line message message
 reads value value
+removes_its_own value value
+lets_a_thread_write escape escape
 hangs hang hang
 """
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from lib.utils.errors import SeqTrackError
 
+# In bytes, of which file systems allow 255; results have names such as NAME_confidence.txt.
+_LONGEST_NAME = 220
 _SPECIAL = (
     (stat.S_ISFIFO, "named pipe"),
     (stat.S_ISCHR, "device"),
@@ -87,6 +89,17 @@ def remove_temporaries(folder: Path, pattern: str) -> None:
         # One that cannot be removed costs some space and nothing else.
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a name is that of something in a folder, not a path, with room for a suffix.
+
+    Example:
+        >>> is_folder_name("person-5"), is_folder_name("../person-5"), is_folder_name("a" * 400)
+        (True, False, False)
+    """
+    is_path = name in ("", ".", "..") or bool(set(name) & set("/\\\0"))
+    return not is_path and len(os.fsencode(name)) <= _LONGEST_NAME
 
 
 def atomic_write_text(path: Path | str, text: str) -> None:

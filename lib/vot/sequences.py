@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lib.datasets.text.boxes import read_text
 from lib.utils.errors import DataError
+from lib.utils.files import is_folder_name
 from lib.utils.image_io import IMAGE_SUFFIXES, read_rgb
 from lib.vot.regions import UNKNOWN, Region, read_regions, special
 from lib.vot.stacks import Experiment
@@ -200,7 +201,7 @@ def read_names(folder: Path) -> list[str]:
     if not path.is_file():
         return []
     names = dict.fromkeys(line.strip() for line in read_text(path).splitlines() if line.strip())
-    if odd := [name for name in names if name in (".", "..") or set(name) & set("/\\\0")]:
+    if odd := [name for name in names if not is_folder_name(name)]:
         raise DataError(f"{path}: {odd[0]!r:.80} is not the name of a folder beside it")
     return list(names)
 

@@ -12,6 +12,7 @@ import torch
 
 from lib.annotations.read import read_boxes
 from lib.config.loader import load_config
+from lib.datasets.benchmarks.folder import open_folder
 from lib.datasets.storage.lmdb import read_value
 from lib.datasets.storage.zip import list_archive
 from lib.datasets.text.ground_truth import read_frame_range
@@ -77,6 +78,14 @@ def test_a_target_of_thousands_of_digits_is_a_name(tmp_path: Path) -> None:
     name = "9" * 5000
     path = write(tmp_path, f"frame,target,x,y,w,h\n1,{name},1,2,3,4\n")
     assert read_boxes(path, "csv") == {1: {name: (1, 2, 3, 4)}}
+
+
+def test_a_sequence_whose_name_no_folder_can_have(tmp_path: Path) -> None:
+    write(tmp_path, "one\n" + "[" * 100_000 + "\n", "list.txt")
+    with pytest.raises(DataError, match=r"list\.txt:2: .* is not the name of a folder"):
+        open_folder(tmp_path)
+    with pytest.raises(DataError, match="is not the name of a folder"):
+        read_names(tmp_path)
 
 
 def test_aliases_of_aliases(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from lib.datasets.text.boxes import (
     split_lines,
 )
 from lib.utils.errors import DataError
+from lib.utils.files import is_folder_name
 from lib.utils.image_io import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _DIGITS = re.compile(r"(\d+)", re.ASCII)
@@ -255,15 +256,15 @@ def read_names(path: TextFile) -> tuple[str, ...]:
     """Sequence names of a list file, one per line; they name result files, so no separators.
 
     Raises:
-        DataError: the file is missing, empty, or a name is listed twice or is a path.
+        DataError: the file is missing, empty, or a name is listed twice, is a path or too long.
     """
     names: dict[str, int] = {}
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = line.strip()
         if not name:
             continue
-        if name in (".", "..") or "/" in name or "\\" in name:
-            raise DataError(f"{path}:{number}: {name!r} is not the name of a folder beside it")
+        if not is_folder_name(name):
+            raise DataError(f"{path}:{number}: {name!r:.80} is not the name of a folder beside it")
         if name in names:
             raise DataError(f"{path}:{number}: {name!r} is listed before, in line {names[name]}")
         names[name] = number

@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=20, help="how many (default: 20)")
     parser.add_argument("--seed", type=int, default=0, help="chooses the faults (default: 0)")
     parser.add_argument("--task", metavar="NAME", help="one kind of work instead of all")
+    parser.add_argument("--fault", metavar="KIND", help="one kind of fault instead of all")
     parser.add_argument(
         "--plant", choices=PLANTS, help="do what must never happen, to see that it is found"
     )
@@ -118,8 +119,11 @@ class Bench:
         self.out.mkdir()
 
 
-def choose_fault(rng: random.Random, task: Task, reference: Reference) -> Fault:
-    kind = rng.choice(task.kinds)
+def choose_fault(
+    rng: random.Random, task: Task, reference: Reference, only: str | None = None
+) -> Fault:
+    """A fault of a kind that the task meets, or of the only one, at a random moment."""
+    kind = only or rng.choice(task.kinds)
     if kind == "memory":
         return Fault(kind, rng.randrange(reference.calls))
     if kind in ("late kill", "worker kill"):
@@ -192,7 +196,9 @@ def check_again(bench: Bench) -> int:
     return len(before) - len(again)
 
 
-def campaign(tasks: Sequence[Task], rounds: int, seed: int, planted: str | None) -> int:
+def campaign(
+    tasks: Sequence[Task], rounds: int, seed: int, planted: str | None, only: str | None = None
+) -> int:
     """Disturb one task after the other; the number of rounds in which something was lost."""
     rng = random.Random(seed)
     root = Path(tempfile.mkdtemp(prefix="chaos-"))
@@ -209,7 +215,7 @@ def campaign(tasks: Sequence[Task], rounds: int, seed: int, planted: str | None)
                 benches[task.name] = Bench(task, root / task.name, planted)
             bench = benches[task.name]
             bench.clear()
-            fault = choose_fault(rng, task, bench.reference)
+            fault = choose_fault(rng, task, bench.reference, only)
             kinds[fault.kind] += 1
             try:
                 ended = disturb(bench, fault, rng)
@@ -234,6 +240,16 @@ def _end(root: Path) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
+def _tasks_that_meet(fault: str, tasks: Sequence[Task]) -> list[Task]:
+    """Those of the tasks that a kind of fault can happen to. Raises ConfigError where none is."""
+    met = [task for task in tasks if fault in task.kinds]
+    if not met:
+        known = dict.fromkeys(kind for task in tasks for kind in task.kinds)
+        hint = did_you_mean(fault, known)
+        raise ConfigError(f"no fault {fault!r} happens here{hint}; there are {', '.join(known)}")
+    return met
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     if not sys.platform.startswith("linux"):
@@ -243,5 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = did_you_mean(options.task, known)
         raise ConfigError(f"there is no task {options.task!r}{hint}; there are {', '.join(known)}")
     tasks = TASKS if options.task is None else [known[options.task]]
-    lost = campaign(tasks, options.rounds, options.seed, options.plant)
+    if options.fault is not None:
+        tasks = _tasks_that_meet(options.fault, tasks)
+    lost = campaign(tasks, options.rounds, options.seed, options.plant, options.fault)
     return EXIT_PARTIAL if lost else EXIT_OK

@@ -11,9 +11,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,9 @@ from lib.tracker.spec import TrackerSpec
 from lib.train.loop import fit
 from lib.utils.console import say
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError
-from tests.chaos.faults import ForkedWork
+from tests.chaos.faults import ForkedWork, family
 from tests.helpers.memory_set import MemoryFrames, square
+from tests.helpers.page_server import BOX, client_of, make_service, write_clip
 from tests.helpers.tiny import draw_sequence, tiny_config
 from tests.helpers.training_runs import make_config, make_run
 
@@ -102,10 +104,33 @@ def _steps(count: int, folder: Path, tell: Tell) -> None:
     fit(run)
 
 
+def _requests(count: int, folder: Path, tell: Tell) -> None:
+    """Requests to a server: an upload that is tracked, then a session with a download."""
+    clip = write_clip(folder / "clip.mp4", 4).read_bytes()
+    wanted = {"frame": 0, "boxes": {0: {"1": [10, 20, 18, 14]}}}
+    with client_of(make_service(folder)) as client:
+
+        def ask(method: str, path: str, **content: Any) -> Any:
+            answer = client.request(method, path, **content)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{path}: {answer.status_code} {answer.text}")
+            tell(next(done))
+            return answer
+
+        done = itertools.count(1)
+        for _ in range(0, count, 5):
+            ask("POST", "/track", files={"video": ("a.mp4", clip)}, data={"boxes": BOX})
+            session = "/sessions/" + ask("POST", "/sessions", content=clip).json()["id"]
+            ask("POST", f"{session}/track", json=wanted)
+            ask("GET", f"{session}/annotations")
+            ask("POST", f"{session}/end")
+
+
 PARTS = (
     Part("frames", 100_000, _frames),
     Part("sequences", 2_000, _sequences),
     Part("steps", 2_000, _steps),
+    Part("requests", 500, _requests),
 )
 
 
@@ -130,7 +155,7 @@ class Usage:
 def usage_of(process: int) -> Usage:
     """Sum over a process and those that it started."""
     memory, handles, threads = 0.0, 0, 0
-    for number in _family(process):
+    for number in family(process):
         try:
             status = Path(f"/proc/{number}/status").read_text()
             handles += len(os.listdir(f"/proc/{number}/fd"))
@@ -140,16 +165,6 @@ def usage_of(process: int) -> Usage:
         memory += int(facts.get("RssAnon", "0 kB").split()[0]) / 1024
         threads += int(facts.get("Threads", "0"))
     return Usage(memory, handles, threads)
-
-
-def _family(process: int) -> Iterator[int]:
-    yield process
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    except OSError:
-        return
-    for child in children:
-        yield from _family(int(child))
 
 
 def watch(part: Part, count: int, samples: int) -> list[tuple[int, float, Usage]]:
@@ -171,8 +186,10 @@ def watch(part: Part, count: int, samples: int) -> list[tuple[int, float, Usage]
         while os.waitid(os.P_PID, work.number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             done = int.from_bytes(shared[:8], "little")
             if done >= last + step:
-                rows.append((done, time.monotonic() - began, usage_of(work.number)))
-                last = done
+                usage, last = usage_of(work.number), done
+                # One that has just ended has none.
+                if usage.memory:
+                    rows.append((done, time.monotonic() - began, usage))
             time.sleep(0.02)
         code, text = work.wait()
     if code:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ from tests.helpers.tiny import TINY_YAML, tiny_config, write_got10k_folder
 from tests.helpers.training_files import write_lasot_train
 from tests.helpers.training_runs import finished, make_config, trained
 
+ROOT = Path(__file__).parents[2]
 PLANTS = ("half-file", "skipped-sample")
 _SEQUENCES = [f"video-{i}" for i in range(6)]
 
@@ -106,6 +108,29 @@ def _test_network(data: Path, out: Path) -> int:
     torch.set_num_threads(1)
     words = ["--config", str(data / "tiny.yaml"), "--checkpoint", str(data / "tiny.pth.tar")]
     return _evaluate(data, out, *words, "--device", "cpu")
+
+
+# What each worker of torchrun runs; as `_evaluate`, without what only other tasks need.
+_LAUNCHED = f"""\
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from lib.commands.entry import run
+from lib.evaluation import queue
+queue.PATIENCE, queue._BEAT, queue._LOOK = 2.0, 0.2, 0.05
+sys.exit(run("lib.commands.test"))
+"""
+
+
+def _write_launched(data: Path) -> None:
+    _write_videos(data)
+    (data / "launched.py").write_text(_LAUNCHED)
+
+
+def _test_in_torchrun(data: Path, out: Path) -> int:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = ["--max-restarts", "1", str(data / "launched.py"), "static_box/default"]
+    words += ["--dataset", str(data / "videos"), "--save_dir", str(out)]
+    return subprocess.call([sys.executable, "-m", *launcher, *words], cwd=ROOT)
 
 
 def _is_boxes(name: str) -> bool:
@@ -298,6 +323,8 @@ TASKS = (
          keeps=lambda name: False),
     Task("testing-workers", _write_videos, _test_in_workers, _is_boxes, processes=True,
          kinds=("late kill",)),
+    Task("testing-torchrun", _write_launched, _test_in_torchrun, _is_boxes, processes=True,
+         kinds=("late kill", "worker kill", "worker kill")),
 )  # fmt: skip
 
 

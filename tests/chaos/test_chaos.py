@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lib.utils.errors import ConfigError
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = [
@@ -47,6 +49,22 @@ def test_what_is_planted_is_found(planted: str, task: str, said: str) -> None:
     assert any("LOST" in line and said in line for line in done.stdout.splitlines()), done.stdout
 
 
-def test_a_wrong_name_is_one_line() -> None:
-    done = chaos("--task", "packin")
-    assert done.returncode == 2 and "did you mean 'packing'" in done.stderr
+def test_one_kind_of_fault_alone() -> None:
+    done = chaos("--rounds", "3", "--seed", "7", "--task", "packing", "--fault", "kill")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 rounds (3 killed)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        pytest.param(["--task", "packin"], "did you mean 'packing'", id="task"),
+        pytest.param(["--fault", "kil"], "did you mean 'kill'", id="fault"),
+        pytest.param(["--task", "packing", "--fault", "memory"], "there are kill", id="not here"),
+    ],
+)
+def test_a_wrong_name_is_one_line(options: list[str], said: str) -> None:
+    from tests.chaos.campaign import main
+
+    with pytest.raises(ConfigError, match=said):
+        main(options)

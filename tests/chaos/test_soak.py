@@ -61,5 +61,5 @@ def test_a_short_stretch_of_each_part() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split(",") for line in done.stdout.splitlines()]
     assert rows[0] == ["part", "done", "seconds", "memory_mib", "handles", "threads"]
-    assert {row[0] for row in rows[1:]} == {"frames", "sequences", "steps"}
+    assert {row[0] for row in rows[1:]} == {"frames", "sequences", "steps", "requests"}
     assert all(float(row[3]) > 1 and int(row[4]) > 2 and int(row[5]) >= 1 for row in rows[1:])

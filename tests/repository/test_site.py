@@ -129,6 +129,8 @@ def test_extras_that_documents_install_are_there() -> None:
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == __version__ and citation["license"] == "MIT"
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{__version__}] - {citation['date-released']}" in changes
     assert citation["preferred-citation"]["title"] in (ROOT / "README.md").read_text(
         encoding="utf-8"
     ).replace("\n", " ")

@@ -25,8 +25,8 @@ def call(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy: building in the checkout would leave `build/` behind."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy to build from: building in the checkout would leave `build/` behind."""
     source = tmp_path_factory.mktemp("source")
     for name in ("lib", "seqtrack", "experiments"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -35,6 +35,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for extra in ("tests", "test"):
         (source / extra).mkdir()
         (source / extra / "__init__.py").touch()
+    return source
+
+
+@pytest.fixture(scope="session")
+def wheel(source: Path) -> Path:
     options = ("--no-build-isolation", "--no-deps", "--no-index", "--quiet")
     built = call(sys.executable, "-m", "pip", "wheel", *options, "-w", "out", ".", cwd=source)
     assert built.returncode == 0, built.stdout + built.stderr
@@ -95,6 +100,17 @@ def test_unpacked_wheel_has_every_engine(wheel: Path, tmp_path: Path) -> None:
     found = dict(line.split() for line in done.stdout.splitlines())
     assert set(found) == {"torch", "reference"}
     assert all(Path(file).is_relative_to(site) for file in found.values())
+
+
+def test_an_editable_install_is_a_folder_on_the_path(source: Path, tmp_path: Path) -> None:
+    """An import hook would come after a clone called `seqtrack` that lies beside a script."""
+    code = "import sys; from setuptools.build_meta import build_editable as b; b(sys.argv[1])"
+    built = call(sys.executable, "-c", code, str(tmp_path), cwd=source)
+    assert built.returncode == 0, built.stderr
+    (file,) = tmp_path.glob("seqtrack-*.whl")
+    archive = zipfile.ZipFile(file)
+    (path,) = [name for name in archive.namelist() if ".dist-info/" not in name]
+    assert path.endswith(".pth") and Path(archive.read(path).decode().strip()).samefile(source)
 
 
 def test_wheel_says_what_it_is(wheel: Path) -> None:

@@ -26,14 +26,21 @@ ROOT = Path(__file__).parents[2]
 TARGETS: Mapping[str, Sequence[str]] = {
     "lib.utils.boxes": ("tests/utils/test_boxes.py", "tests/analysis/test_properties.py"),
     "lib.utils.crop": ("tests/utils/test_crop.py", "tests/parity/test_crops_and_boxes.py"),
-    "lib.models.tokens": ("tests/models/test_tokens.py", "tests/parity/test_tokens.py"),
+    "lib.models.tokens": (
+        "tests/models/test_tokens.py",
+        "tests/parity/test_tokens.py",
+        "tests/models/test_history.py::test_tokens_of_boxes_before",
+    ),
     "lib.tracker.templates": (
         "tests/tracker/test_seqtrack_tracker.py::test_update_rule",
         "tests/tracker/test_seqtrack_tracker.py::test_the_first_template_is_permanent_the_others_a_queue",
+        "tests/tracker/test_seqtrack_tracker.py::test_an_answer_says_how_certain_it_is",
     ),
     "lib.tracker.gate": ("tests/tracker/test_gate.py",),
     "lib.tracker.certainty": ("tests/tracker/test_certainty.py",),
-    "lib.analysis.frames": ("tests/analysis/test_metrics.py", "tests/metrics/test_eval_kit.py"),
+    "lib.evaluation.calibration": ("tests/evaluation/test_calibration.py",),
+    "lib.analysis.reliability": ("tests/analysis/test_reliability.py",),
+    "lib.analysis.frames": ("tests/analysis/test_frames.py",),
     "lib.analysis.metrics": ("tests/analysis/test_metrics.py", "tests/metrics/test_eval_kit.py"),
     "lib.results.files": ("tests/results/test_results.py", "tests/results/test_result_files.py"),
     "lib.results.record": ("tests/results/test_run_records.py",),

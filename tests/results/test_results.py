@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lib.datasets.sequence import Dataset, Video
 from lib.results.files import (
     RUN_FILE,
     ResultsFolder,
@@ -15,15 +16,18 @@ from lib.results.files import (
     SequenceResult,
     check_run_record,
     claim_folder,
+    hash_data,
     read_column,
     read_results,
     read_run_record,
     write_column,
     write_results,
 )
-from lib.utils.errors import ResultsError
+from lib.utils.errors import DataError, ResultsError
+from tests.helpers.memory_set import MemoryFrames
 
 BOXES = np.array([[1.0, 2.0, 3.0, 4.0], [-1.9, 2.999, 3.5, 0.1], [1e6, 0.0, 7.0, 8.0]])
+BOX = (1.0, 2.0, 3.0, 4.0)
 RECORD = RunRecord(
     tracker="seqtrack",
     config_name="seqtrack_b256",
@@ -316,3 +320,38 @@ def test_broken_record_is_named(folder: ResultsFolder, content: bytes, message: 
         check_run_record(folder, RECORD)
     claim_folder(folder, RECORD, overwrite=True)
     assert json.loads((folder.root / RUN_FILE).read_text())["dataset"] == "lasot"
+
+
+def data(**videos: tuple[int, tuple[float, ...]]) -> Dataset:
+    """A data set of videos with so many frames and such a first box; 0 frames cannot be loaded."""
+
+    def load(name: str) -> Video:
+        frames, box = videos[name]
+        if not frames:
+            raise DataError(f"{name}: no frames")
+        return Video(name, MemoryFrames(name, frames), np.array([box, (9.0,) * 4]))
+
+    return Dataset("d", "d", "DEFAULT", "otb", "data/d", tuple(videos), load)
+
+
+def test_data_is_told_from_other_data_of_its_name() -> None:
+    known = hash_data(data(a=(3, BOX), b=(4, BOX)), False)
+    assert known == hash_data(data(a=(3, BOX), b=(4, BOX)), False)
+    others = [
+        data(a=(3, BOX), b=(5, BOX)),
+        data(a=(3, BOX), b=(4, (1.0, 2.0, 3.0, 5.0))),
+        data(a=(4, BOX), b=(3, BOX)),
+        data(b=(4, BOX), a=(3, BOX)),
+        data(a=(3, BOX), b=(0, BOX)),
+        data(a=(3, BOX), c=(4, BOX)),
+        data(a=(3, BOX)),
+    ]
+    found = {known, *(hash_data(one, False) for one in others)}
+    assert len(found) == len(others) + 1
+
+
+def test_a_benchmark_is_told_by_its_list_alone() -> None:
+    known = hash_data(data(a=(3, BOX), b=(4, BOX)), True)
+    assert known == hash_data(data(a=(0, BOX), b=(5, BOX)), True)
+    assert known != hash_data(data(a=(3, BOX)), True)
+    assert known != hash_data(data(a=(3, BOX), b=(4, BOX)), False)

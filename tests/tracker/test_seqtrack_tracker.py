@@ -67,6 +67,7 @@ def test_an_answer_says_how_certain_it_is(network):
     answer = tracker.track(frames[1])
     assert 0 < answer["certainty"] < 1
     assert answer["certainty"] == pytest.approx(answer["confidence"] / 40)
+    assert answer["confidence"] == pytest.approx(10 * sum(answer["token_confidence"]))
 
 
 def test_a_step_leaves_its_input_states_alone(network):

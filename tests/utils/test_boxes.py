@@ -109,6 +109,11 @@ def test_a_box_without_size_is_pulled_from_a_millionth():
     )
 
 
+def test_a_size_is_width_and_height():
+    with pytest.raises(ValueError, match="zip"):
+        boxes.pull_size((5, 5, 2, 2), (4, 9, 1), 0.5)
+
+
 def test_rounding_makes_no_overlap_above_one():
     # (0.3 + 0.1) - 0.3 is more than 0.1.
     same = np.array([[0.3, 0.3, 0.1, 0.1], [1e6 + 0.1, 7.7, 0.3, 0.7]])

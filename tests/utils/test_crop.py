@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.utils.crop import crop_side, crop_square, cut_square, map_box_back, square_at
+from lib.utils.crop import (
+    Crop,
+    box_in_crop,
+    crop_side,
+    crop_square,
+    cut_square,
+    map_box_back,
+    square_at,
+)
 from lib.utils.errors import DataError
 
 IMAGE = np.arange(100 * 120 * 3, dtype=np.uint32).astype(np.uint8).reshape(100, 120, 3) | 1
@@ -138,3 +146,16 @@ def test_what_is_black(box, black):
     # No pixel of the image is 0, and black is black in all channels.
     np.testing.assert_array_equal((square > 0).all(axis=2), seen)
     np.testing.assert_array_equal((square > 0).any(axis=2), seen)
+
+
+def test_a_box_in_a_crop():
+    """65 pixels count as 64; the crop's centre is (35, 23) of the image, the box's (37, 28)."""
+    crop = Crop(np.zeros((65, 65, 3), np.uint8), 2.0, (30, 20, 10, 6))
+    found = box_in_crop(np.array([33, 26, 8, 4]), crop)
+    assert found.dtype == np.float32
+    assert found.tolist() == [36 / 64 - 8 / 64, 42 / 64 - 4 / 64, 16 / 64, 8 / 64]
+
+
+def test_a_box_that_was_predicted_in_the_image():
+    """The crop of 20 x 20 pixels has its corner at (25, 13)."""
+    assert map_box_back((12, 9, 6, 4), (30, 20, 10, 6), 2.0, 40) == (34, 20, 6, 4)

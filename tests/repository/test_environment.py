@@ -300,3 +300,67 @@ def test_set_up_waits_for_a_running_one_only(machine: Machine) -> None:
     code, said, _ = machine.test()
     assert code == 0
     assert "waiting" not in said
+
+
+# Makes an environment of the stand-in, and installs what it is told.
+FAKE_UV = r"""#!/bin/bash
+echo "uv $*" >>"$FAKE_LOG"
+case "$*" in
+  "venv "*) mkdir -p "${!#}/bin"; cp "$FAKE_HOME/python3" "${!#}/bin/python" ;;
+  *"--resolution ${FAKE_BROKEN:-none} "*) echo "error: no version fits"; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def versions(machine: Machine) -> Machine:
+    """The stand-in as Python 3.10 and 3.12; 9.99 is not there."""
+    (machine.home / "uv").write_text(FAKE_UV)
+    (machine.home / "uv").chmod(0o755)
+    fake = FAKE_PYTHON.replace(
+        'case "$*" in',
+        """case "$*" in
+  *sys.version_info\\[:2\\]*) echo 3.10 ;;
+  *sys.executable*) echo "$0" ;;
+  *"Python"*) echo "Python, torch 1" ;;
+  *"-m pytest"*) exit "${FAKE_TESTS:-0}" ;;""",
+        1,
+    )
+    for name in ("python3", "python3.10", "python3.12"):
+        (machine.home / name).write_text(fake)
+        (machine.home / name).chmod(0o755)
+    return machine
+
+
+def test_versions_are_tried_one_by_one(versions: Machine) -> None:
+    code, said, asked = versions.run("scripts/versions.sh", "3.10", "9.99", "3.12")
+    assert code == 0, said
+    installs = [line for line in asked if line.startswith("uv pip install")]
+    # The oldest packages on the first Python only.
+    assert [line.split("--resolution ")[1] for line in installs] == [
+        "highest -e .[dev,openvino]",
+        "lowest-direct -e .[dev,openvino]",
+        "highest -e .[dev,openvino]",
+    ]
+    assert len([line for line in asked if line.startswith("-m pytest")]) == 3
+    passed, oldest, missing, last = said.partition("== summary\n")[2].splitlines()
+    assert passed == last == "  passed, highest: Python, torch 1"
+    assert "lowest-direct" in oldest and missing == "  missing: Python 9.99"
+
+
+@pytest.mark.parametrize("settings", [{"FAKE_BROKEN": "lowest-direct"}, {"FAKE_TESTS": "1"}])
+def test_a_version_that_fails_does_not_hide_behind_others(versions: Machine, settings) -> None:
+    code, said, asked = versions.run("scripts/versions.sh", "3.10", **settings)
+    assert code == 1 and "  FAILED, lowest-direct" in said
+    installs = [line for line in asked if line.startswith("uv pip install")]
+    tested = [line for line in asked if line.startswith("-m pytest")]
+    assert len(installs) == 2 and len(tested) == (1 if "FAKE_BROKEN" in settings else 2)
+    assert ("  passed, highest" in said) == ("FAKE_BROKEN" in settings)
+
+
+def test_versions_that_are_not_there(versions: Machine) -> None:
+    code, said, _ = versions.run("scripts/versions.sh", "9.99", "/no/python")
+    assert code == 2 and said.endswith("error: none of these Pythons was found: 9.99 /no/python\n")
+    assert versions.run("scripts/versions.sh", "--lowest")[0] == 2
+    code, said, _ = versions.run("scripts/versions.sh", "--help")
+    assert code == 0 and said.startswith("Tries the project on each Python")

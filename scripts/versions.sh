@@ -20,12 +20,11 @@ esac
 
 # What meets the packages' own behaviour: networks and recorded numbers, training, weights, pictures,
 # video, packs, exports, requests. The rest is plain Python.
-tests=(tests/annotations tests/api/test_tracker.py tests/config/test_config.py
-  tests/datasets/test_training_sets.py tests/masks tests/models/test_seqtrack_model.py
-  tests/models/test_timm_encoder.py tests/models/test_weights.py tests/parity/test_model.py
-  tests/parity/test_training.py tests/parity/test_optimizer.py tests/results
-  tests/serve/test_track_route.py tests/tracker/test_onnx.py tests/tracker/test_engines.py
-  tests/train/test_loader.py tests/train/test_training_state.py tests/utils
+tests=(tests/api/test_tracker.py tests/config/test_config.py tests/datasets/test_training_sets.py
+  tests/masks/test_sam2.py tests/models/test_seqtrack_model.py tests/models/test_timm_encoder.py
+  tests/models/test_weights.py tests/parity/test_crops_and_boxes.py tests/parity/test_training.py
+  tests/serve/test_track_route.py tests/tracker/test_onnx.py tests/train/test_loader.py
+  tests/train/test_training_state.py tests/utils/test_checkpoint.py
   tests/video/test_video_file.py)
 # Every module of the project can be imported, whatever of the extras it uses.
 imports='

@@ -11,7 +11,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,8 +167,8 @@ def usage_of(process: int) -> Usage:
     return Usage(memory, handles, threads)
 
 
-def watch(part: Part, count: int, samples: int) -> list[tuple[int, float, Usage]]:
-    """Run a part in a process of its own; what it had, each time it had come a step farther.
+def watch(part: Part, count: int, samples: int) -> Iterator[tuple[int, float, Usage]]:
+    """Run a part in a process of its own; what it has, each time it has come a step farther.
 
     Raises:
         RuntimeError: it failed.
@@ -178,7 +178,6 @@ def watch(part: Part, count: int, samples: int) -> list[tuple[int, float, Usage]
     def tell(done: int) -> None:
         shared[:8] = done.to_bytes(8, "little")
 
-    rows: list[tuple[int, float, Usage]] = []
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         began = time.monotonic()
         work = ForkedWork(lambda: _done(part, count, Path(folder), tell))
@@ -189,12 +188,11 @@ def watch(part: Part, count: int, samples: int) -> list[tuple[int, float, Usage]
                 usage, last = usage_of(work.number), done
                 # One that has just ended has none.
                 if usage.memory:
-                    rows.append((done, time.monotonic() - began, usage))
+                    yield done, time.monotonic() - began, usage
             time.sleep(0.02)
         code, text = work.wait()
     if code:
         raise RuntimeError(f"{part.name} ended with {code}: {text}")
-    return rows
 
 
 def _done(part: Part, count: int, folder: Path, tell: Tell) -> int:
@@ -231,8 +229,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     say(",".join(COLUMNS))
     grown = []
     for part in parts:
-        rows = watch(part, max(1, round(part.full * options.scale)), options.samples)
-        for done, seconds, usage in rows:
+        rows = []
+        for row in watch(part, max(1, round(part.full * options.scale)), options.samples):
+            rows.append(row)
+            done, seconds, usage = row
             numbers = f"{usage.memory:.1f},{usage.handles},{usage.threads}"
             say(f"{part.name},{done},{seconds:.1f},{numbers}")
         grown += [f"{part.name}: {text}" for text in growth(rows)]

@@ -34,7 +34,7 @@ def still(count, folder, tell):
         time.sleep(0.03)
 
 for work in (leak, still):
-    print(*growth(watch(Part(work.__name__, 1, work), 80, 80)), sep=";")
+    print(*growth(list(watch(Part(work.__name__, 1, work), 80, 80))), sep=";")
 """
 
 

@@ -46,8 +46,8 @@ def test_half_of_the_target_is_good(monkeypatch) -> None:
 
 
 def test_frames_without_truth_are_left_out(monkeypatch) -> None:
-    boxes, truth = [BOX] * 3, [BOX, UNKNOWN, BOX]
-    assert seen(monkeypatch, boxes, truth, frames=4) == ([1, 3], [True, True])
+    boxes, truth = [BOX] * 4, [BOX, UNKNOWN, (20.0, np.nan, 40.0, 50.0), BOX]
+    assert seen(monkeypatch, boxes, truth, frames=5) == ([1, 4], [True, True])
 
 
 def test_a_target_that_is_away_is_on_no_box(monkeypatch) -> None:

@@ -24,7 +24,7 @@ tests=(tests/api/test_tracker.py tests/config/test_config.py tests/masks/test_sa
   tests/parity/test_crops_and_boxes.py tests/parity/test_model.py tests/parity/test_training.py
   tests/serve/test_track_route.py tests/tracker/test_onnx.py tests/utils/test_checkpoint.py
   tests/video/test_video_file.py)
-small="not b256 and not b384 and not l256 and not l384"
+small="not every_variant and not b256 and not b384 and not l256 and not l384"
 # Every module of the project can be imported, whatever of the extras it uses.
 imports='
 import importlib, pkgutil, lib, seqtrack

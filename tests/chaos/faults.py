@@ -164,8 +164,10 @@ class ForkedWork:
     def __init__(self, work: Callable[[], int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        # No file, because files may be cut short; what is printed fits into a pipe.
+        # No file, because files may be cut short.
         self._output, sender = os.pipe()
+        os.set_blocking(self._output, False)
+        self._text = b""
         self.number = os.fork()
         if not self.number:
             self._run(work, sender)
@@ -217,13 +219,14 @@ class ForkedWork:
         code = os.waitstatus_to_exitcode(os.waitpid(self.number, 0)[1])
         # Workers of its own, which nobody waits for.
         self.kill()
-        os.set_blocking(self._output, False)
-        try:
-            text = os.read(self._output, 1 << 16).decode(errors="replace")
-        except BlockingIOError:
-            text = ""
+        self.listen()
         os.close(self._output)
-        return code, text[-600:].strip()
+        return code, self._text.decode(errors="replace").strip()
+
+    def listen(self) -> None:
+        """Take what it has printed; a full pipe would stop it for ever."""
+        with contextlib.suppress(BlockingIOError):
+            self._text = (self._text + os.read(self._output, 1 << 16))[-600:]
 
 
 # Exit status of a process that ended by an error nobody expected.

@@ -94,13 +94,13 @@ def _steps(count: int, folder: Path, tell: Tell) -> None:
     epochs = max(1, count // _EPOCH)
     cfg = make_config(epochs=epochs, steps=max(1, count // epochs), NUM_WORKER=2)
     run = make_run(folder, cfg)
-    notes, total = run.log, itertools.count(1)
+    total = itertools.count(1)
 
     def step(*about: object, **facts: object) -> None:
         tell(next(total))
 
-    # What it would keep of each step would grow, and print would fill the pipe.
-    notes.step, notes.print = step, lambda text: None  # type: ignore[attr-defined]
+    # What it would keep of each step would grow.
+    run.log.step = step  # type: ignore[attr-defined]
     fit(run)
 
 
@@ -183,6 +183,7 @@ def watch(part: Part, count: int, samples: int) -> Iterator[tuple[int, float, Us
         work = ForkedWork(lambda: _done(part, count, Path(folder), tell))
         step, last = max(1, count // samples), 0
         while os.waitid(os.P_PID, work.number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            work.listen()
             done = int.from_bytes(shared[:8], "little")
             if done >= last + step:
                 usage, last = usage_of(work.number), done

@@ -30,6 +30,8 @@ def leak(count, folder, tell):
 
 def still(count, folder, tell):
     for done in range(1, count + 1):
+        # More in all than a pipe holds.
+        print("x" * 2000)
         tell(done)
         time.sleep(0.03)
 

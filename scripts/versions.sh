@@ -53,11 +53,12 @@ find_uv() { # prints its path
   fi
 }
 
-install() { # RESOLUTION: into $VENV
+install() { # RESOLUTION: into $VENV; older starlettes test with httpx
   local version
   VENV_PYTHON=$VENV/bin/python
   "$uv" venv --quiet --clear --python "$python" "$VENV" &&
-    "$uv" pip install --quiet --python "$VENV_PYTHON" --resolution "$1" -e ".[dev,openvino]" &&
+    "$uv" pip install --quiet --python "$VENV_PYTHON" --resolution "$1" \
+      -e ".[dev,openvino]" "httpx>=0.27" &&
     "$uv" pip check --quiet --python "$VENV_PYTHON" || return
   # opencv-python needs libGL and X11; a bare server has neither.
   "$VENV_PYTHON" -c 'import cv2' 2>/dev/null && return

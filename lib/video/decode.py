@@ -167,10 +167,12 @@ def open_container(
     if isinstance(source, str):
         # A second of a stream tells what is in it; FFmpeg would look at five.
         options |= {"rtsp_transport": "tcp", "analyzeduration": "1000000"}
+    # From PyAV 19 on that is what it does with names that are no text, and no argument.
+    texts = {} if int(av.__version__.split(".")[0]) >= 19 else {"metadata_errors": "replace"}
     try:
         container = av.open(
             where if file is None else file,
-            metadata_errors="replace",
+            **texts,
             options=options if file is None else {},
             timeout=timeout,
         )

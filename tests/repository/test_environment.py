@@ -338,9 +338,9 @@ def test_versions_are_tried_one_by_one(versions: Machine) -> None:
     installs = [line for line in asked if line.startswith("uv pip install")]
     # The oldest packages on the first Python only.
     assert [line.split("--resolution ")[1] for line in installs] == [
-        "highest -e .[dev,openvino]",
-        "lowest-direct -e .[dev,openvino]",
-        "highest -e .[dev,openvino]",
+        "highest -e .[dev,openvino] httpx>=0.27",
+        "lowest-direct -e .[dev,openvino] httpx>=0.27",
+        "highest -e .[dev,openvino] httpx>=0.27",
     ]
     assert len([line for line in asked if line.startswith("-m pytest")]) == 3
     passed, oldest, missing, last = said.partition("== summary\n")[2].splitlines()

@@ -243,6 +243,19 @@ def test_times_of_a_variable_rate(tmp_path, name):
     assert [frame.time for frame in frames] == pytest.approx(times, abs=1e-6)
 
 
+def test_a_title_that_is_no_text_does_not_matter(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        container.metadata["title"] = "A title"
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv444p"
+        container.mux(stream.encode(in_yuv(numbered(1)[0], 0.299, 0.114)))
+        container.mux(stream.encode())
+    content = (tmp_path / "a.mkv").read_bytes()
+    assert b"A title" in content
+    (tmp_path / "b.mkv").write_bytes(content.replace(b"A title", b"\xff\xfe\xc3\x28\xa0\xa1\xff"))
+    assert len(read(tmp_path / "b.mkv")) == 1
+
+
 def in_yuv(image: np.ndarray, red: float, blue: float) -> av.VideoFrame:
     """By definition, from the shares of red and blue in luma: PyAV 17 does not write BT.2020."""
     r, g, b = np.moveaxis(image / 255, 2, 0)

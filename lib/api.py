@@ -138,21 +138,20 @@ class Tracker:
             a result for each frame; closing it closes the source.
 
         Raises:
-            DataError: the source cannot be read, or a box is none.
+            DataError: the source cannot be read, a box is none or lies outside of the picture, or
+                the source is known to have no frame for `start` or a box.
             PartialFailure: after the last frame, if the source breaks off, or a box had no frame.
         """
+        from lib.video.check import check_placed
         from lib.video.open import open_source
 
         placed = frame_boxes(boxes, start or 0)
         if start is None:
             start = (max if backward else min)(placed, default=0)
-        sign = -1 if backward else 1
-        if early := [one for one in placed if sign * one < sign * start]:
-            side = "after" if backward else "before"
-            raise DataError(f"the box of frame {early[0]} lies {side} the start, frame {start}")
         clip = source
         if not isinstance(clip, Clip):
             clip = open_source(source, fps=fps, live=live, reconnect=reconnect)
+        check_placed(clip, placed, start, backward, end)
         self._stream = self._follow(clip, placed, start, backward, end)
         return self._stream
 

@@ -53,6 +53,7 @@ from lib.utils.errors import (
 )
 from lib.utils.files import user_path
 from lib.utils.targets import TargetId
+from lib.video.check import check_placed
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Clip, Result
 from lib.video.open import open_source
 from lib.video.placed import check_end, first_frame, place_boxes
@@ -235,6 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"{option} does nothing for {tracker!r}, which has no network")
     spec = replace(with_engine(spec, args.engine, args.precision), cpu_threads=args.cpu_threads)
     job = _open_job(args, paths)
+    check_placed(job.clip, job.boxes, job.start, args.backward, job.end)
     outputs = choose_outputs(args, f"{_stem(job)}_{spec.tracker}", job.origin)
     spec = with_checkpoint(spec, args.checkpoint, paths, job.update_key)
     tally = Tally()

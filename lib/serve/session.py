@@ -13,10 +13,10 @@ from lib.annotations.rows import ClipFacts, TargetRow
 from lib.serve.limits import RefusedRequest
 from lib.serve.models import SharedTracker
 from lib.serve.pictures import FramePictures
-from lib.serve.uploads import frame_count
 from lib.utils.boxes import Box
 from lib.utils.errors import DataError
 from lib.utils.targets import TargetId
+from lib.video.check import frame_count
 from lib.video.clip import Clip, Frame, Result, TargetResult
 from lib.video.targets import follow
 from lib.video.write import Painter, open_sink

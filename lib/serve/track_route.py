@@ -1,6 +1,7 @@
 """`POST /track`: a video or pictures and boxes in, boxes of all frames out, in one request."""
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Generator, Mapping
@@ -75,28 +76,27 @@ class TrackAnswer:
     def steps(self) -> Generator[dict[str, Any], None, None]:
         """Track; an event for each frame."""
         shared = self.service.models.get(self.model)
-        stream = shared.tracker.stream(
-            self.clip, self.boxes, self.start, self.backward, end=self.end
-        )
+        given = self.boxes, self.start, self.backward
         try:
-            for number, result in enumerate(shared.in_turn(stream)):
-                if number == self.service.limits.frames:
-                    raise PartialFailure(
-                        f"the clip goes on after {counted(number, 'frame')}; no more are tracked "
-                        "(--max-frames)"
-                    )
-                rows = target_rows(result)
-                self.rows += rows
-                self.size = result.image.shape[1], result.image.shape[0]
-                yield {"frame": result.frame, "rows": [json_row(row) for row in rows]}
+            with contextlib.closing(
+                shared.tracker.stream(self.clip, *given, end=self.end)
+            ) as stream:
+                for number, result in enumerate(shared.in_turn(stream)):
+                    if number == self.service.limits.frames:
+                        raise PartialFailure(
+                            f"the clip goes on after {counted(number, 'frame')}; no more are "
+                            "tracked (--max-frames)"
+                        )
+                    rows = target_rows(result)
+                    self.rows += rows
+                    self.size = result.image.shape[1], result.image.shape[0]
+                    yield {"frame": result.frame, "rows": [json_row(row) for row in rows]}
         except PartialFailure as error:
             if not self.rows:
                 raise
             self.warning = self.spoken(error)
         except DataError as error:
             raise DataError(self.spoken(error)) from error
-        finally:
-            stream.close()
 
     def spoken(self, error: Exception) -> str:
         """The message of an error, in which files are called as they were sent."""

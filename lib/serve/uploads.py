@@ -14,6 +14,7 @@ from lib.serve.kinds import HEAD, is_video, picture_size
 from lib.serve.limits import RefusedRequest, ServeLimits
 from lib.utils.errors import SeqTrackError, counted
 from lib.utils.files import is_disk_full
+from lib.video.check import frame_count
 from lib.video.clip import Clip
 from lib.video.decode import VideoFile, best_stream, has_pyav, open_container
 from lib.video.open import open_clip
@@ -199,12 +200,6 @@ def open_upload(path: Path, limits: ServeLimits, fps: float | None = None) -> Cl
             limits.check_size(picture.width, picture.height, clip.name)
     limits.check_length(frame_count(clip), clip.fps, clip.name)
     return clip
-
-
-def frame_count(clip: Clip) -> int | None:
-    """Frames of a clip, as exactly as it can be told without decoding it."""
-    exact = clip.counted if isinstance(clip, VideoFile) else None
-    return clip.length if exact is None else exact
 
 
 def check_pictures(count: int, limits: ServeLimits) -> None:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from lib.utils.errors import DataError, PartialFailure, counted
 from lib.video.clip import DEFAULT_FPS, FPS_RANGE, Frame, check_size, frames_backward
-from lib.video.pixels import PixelConverter
+from lib.video.pixels import PixelConverter, shown_shape
 from lib.video.seek import IndexBuilder, PictureIndex
 
 NO_PYAV = (
@@ -71,6 +71,12 @@ class VideoFile:
     def counted(self) -> int | None:
         """Number of frames by the packets of the file; None where only decoding tells."""
         return None if self._index is None else len(self._index.stamps)
+
+    def shape(self) -> tuple[int, ...] | None:
+        """Height and width of the first picture as it is shown; None where none can be decoded."""
+        with open_container(self.path) as container:
+            picture = next(self._reader(container).pictures(), None)
+            return None if picture is None else shown_shape(picture)
 
     def frames(self, start: int = 0, backward: bool = False) -> Generator[Frame, None, None]:
         """The frames in order; see `Clip`."""

@@ -31,6 +31,11 @@ class OpenCVVideoFile(VideoFile):
     # Its seeks land beside the frame, so every frame is read from the start.
     _index: ClassVar[None] = None  # type: ignore[assignment]
 
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of the pictures, by the first one."""
+        with contextlib.closing(self._all_frames()) as frames:
+            return next(frames).image.shape
+
     def _forward(self, start: int) -> Generator[Frame, None, None]:
         """The frames from `start` on."""
         with contextlib.closing(self._all_frames()) as frames:

@@ -68,6 +68,12 @@ def _display_matrix(picture: Any) -> np.ndarray | None:
     return np.frombuffer(bytes(data), np.int32).reshape(3, 3)[:2, :2]
 
 
+def shown_shape(picture: Any) -> tuple[int, ...]:
+    """Height and width of a decoded picture when it is upright."""
+    pixels = np.empty((picture.height, picture.width), np.uint8)
+    return upright(pixels, _display_matrix(picture)).shape
+
+
 def upright(image: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
     """An image turned and mirrored as its display matrix says, by the nearest quarter turn.
 

@@ -5,20 +5,21 @@ takes all of them through the network in one batch; other trackers take turns.
 """
 
 import contextlib
+import logging
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 
 from lib.tracker.base import BaseTracker, Info, checked_box
 from lib.utils.boxes import Box
-from lib.utils.errors import DataError, PartialFailure
+from lib.utils.errors import PartialFailure
 from lib.utils.targets import TargetId
+from lib.video.check import FrameBoxes, check_box, check_boxes, no_frame, share_inside
 from lib.video.clip import Clip, Result, TargetResult
 
-# Boxes of targets by the index of their frame.
-FrameBoxes = Mapping[int, Mapping[TargetId, Box]]
+logger = logging.getLogger(__name__)
 
 
 class Targets:
@@ -31,6 +32,7 @@ class Targets:
     def __init__(self, tracker: BaseTracker) -> None:
         self.tracker = tracker
         self.states: dict[TargetId, Any] = {}
+        self._warned = False
 
     def start(self, target: TargetId, image: np.ndarray, box: Box, frame: int = 0) -> TargetResult:
         """Begin with a target, or anew with one that is there, in a frame `(H, W, 3)` uint8 RGB.
@@ -38,7 +40,15 @@ class Targets:
         Raises:
             DataError: nothing of the box lies in the frame.
         """
-        check_box(box, image, frame)
+        check_box(box, image.shape, frame)
+        if not self._warned and share_inside(box, image.shape) < 0.5:
+            self._warned = True
+            x, y, w, h = box
+            logger.warning(
+                "box %g,%g,%g,%g of frame %d: more than half of it lies outside of the picture, "
+                "which is %d pixels wide and %d high",
+                *(x, y, w, h, frame, image.shape[1], image.shape[0]),
+            )
         self.states[target], answer = self.tracker.start(image, box)
         certain = None if self.tracker.top_confidence is None else 1.0
         return TargetResult(box, certain, (answer or {}).get("state"), given=True)
@@ -81,15 +91,13 @@ def follow(
 
     Args:
         targets: those that are there already go on.
-        clip: the frames.
         boxes: where targets join, or are corrected.
         start: index of the first frame.
         backward: go toward the first frame.
         end: index of the last frame, or of the first one going backward; None for all.
 
     Raises:
-        DataError: a box lies outside of its frame, the clip has no frame `start`, or a frame
-            cannot be read.
+        DataError: the clip has no such frame or box, or a frame cannot be read.
         PartialFailure: after the last frame, if the clip breaks off or a box had no frame.
     """
     sign = -1 if backward else 1
@@ -102,6 +110,8 @@ def follow(
             if frame is None:
                 _check_reached(clip, start, last, waiting)
                 return
+            if last is None:
+                check_boxes(boxes, frame.image.shape)
             read = time.perf_counter()
             found = targets.step(frame.image)
             # Of a live source, the frame of a box may have been skipped.
@@ -124,25 +134,8 @@ def follow(
 def _check_reached(clip: Clip, start: int, last: int | None, waiting: FrameBoxes) -> None:
     """Raise unless the clip that has ended had a frame, and one for each box."""
     if last is None:
-        length = "" if clip.length is None else f"; it has {clip.length}, counted from 0"
-        raise DataError(f"{clip.name} has no frame {start}{length}")
+        raise no_frame(clip, start, clip.length)
     if waiting:
         raise PartialFailure(
             f"{clip.name} ends at frame {last}: the box of frame {min(waiting)} was not reached"
-        )
-
-
-def check_box(box: Box, image: np.ndarray, frame: int) -> None:
-    """Refuse a box of which nothing lies in its frame.
-
-    Raises:
-        DataError: naming the box and the frame's size.
-    """
-    height, width = image.shape[:2]
-    x, y, w, h = box
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        where = f"frame {frame}" if frame else "the first frame"
-        raise DataError(
-            f"box {x:g},{y:g},{w:g},{h:g} lies outside of {where}, which is {width} pixels wide "
-            f"and {height} high; a box is x,y,w,h with x,y its upper left corner"
         )

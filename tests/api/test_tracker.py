@@ -126,6 +126,16 @@ def test_what_cannot_be_done_to_targets_is_said(static):
         static.correct(1, BOX)
 
 
+def test_what_the_source_does_not_have_is_said_at_once(static):
+    two = {0: {1: BOX}, 3: {1: OTHER}}
+    with pytest.raises(DataError, match="frames has no frame 3; it has 3, counted from 0"):
+        static.stream(frames(3), two)
+    static.stream(frames(3), two, end=2)
+    never = static.stream(iter(frames(3)), {0: {1: BOX}, 2: {1: (500, 0, 5, 5)}})
+    with pytest.raises(DataError, match="outside of frame 2"):
+        next(never)
+
+
 def test_boxes_by_frame_begin_there_also_backward(static, tmp_path):
     folder = write_got10k_folder(tmp_path, ["a"], length=6) / "a"
     boxes = {2: {1: BOX}, 4: {1: OTHER, "cat": BOX}}

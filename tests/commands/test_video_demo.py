@@ -197,6 +197,15 @@ def test_the_clip_itself_is_never_overwritten(place, option):
         pytest.param(["rtsp://127.0.0.1:9/b", "--box", BOX], "9/b: cannot be open", id="address"),
         pytest.param(["CLIP", "--box", "10:" + BOX], "has no frame 10; it has 6", id="frame"),
         pytest.param(["CLIP", "--box", BOX, "--start", "10"], "has no frame 10", id="start"),
+        pytest.param(
+            ["CLIP", "--box", BOX, "--box", "1@9:" + BOX], "no frame 9; it has 6", id="correction"
+        ),
+        pytest.param(
+            ["CLIP", "--box", BOX, "--box", "1@3:0,80,5,5"], "outside of frame 3", id="outside, 3"
+        ),
+        pytest.param(
+            ["CLIP", "--box", BOX, "--start", "6", "--backward"], "no frame 6", id="from the end"
+        ),
         pytest.param(["CLIP", "--start", "10"], "add --box x,y,w,h", id="start without box"),
         pytest.param(["CLIP", "--box", BOX, "--backward"], "needs --start FRAME", id="backward"),
         pytest.param(
@@ -345,10 +354,48 @@ def test_from_the_middle_backward_and_with_corrections(place):
     assert [row["frame"] for row in rows_of(place.root / "c.csv")] == ["2", "3"]
 
 
-def test_a_box_after_the_end_is_said_and_the_rest_kept(place):
-    code, _, err = place.static(place.clip, "--box", BOX, "--box", "1@9:" + BOX)
+def test_a_box_after_the_end_is_said_and_the_rest_kept(place, monkeypatch):
+    # A pipe does not say how many frames come.
+    with open(place.clip) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, _, err = place.static("-", "--box", BOX, "--box", "1@9:" + BOX, "--out", "o.mp4")
     assert code == 1 and "ends at frame 5: the box of frame 9 was not reached" in err[0]
-    assert len(rows_of(place.root / "my clip_static_box.csv")) == 6
+    assert len(rows_of(place.root / "o.csv")) == 6
+
+
+def test_boxes_after_the_last_frame_that_is_wanted_are_left_out(place):
+    code, _, _ = place.static(place.clip, "--box", BOX, "--box", "1@9:" + BOX, "--end", 4)
+    assert code == 0 and len(rows_of(place.root / "my clip_static_box.csv")) == 5
+
+
+@pytest.mark.parametrize("wrong", ["96,0,5,5", "7:" + BOX], ids=["outside", "no frame"])
+@pytest.mark.parametrize("kind", ["video", "folder", "data set"])
+def test_what_a_clip_does_not_have_is_said_before_the_network_is_built(
+    place, monkeypatch, kind, wrong
+):
+    monkeypatch.setattr(lib.tracker.build, "build_tracker", None)
+    sequence = write_got10k_folder(place.root / "set", ["a"], length=6) / "a"
+    clip = {
+        "video": (place.clip,),
+        "folder": (sequence,),
+        "data set": ("--dataset", sequence.parent),
+    }[kind]
+    code, _, err = place.seqtrack(*clip, "--box", wrong)
+    assert code == 2 and ("lies outside" in err[0] or "has no frame 7; it has 6" in err[0])
+    assert place.files() == ["set"]
+
+
+def test_a_box_mostly_outside_of_the_picture_is_a_warning(place, caplog):
+    boxes = ("--box", "90,10,18,14", "--box", "-10,20,18,14", "--box", "0,0,200,60")
+    assert place.static(place.clip, *boxes)[0] == 0
+    (record,) = caplog.records
+    assert record.message == (
+        "box 90,10,18,14 of frame 0: more than half of it lies outside of the picture, which is 96 "
+        "pixels wide and 80 high"
+    )
+    caplog.clear()
+    assert place.static(place.clip, "--box", "87,20,18,14", "--overwrite")[0] == 0
+    assert not caplog.records, "half of it lies inside"
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "mot", "coco", "cvat"])

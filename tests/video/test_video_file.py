@@ -167,6 +167,7 @@ def test_the_display_matrix_is_applied(tmp_path, turn):
     path.write_bytes(data)
     image = read(path)[1].image
     assert image.shape == ((64, 96, 3) if b == 0 else (96, 64, 3))
+    assert open_clip(path).shape() == image.shape[:2]
     seen = (image[4, 4], image[4, -4], image[-4, -4], image[-4, 4])
     assert all(near(pixel, colour) for pixel, colour in zip(seen, corners, strict=True))
 

@@ -31,6 +31,7 @@ class Presence:
         sure_box: xywh, the last one that was sure.
         looks: frames since it was lost.
         candidate: xywh, where the next look is a close one; None for a wide one.
+        usual: how like the first template it looks, 0..1: a running mean over the sure boxes.
     """
 
     state: TrackState
@@ -38,6 +39,7 @@ class Presence:
     sure_box: Box
     looks: int = 0
     candidate: Box | None = None
+    usual: float = 1.0
 
 
 def sure_of(box: Box) -> Presence:
@@ -92,33 +94,38 @@ def judge(
         certainty: of it.
         likeness: how like the first template it looks, 0..1.
     """
-    if likeness < rule.unlike:
+    # By and by the light changes, or the view; another thing is there from one frame to the next.
+    unlike = now.usual >= rule.unlike > likeness and likeness < now.usual / 2
+    if unlike:
         certainty = 0.0
     if now.state == "lost":
         return _looked(now, rule, box, certainty, likeness)
+    usual = now.usual
+    if certainty >= rule.sure:
+        usual += rule.rate * (likeness - usual)
     level = now.level + rule.rate * (certainty - now.level)
     state: TrackState = now.state
     if level < rule.below:
         # It may have gone with whatever hides the target: back to where it was sure.
-        return Presence("lost", level, now.sure_box), now.sure_box
+        return Presence("lost", level, now.sure_box, usual=usual), now.sure_box
     if state == "tracked" and level < rule.unsure:
         state = "uncertain"
     elif state == "uncertain" and level >= rule.sure:
         state = "tracked"
     sure_box = box if certainty >= rule.sure else now.sure_box
-    return Presence(state, level, sure_box), box
+    return Presence(state, level, sure_box, usual=usual), box
 
 
 def _looked(
     now: Presence, rule: "LostTarget", box: Box, certainty: float, likeness: float
 ) -> tuple[Presence, Box]:
     close = now.candidate is not None or now.looks == 0
-    if close and certainty >= rule.unsure and likeness >= rule.alike:
+    if close and certainty >= rule.unsure and likeness >= min(rule.alike, now.usual):
         level = now.level + rule.rate * (certainty - now.level)
         if certainty >= rule.back:
-            return Presence("tracked", certainty, box), box
+            return Presence("tracked", certainty, box, usual=now.usual), box
         if level >= rule.unsure:
-            return Presence("uncertain", level, box), box
+            return Presence("uncertain", level, box, usual=now.usual), box
         # It may well be the target: looking elsewhere would lose it again.
         return replace(now, level=level, candidate=box), now.sure_box
     next_look = replace(now, level=min(now.level, certainty), looks=now.looks + 1, candidate=None)

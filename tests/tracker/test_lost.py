@@ -89,6 +89,18 @@ def test_what_looks_like_something_else_is_lost_however_sure_the_network_is() ->
     assert now.state == "lost"
 
 
+def test_what_becomes_unlike_by_and_by_is_the_same_in_another_light() -> None:
+    """As at dusk: the colours go, and no single frame differs much from the one before."""
+    now = sure_of(BOX)
+    for likeness in np.geomspace(0.9, RULE.unlike / 3, 30):
+        now, _ = judge(now, RULE, BOX, 0.9, float(likeness))
+        assert now.state == "tracked"
+    gone = after(now, *[0.0] * 6, likeness=0.2)
+    assert gone.state == "lost" and gone.usual < RULE.alike
+    assert after(gone, 0.9, likeness=gone.usual - 0.01).state == "lost"
+    assert after(gone, 0.9, likeness=gone.usual + 0.01).state == "tracked"
+
+
 def test_a_wide_look_is_never_believed_but_followed_by_a_close_one() -> None:
     wide = Presence("lost", 0.1, BOX, looks=2)
     found: Box = (200.0, 100.0, 80.0, 60.0)

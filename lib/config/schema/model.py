@@ -214,9 +214,11 @@ class LostTarget(Section):
     """Certainty that a close look needs to take a lost target back at once. A place that is not
     below UNSURE is looked at again, until the level is not either, or it gets worse."""
     alike: Fraction = 0.45
-    """Likeness to the first template (of the colours' histograms) that it needs as well."""
+    """Likeness to the first template (of the colours' histograms) that it needs as well, or the
+    usual one where that was lower before."""
     unlike: Fraction = 0.3
-    """What is less like the first template than this is not the target, however certain."""
+    """What is less like the first template than this, and less than half as like as usual, is not
+    the target, however certain."""
     widest: Annotated[float, Field(ge=1, le=8)] = 2.0
     """How many times the usual search region the widest look is."""
     steps: Count = 3

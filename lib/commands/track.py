@@ -64,9 +64,9 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = (
     "Track one or more targets in a video file, a folder of images, a camera or a stream. Writes a "
-    "video with the boxes drawn and a CSV with one row per frame and target. A confidence is 0..1: "
-    "how sure the tracker is of the box; without a calibration the mean probability of the four "
-    "tokens of a box, the reference's score of 0..40 divided by 40."
+    "video with the boxes drawn and a CSV with one row per frame and target. A confidence is 0 to "
+    "1: how sure the tracker is of the box, and a probability where the weights are calibrated "
+    "(docs/lost.md)."
 )
 
 

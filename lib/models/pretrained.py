@@ -14,10 +14,10 @@ from importlib import import_module
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from lib.config.schema.model import ENCODER_FAMILIES
+from lib.models.positions import resample_positions
 from lib.models.weights import state_differences
 from lib.utils.checkpoint import read_state_dict
 from lib.utils.download import DownloadError, discard, fetch
@@ -196,35 +196,3 @@ def load_pretrained_encoder(
             f"{path} does not fit the encoder: {'; '.join(differences)}; check MODEL.ENCODER.TYPE"
         )
     encoder.load_state_dict(state, strict=False)
-
-
-def resample_positions(table: Tensor, search_side: int, template_side: int) -> Tensor:
-    """The position table for search and template crops.
-
-    Args:
-        table: `(1, 1 + s * s, C)`, the class token's row first.
-        search_side: patches along a side of the search crop.
-        template_side: patches along a side of a template crop.
-
-    Returns:
-        `(1, search_side ** 2 + template_side ** 2, C)`, search rows first. A part whose side
-        is s already is copied; else bicubic between the corners, without antialiasing.
-
-    Raises:
-        ValueError: the rows after the first are not a square.
-    """
-    rows = table.shape[1] - 1 if table.ndim == 3 else 0
-    side = round(rows**0.5)
-    if side < 1 or side * side != rows:
-        raise ValueError(
-            f"position table of shape {tuple(table.shape)}: expected a class row and a square"
-        )
-    square = table[:, 1:].float().transpose(1, 2).reshape(1, -1, side, side)
-    return torch.cat([_part(square, search_side), _part(square, template_side)], dim=1)
-
-
-def _part(square: Tensor, side: int) -> Tensor:
-    """`(1, C, s, s)` -> `(1, side * side, C)`."""
-    if side != square.shape[-1]:
-        square = F.interpolate(square, size=(side, side), mode="bicubic", align_corners=True)
-    return square.flatten(2).transpose(1, 2)

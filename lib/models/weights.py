@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from lib.config.schema import PUBLISHED_CONFIGS
+from lib.models.positions import fitted_positions
 from lib.models.signature import NetworkSignature, recognise, same_network
 from lib.utils.advice import advice
 from lib.utils.checkpoint import printable, read_checkpoint
@@ -26,11 +27,13 @@ class CheckpointInfo:
         path: the file.
         epoch: epoch after which it was written, where the file says.
         net_type: class name of the network, where the file says.
+        resized: whether its positions were resized to other crop sizes.
     """
 
     path: Path
     epoch: int | None
     net_type: str | None
+    resized: bool = False
 
 
 def find_checkpoint(
@@ -81,7 +84,9 @@ def epoch_checkpoints(folder: Path, name: str = "SEQTRACK") -> dict[int, Path]:
     }
 
 
-def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> CheckpointInfo:
+def load_weights(
+    model: nn.Module, path: Path | str, strict: bool = True, any_crop_size: bool = False
+) -> CheckpointInfo:
     """Copy the weights of a file into `model`.
 
     A model on the meta device takes the file's tensors as its own.
@@ -90,6 +95,8 @@ def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> Che
         model: the network.
         path: checkpoint or safetensors file.
         strict: refuse missing and unexpected keys. Other shapes are refused always.
+        any_crop_size: resize the positions of a network with crops of other sizes, as a start for
+            training.
 
     Raises:
         CheckpointError: the file cannot be read or does not fit; the message says which keys
@@ -98,16 +105,17 @@ def load_weights(model: nn.Module, path: Path | str, strict: bool = True) -> Che
     path = Path(path)
     checkpoint = read_checkpoint(path)
     own = model.state_dict()
-    differences = state_differences(own, checkpoint.state, strict)
+    resized = fitted_positions(checkpoint.state, own) if any_crop_size else None
+    found = checkpoint.state if resized is None else resized
+    differences = state_differences(own, found, strict)
     if differences:
         raise CheckpointError(
-            f"{path} does not fit this model: {'; '.join(differences)}; "
-            + _identity(own, checkpoint.state)
+            f"{path} does not fit this model: {'; '.join(differences)}; " + _identity(own, found)
         )
     on_meta = any(value.is_meta for value in own.values())
-    state = {k: v.to(own[k].dtype) if k in own else v for k, v in checkpoint.state.items()}
+    state = {k: v.to(own[k].dtype) if k in own else v for k, v in found.items()}
     model.load_state_dict(state, strict=strict, assign=on_meta)
-    return CheckpointInfo(path, checkpoint.epoch, checkpoint.net_type)
+    return CheckpointInfo(path, checkpoint.epoch, checkpoint.net_type, resized is not None)
 
 
 def _explicit(path: Path) -> Path:

@@ -168,9 +168,11 @@ def load_start(
         ignored = [name for name, path in given.items() if path is not None]
         return [f"{name} is ignored: the training in {files.path} goes on" for name in ignored]
     if options.init_from is not None:
-        load_weights(model.inference(), options.init_from)
-        digest = sha256_of(options.init_from)
-        return [f"the network starts from {options.init_from} (sha256 {digest})"]
+        start = load_weights(model.inference(), options.init_from, any_crop_size=True)
+        lines = [f"the network starts from {start.path} (sha256 {sha256_of(start.path)})"]
+        if start.resized:
+            lines.append("its positions are resized: it was trained with crops of other sizes")
+        return lines
     if kind == "scratch":
         return ["the network starts from random weights"]
     if options.pretrained is not None:

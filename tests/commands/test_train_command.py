@@ -338,6 +338,20 @@ def test_given_weights(place):
     assert same(weights(place.folder / "SEQTRACK.pth.tar"), start)
 
 
+def test_given_weights_of_other_crop_sizes(place):
+    cfg = load_config("seqtrack_b256", [*SHRUNK, "DATA.SEARCH.SIZE=96", "TEST.SEARCH_SIZE=96"])
+    torch.manual_seed(77)
+    start = build_seqtrack(cfg).state_dict()
+    save_checkpoint(place.root / "start.pth.tar", {"net": start})
+    code, out, _ = place.train("--init-from", place.root / "start.pth.tar", sets=STILL)
+    assert code == 0 and "its positions are resized" in "".join(out)
+    state = weights(place.folder / "SEQTRACK.pth.tar")
+    own = build_seqtrack(load_config("seqtrack_b256", SHRUNK)).state_dict()
+    assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in own.items()}
+    others = [key for key in state if not key.endswith("pos_embed")]
+    assert same({key: state[key] for key in others}, {key: start[key] for key in others})
+
+
 def test_going_on_beats_given_weights(place):
     place.train()
     middle = weights(place.folder / "SEQTRACK_ep0001.pth.tar")

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from lib.models.encoder import VisionTransformer
+from lib.models.positions import resample_positions
 from lib.models.pretrained import (
     default_cache_folder,
     fetch_pretrained,
     find_pretrained,
     load_pretrained_encoder,
-    resample_positions,
 )
 from lib.models.weights import load_weights
 from lib.utils.checkpoint import save_checkpoint
@@ -92,38 +92,6 @@ def test_pretrained_of_another_encoder(tmp_path, change, words):
     save_checkpoint(tmp_path / "a.pth", {"model": state})
     with pytest.raises(CheckpointError, match=words):
         load_pretrained_encoder(encoder(), tmp_path / "a.pth", 4, 2)
-
-
-def test_equal_side_is_copied():
-    table = torch.randn(1, 1 + 16, 3)
-    rows = resample_positions(table, 4, 4)
-    assert rows.shape == (1, 32, 3)
-    assert rows[:, :16].equal(table[:, 1:]) and rows[:, 16:].equal(table[:, 1:])
-
-
-def cubic(values, x):
-    """Value at `x` between samples 0 .. n-1: cubic convolution with a = -0.75, ends repeated."""
-    total = 0.0
-    for i in range(int(x) - 1, int(x) + 3):
-        d = abs(x - i)
-        a = -0.75
-        near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-        far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-        total += (near if d <= 1 else far) * values[min(max(i, 0), len(values) - 1)]
-    return total
-
-
-@pytest.mark.parametrize("side", [5, 16, 24])
-def test_resampling_is_bicubic_between_the_corners(side):
-    """Against the formula itself, row 1 and column 2 of the result, from a 14 x 14 table."""
-    table = torch.randn(1, 1 + 14 * 14, 1, generator=torch.Generator().manual_seed(1))
-    square = table[0, 1:, 0].reshape(14, 14).double()
-    result = resample_positions(table, side, 14)[0, : side * side, 0]
-    step = 13 / (side - 1)
-    by_row = [cubic(row.tolist(), 2 * step) for row in square]
-    assert result.reshape(side, side)[1, 2].item() == pytest.approx(cubic(by_row, step), abs=1e-5)
-    corners = result.reshape(side, side)[[0, 0, -1, -1], [0, -1, 0, -1]]
-    assert corners.tolist() == pytest.approx(square[[0, 0, -1, -1], [0, -1, 0, -1]].tolist())
 
 
 @pytest.mark.parametrize("as_folder", [False, True], ids=["file", "folder"])

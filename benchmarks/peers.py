@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--sequences", metavar="DIR", help="folder of sequences with ground truth")
-    add("--config", default="seqtrack_tiny", help="ours: a configuration, or a YAML file")
+    add("--config", default="seqtrack_nano", help="ours: a configuration, or a YAML file")
     add("--checkpoint", help="its weights; those of the configuration by default")
     add("--engine", default="torch", help="how ours runs: torch or onnx")
     add("--nanotrack", nargs=2, metavar=("BACKBONE", "HEAD"), help="its two ONNX files")

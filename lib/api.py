@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Boxes", "Result", "Source", "TargetResult", "Tracker", "__version__"]
 
-DEFAULT_CONFIG = "seqtrack_tiny"
+DEFAULT_CONFIG = "seqtrack_nano"
 Source = str | Path | int | Video | Clip | Iterable[np.ndarray]
 OneBox = Sequence[float] | np.ndarray
 Boxes = (

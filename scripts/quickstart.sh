@@ -22,7 +22,7 @@ else
 fi
 out=${SEQTRACK_QUICKSTART:-runs/quickstart} data=${SEQTRACK_QUICKSTART_DATA:-synthetic}
 again="bash scripts/quickstart.sh"
-shipped=checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar
+shipped=checkpoints/train/seqtrack/seqtrack_nano/SEQTRACK.pth.tar
 trap 'exit 130' INT
 trap '[ $? -ne 130 ] || printf "\nStopped. What was done is kept: %s goes on from here.\n" "$again"' EXIT
 # The small network's products are too short to be shared out, and the loader has the other core.
@@ -44,7 +44,7 @@ echo
 echo "== 3. track the held-out sequences: look-alikes, occlusion, change of size, a moving camera;"
 echo "   with the new model and with the shipped one, which was trained for hours"
 python tracking/test.py --config seqtrack_scratch --dataset "$data" --save-dir "$out"
-python tracking/test.py --config seqtrack_tiny --dataset "$data" --save-dir "$out" \
+python tracking/test.py --config seqtrack_nano --dataset "$data" --save-dir "$out" \
   --checkpoint "$shipped"
 
 echo
@@ -54,7 +54,7 @@ python tracking/test.py mil default --dataset "$data" --save-dir "$out"
 
 echo
 echo "== 5. the scores"
-python tracking/analysis_results.py --config seqtrack_scratch seqtrack_tiny static_box/default mil/default \
+python tracking/analysis_results.py --config seqtrack_scratch seqtrack_nano static_box/default mil/default \
   --dataset "$data" --save-dir "$out"
 
 echo

@@ -62,7 +62,7 @@ class SeqTrackFunction:
 
 
 def create(
-    model: str = "seqtrack_tiny", checkpoint: str = "", device: str = "auto", engine: str = "auto"
+    model: str = "seqtrack_nano", checkpoint: str = "", device: str = "auto", engine: str = "auto"
 ) -> SeqTrackFunction:
     """What `cvat-cli` calls with its `-p NAME=str:VALUE`; see `seqtrack.Tracker` for these."""
     return SeqTrackFunction(Tracker(model, checkpoint or None, device, engine))

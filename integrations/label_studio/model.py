@@ -26,7 +26,7 @@ def tracker() -> Tracker:
     """The tracker of this process: SEQTRACK_MODEL, SEQTRACK_CHECKPOINT and SEQTRACK_DEVICE."""
     model, device = os.environ.get("SEQTRACK_MODEL"), os.environ.get("SEQTRACK_DEVICE")
     weights = os.environ.get("SEQTRACK_CHECKPOINT")
-    return Tracker(model or "seqtrack_tiny", weights or None, device or "auto")
+    return Tracker(model or "seqtrack_nano", weights or None, device or "auto")
 
 
 class SeqTrackBackend(LabelStudioMLBase):

@@ -208,9 +208,9 @@ def test_a_model_is_a_name_a_file_or_weights(tmp_path):
         tmp_path / "tiny.yaml", "random", device="cpu", settings=["TEST.WINDOW=false"]
     )
     assert of_yaml.spec.config_name == "tiny" and not of_yaml.spec.config.test.window
-    shipped = REPOSITORY / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
+    shipped = REPOSITORY / "checkpoints/train/seqtrack/seqtrack_nano/SEQTRACK.pth.tar"
     by_weights = Tracker(shipped, device="cpu")
-    assert by_weights.spec.checkpoint == shipped and by_weights.spec.config_name == "seqtrack_tiny"
+    assert by_weights.spec.checkpoint == shipped and by_weights.spec.config_name == "seqtrack_nano"
     assert Tracker(device="cpu").spec.checkpoint.samefile(shipped), "the default"
     strange = tmp_path / "mine.pth.tar"
     strange.write_bytes(shipped.read_bytes())

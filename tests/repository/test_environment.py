@@ -132,7 +132,7 @@ def test_quickstart_without_set_up(machine: Machine) -> None:
     train = "tracking/train.py --config seqtrack_scratch --save-dir else where --set TRAIN.EPOCH=1"
     assert asked[1] == train
     scores = next(line for line in asked if "analysis_results" in line)
-    assert "--config seqtrack_scratch seqtrack_tiny static_box/default" in scores
+    assert "--config seqtrack_scratch seqtrack_nano static_box/default" in scores
     assert machine.run("scripts/quickstart.sh", "--set")[0] == 2
 
 

@@ -42,7 +42,7 @@ def said(code: str, page: str) -> tuple[object, str]:
 
 @pytest.mark.slow
 def test_every_command_and_example_runs(tmp_path, monkeypatch):
-    root, shipped = repository_root(), Path("checkpoints/train/seqtrack/seqtrack_tiny")
+    root, shipped = repository_root(), Path("checkpoints/train/seqtrack")
     # A calibration is written beside the weights: beside a copy of them.
     shutil.copytree(root / shipped, tmp_path / "save" / shipped)
     monkeypatch.setenv("SEQTRACK_SAVE", str(tmp_path / "save"))

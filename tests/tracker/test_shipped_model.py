@@ -1,6 +1,9 @@
 """The weights that come with the repository: small, plain, and good for something."""
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from lib.config.loader import load_config
@@ -10,20 +13,26 @@ from lib.tracker.build import build_tracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.boxes import iou_xywh
 
-FILE = repository_root() / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
+FILES = sorted((repository_root() / "checkpoints").rglob("SEQTRACK.pth.tar"))
+shipped = pytest.mark.parametrize("file", FILES, ids=lambda file: file.parent.name)
 
 
-def test_it_is_small_and_holds_weights_only() -> None:
-    assert FILE.stat().st_size < 16 * 2**20
-    content = torch.load(FILE, weights_only=True)
+def test_together_they_are_small() -> None:
+    assert sum(file.stat().st_size for file in FILES) < 16 * 2**20
+
+
+@shipped
+def test_it_holds_weights_only(file: Path) -> None:
+    content = torch.load(file, weights_only=True)
     assert content.keys() == {"net", "net_type", "epoch"}
     assert all(value.isfinite().all() for value in content["net"].values())
 
 
-def test_it_tracks_what_it_never_saw() -> None:
+@shipped
+def test_it_tracks_what_it_never_saw(file: Path) -> None:
     """Held-out sequences; a box that stays put has a mean IoU of 0.09 and 0.05 there."""
-    cfg = load_config("seqtrack_tiny")
-    tracker = build_tracker(TrackerSpec("seqtrack", cfg.name, cfg, FILE))
+    cfg = load_config(file.parent.name)
+    tracker = build_tracker(TrackerSpec("seqtrack", cfg.name, cfg, file))
     for name in ("synthetic-002", "synthetic-005"):
         sequence = load_synthetic(name)
         tracker.initialize(sequence.frames.read(0), {"init_bbox": sequence.init_box})

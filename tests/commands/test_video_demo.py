@@ -500,5 +500,6 @@ def test_an_interruption_finishes_both_files(place, monkeypatch, signal_name, co
 def test_the_script_and_the_command_are_there():
     script = [sys.executable, "tracking/video_demo.py", "--help"]
     done = subprocess.run(script, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert "--box X,Y,W,H" in done.stdout and "divided by 40" in " ".join(done.stdout.split())
+    text = " ".join(done.stdout.split())
+    assert "--box X,Y,W,H" in text and "how sure the tracker is of the box" in text
     assert COMMANDS["track"][0] == "lib.commands.track"

@@ -103,7 +103,7 @@ def test_the_answer_is_that_of_the_command(
 @pytest.mark.slow
 def test_the_shipped_network_answers_as_the_command(tmp_path: Path) -> None:
     write_clip(tmp_path / CLIP)
-    with client_of(make_service(tmp_path, "seqtrack_tiny")) as client:
+    with client_of(make_service(tmp_path, "seqtrack_nano")) as client:
         answer = send(client, tmp_path / CLIP)
     assert answer.text == track(tmp_path, "--box", BOX)
     assert {row["state"] for row in answer.json()["rows"]} <= {"tracked", "uncertain", "lost"}

@@ -31,7 +31,7 @@ mkdir -p "$out"
 
 echo
 echo "== 1. track a sample with the model that comes with the repository (seconds)"
-python tracking/video_demo.py --dataset "$data" --sequence synthetic-009 \
+python tracking/video_demo.py --dataset "$data" --sequence synthetic-002 \
   --checkpoint "$shipped" --out "$out/shipped.gif" --overwrite
 echo "The moving picture is $out/shipped.gif (green: truth, the other colour: the tracker)."
 
@@ -59,7 +59,7 @@ python tracking/analysis_results.py --config seqtrack_scratch seqtrack_nano stat
 
 echo
 echo "== 6. the same sample, tracked with the new model"
-python tracking/video_demo.py --dataset "$data" --sequence synthetic-009 --save-dir "$out" \
+python tracking/video_demo.py --dataset "$data" --sequence synthetic-002 --save-dir "$out" \
   --config seqtrack_scratch --out "$out/trained.gif" --overwrite
 
 cat <<END

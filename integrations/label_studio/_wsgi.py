@@ -1,9 +1,18 @@
 """`python integrations/label_studio/_wsgi.py`: the ML backend as a server on this machine."""
 
 import argparse
+import sys
 
-from label_studio_ml.api import init_app
-from model import SeqTrackBackend
+try:
+    from label_studio_ml.api import init_app
+    from model import SeqTrackBackend
+except ModuleNotFoundError as missing:
+    print(
+        f"error: {missing.name} is not installed in this environment; step 1 of "
+        "integrations/label_studio/README.md makes one that has it",
+        file=sys.stderr,
+    )
+    sys.exit(2)  # As the commands end where an extra is missing.
 
 app = init_app(model_class=SeqTrackBackend)
 

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -92,6 +93,17 @@ def test_a_tracked_region_keeps_what_was_drawn(regions):
     assert (made["id"], made["from_name"], made["to_name"]) == ("a", "box", "video")
     value = {"sequence": [{"frame": 1}], "labels": ["Ball"], "framesCount": 50, "duration": 2}
     assert made["value"] == value
+
+
+def test_a_missing_package_is_one_line(tmp_path):
+    """As in the environment of SeqTrack itself, also where the package is installed."""
+    (tmp_path / "label_studio_ml.py").write_text("")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, FOLDER / "_wsgi.py"], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert re.fullmatch("error: label_studio_ml.* is not installed .*README.md .*\n", done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -188,6 +188,9 @@ def test_help_has_words_for_every_option_and_examples_that_parse(parser: Parser)
         assert option.help, option.option_strings
         assert option.nargs != "+" or not option.option_strings, "it would swallow the next word"
     assert all(len(line.split()) < 60 for line in parser.format_help().splitlines())
+    # Every option of ours stands under a heading that says what it is about.
+    loose = [one.dest for one in parser._optionals._group_actions if one.help != argparse.SUPPRESS]
+    assert loose == ["help"]
     for example in parser.examples:
         check_names(parser.parse_args(shlex.split(example)))
 
@@ -272,7 +275,11 @@ SNIPPETS = [
 
 @pytest.mark.parametrize(("document", "block"), SNIPPETS)
 def test_python_of_the_documents(
-    document: str, block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    document: str,
+    block: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if "clip.mp4" in block:
@@ -280,6 +287,9 @@ def test_python_of_the_documents(
     # A snippet adds a row.
     monkeypatch.setattr(metrics, "OPE_METRICS", metrics.OPE_METRICS)
     exec(compile(block, document, "exec"), {})
+    said = capsys.readouterr().out
+    assert bool(said) == ("print(" in block)
+    assert "np.float64(" not in said, "a reader wants to see numbers"
 
 
 def test_the_readme_has_python() -> None:

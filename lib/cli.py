@@ -13,22 +13,29 @@ from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 # Name -> (module with `main(argv) -> int`, what it does). A module is imported only when its
 # command runs, so `seqtrack --help` does not wait for torch.
 COMMANDS = {
-    "train": ("lib.commands.train", "train a configuration"),
     "track": ("lib.commands.track", "track targets in a video, a camera or a stream"),
+    "serve": ("lib.commands.serve", "a page to track with in a browser, and an HTTP interface"),
     "test": ("lib.commands.test", "track the sequences of a data set, write raw results"),
     "analyze": ("lib.commands.analyze", "score raw results: table, CSV and JSON"),
     "report": ("lib.commands.report", "compare trackers on one page: curves, tables, a player"),
-    "data": ("lib.commands.data", "check, list, pack and show data sets"),
-    "serve": ("lib.commands.serve", "a page to track with in a browser, and an HTTP interface"),
     "vot": ("lib.commands.vot", "VOT's challenges: make a workspace, run, analyse, score"),
     "submit": ("lib.commands.submit", "check raw results, write the zip for an evaluation server"),
-    "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
+    "cluster": ("lib.commands.cluster", "evaluate in parts, as jobs of Slurm"),
+    "train": ("lib.commands.train", "train a configuration"),
+    "calibrate": ("lib.commands.calibrate", "fit how sure a network's boxes are, from 0 to 1"),
     "profile": ("lib.commands.profile_model", "size of a network, and where its time goes"),
     "export": ("lib.commands.export", "write a network as ONNX graphs, compared with PyTorch"),
-    "calibrate": ("lib.commands.calibrate", "fit how sure a network's boxes are, from 0 to 1"),
     "bench": ("benchmarks.command", "measure speed beside the method as published"),
+    "download": ("lib.commands.download", "fetch published weights, raw results and logs"),
+    "data": ("lib.commands.data", "check, list, pack and show data sets"),
     "doctor": ("lib.commands.doctor", "what is here and what is missing, for a bug report"),
-    "cluster": ("lib.commands.cluster", "evaluate in parts, as jobs of Slurm"),
+}
+# How `seqtrack --help` shows them: a heading, and the first command under it.
+_HEADINGS = {
+    "track": "tracking",
+    "test": "evaluation",
+    "train": "networks",
+    "download": "files and this machine",
 }
 # Words of before.
 ALIASES = {"pack": "submit"}
@@ -45,12 +52,17 @@ def _known() -> list[str]:
 
 def build_parser() -> Parser:
     """The parser of `seqtrack` itself; the rest of the line belongs to the sub-command."""
-    lines = [f"  {name:<10} {COMMANDS[name][1]}" for name in _known()]
+    lines = []
+    for name in _known():
+        if name in _HEADINGS:
+            lines += ["", f"{_HEADINGS[name]}:"]
+        lines.append(f"  {name:<10} {COMMANDS[name][1]}")
+    example = "example:\n  seqtrack track clip.mp4 --box 120,80,60,40"
     parser = Parser(
         prog="seqtrack",
         usage="seqtrack COMMAND [arguments]   (seqtrack COMMAND --help lists them)",
-        description="\n".join(["commands:", *lines]),
-        epilog=EXIT_CODES_HELP,
+        description="\n".join(lines[1:]),
+        epilog=f"{example}\n\n{EXIT_CODES_HELP}",
     )
     parser.add_argument("--version", action="version", version=f"seqtrack {__version__}")
     parser.add_argument("command", nargs="?", help=argparse.SUPPRESS)

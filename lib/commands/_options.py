@@ -26,6 +26,13 @@ class Help(argparse.HelpFormatter):
         shown.option_strings = [one for one in action.option_strings if one != "-h"][:1]
         return super()._format_action_invocation(shown)
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """As argparse, which in some Pythons forgets that actions stand further in."""
+        super().add_argument(action)
+        for one in self._iter_indented_subactions(action):
+            width = len(self._format_action_invocation(one)) + self._current_indent
+            self._action_max_length = max(self._action_max_length, width)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         wrap = super()._fill_text
         lines = (

@@ -46,7 +46,7 @@ def build_parser() -> Parser:
     on.add_argument(
         "--max-sequences", type=positive, metavar="N", help="take N sequences of each, evenly"
     )
-    p.add_argument(
+    p.add_argument_group("what is written").add_argument(
         "--out",
         metavar="FILE",
         help="the calibration (default: <weights>.calibration.json beside the weights)",

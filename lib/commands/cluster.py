@@ -24,11 +24,12 @@ def build_parser() -> Parser:
     """The arguments of this command; those behind the kind are those of `test`."""
     p = parser(
         "cluster",
-        "Evaluate on a cluster: the parts of `test` as an array of jobs. Options of the cluster go "
-        "before its name, those of `test` behind it.",
+        "Evaluate on a cluster: the parts of `test` as an array of jobs. Options of the jobs go "
+        "before the word slurm, those of `test` after it.",
         "--parts 16 --gpus 1 --hours 4 slurm seqtrack_b256 --dataset lasot --batch-size 8",
     )
-    p.add_argument("kind", choices=KINDS, help="slurm, or local: Slurm's way without it")
+    p.add_argument("kind", choices=KINDS, help="slurm, or local: the same jobs on this "
+        "machine, without Slurm")  # fmt: skip
     p.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of `test`")
     add = p.add_argument_group("jobs").add_argument
     add("--parts", type=positive, default=8, metavar="N", help="jobs to make (default: 8)")

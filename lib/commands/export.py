@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 def build_parser() -> Parser:
     p = parser(
         "export",
-        "Write a network as two graphs, template and step, with what else a tracker needs of it, "
-        "tracker.json; read them again, and compare them with PyTorch on video. SeqTrackONNX "
-        "tracks with the files of ONNX and without PyTorch; `--engine onnx` finds them where they "
-        "are kept by default: SEQTRACK_ONNX, else the user's cache.",
+        "Write a network as two graphs, template and step, and tracker.json, which has what else "
+        "a tracker needs; read them again, and compare them with PyTorch on video. `--engine onnx` "
+        "and, without PyTorch, seqtrack.onnx.SeqTrackONNX track with the ONNX files "
+        "(docs/onnx.md).",
         "--config seqtrack_tiny",
         "--config seqtrack_tiny --precision int8 --dataset my_videos/ --max-frames 500",
         "--config seqtrack_tiny --format openvino --precision fp16",
@@ -50,11 +50,16 @@ def build_parser() -> Parser:
         "--precision",
         default="fp32",
         metavar="NAME",
-        help="number format (default: fp32): "
-        + "; ".join(f"{name} in {' or '.join(known)}" for name, known in FORMATS.items())
-        + "; others than fp32 change some boxes, and the comparison says how much",
+        help="number format (default: fp32), for "
+        + "; ".join(f"{name}: {', '.join(known)}" for name, known in FORMATS.items())
+        + ". All but fp32 change some boxes, and the comparison says how much",
     )
-    add("--out", metavar="DIR", help="folder in which exported networks are kept")
+    add(
+        "--out",
+        metavar="DIR",
+        help="folder for the folders of exported networks (default: SEQTRACK_ONNX, else "
+        "~/.cache/seqtrack/onnx, where --engine onnx looks)",
+    )
     how = p.add_argument_group("comparison with PyTorch")
     add_dataset(how, default="synthetic")
     how.add_argument(

@@ -53,7 +53,12 @@ _LIMITS = {
     "--jobs": ("jobs", "N", positive, "requests that are tracked at once"),
     "--waiting": ("waiting", "N", positive, "requests that wait for these; others are refused"),
     "--sessions": ("sessions", "N", positive, "pages that are open at once"),
-    "--idle-minutes": ("idle_minutes", "M", amount, "after so long an unused page's video goes"),
+    "--idle-minutes": (
+        "idle_minutes",
+        "M",
+        amount,
+        "time after which the video of an unused page is removed",
+    ),
 }
 
 
@@ -67,7 +72,8 @@ def build_parser() -> Parser:
     where(
         "--token",
         metavar="WORD",
-        help="what whoever asks has to know (default: one is made where others reach the server)",
+        help="secret that pages and programs have to send (default: none on this machine alone; "
+        "one is made and printed where others reach the server)",
     )
     where(
         "--allow-host",

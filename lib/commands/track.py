@@ -182,7 +182,8 @@ def _add_outputs(p: Parser) -> None:
         metavar="FILE",
         help="the boxes for an annotation tool; the suffix chooses the format unless --format does",
     )
-    add("--format", choices=FORMATS, help="of --annotations (default file: beside the video)")
+    add("--format", choices=FORMATS, help="format of --annotations; without that, "
+        "the file lies beside the video")  # fmt: skip
     add("--show", action="store_true", help="show the pictures in a window; q ends it")
     add("--overwrite", "--force", action="store_true", help="replace files that exist")
     add(

@@ -61,32 +61,38 @@ def build_parser() -> Parser:
             f"{DEFAULT_STACK})",
         )
         add("--workspace", metavar="DIR", help="the workspace, instead of the stack's own")
-        add_roots(one, data=False)
     _init_arguments(made["init"])
     _run_arguments(made)
+    for one in made.values():
+        add_roots(one, data=False)
     return p
 
 
 def _run_arguments(made: dict[str, Parser]) -> None:
+    titles = {"run": "is run", "score": "is scored", "check": "is checked"}
+    add = {
+        name: made[name].add_argument_group(f"what {titles.get(name, 'is written')}").add_argument
+        for name in made.keys() - {"init"}
+    }
     for name in ("run", "score"):
-        made[name].add_argument(
+        add[name](
             "--experiments",
             action=Several,
             more=lambda word: word in EXPERIMENT_NAMES,
             metavar="NAME",
             help="take only these experiments of the stack (default: all)",
         )
-    add = made["run"].add_argument
-    add("--overwrite", "--force", action="store_true", help="remove the results that are there")
-    made["check"].add_argument("--quick", action="store_true", help="leave the self-test out")
+    text = "run all again; the results that are there are removed"
+    add["run"]("--overwrite", "--force", action="store_true", help=text)
+    add["check"]("--quick", action="store_true", help="leave the self-test out")
     for name in ("analyze", "report"):
         text = "what the toolkit's files are called (default: latest)"
-        made[name].add_argument("--name", default="latest", metavar="NAME", help=text)
-    made["report"].add_argument(
+        add[name]("--name", default="latest", metavar="NAME", help=text)
+    add["report"](
         "--format",
         default="html",
         choices=("html", "latex", "plots"),
-        help="what is written (default: html)",
+        help="what the report is (default: html)",
     )
 
 
@@ -98,7 +104,7 @@ def _init_arguments(p: Parser) -> None:
         more=lambda word: True,
         metavar="NAME",
         dest="more_trackers",
-        help="more trackers to write",
+        help="trackers to write, beside those named as TRACKER",
     )
     add(
         "--update-rule",

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from lib.commands import analyze, export, test, track, train, vot
+from lib import cli
+from lib.commands import analyze, data, export, test, track, train, vot
 from lib.commands._options import parser
 from lib.utils import advice as advices
 from lib.utils.advice import advice, program
@@ -98,6 +99,21 @@ def test_help_does_not_wait_for_torch():
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=advices.ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_action_stands_beside_what_it_does():
+    """The width of the longest name counts its indentation."""
+    shown = data.build_parser().format_help()
+    assert "    check  verify sequences" in shown and "    paths  show where" in shown
+
+
+def test_every_command_stands_under_a_heading_of_the_help():
+    shown = cli.build_parser().format_help().splitlines()
+    rows = {name: next(n for n, row in enumerate(shown) if row.startswith(f"  {name} "))
+            for name in cli.COMMANDS}  # fmt: skip
+    headings = [n for n, row in enumerate(shown) if row.endswith(":") and n < max(rows.values())]
+    assert list(rows.values()) == sorted(rows.values())
+    assert len(headings) == 4 and headings[0] < rows["track"]
 
 
 def test_every_script_is_there():

@@ -36,7 +36,9 @@ def tables(findings: Findings, top: int = 3) -> Iterator[Table]:
     if findings.differences:
         yield difference_table(findings)
         if top:
-            yield from (sequence_table(findings, other, top) for other in findings.differences)
+            several = (sequence_table(findings, other, top) for other in findings.differences)
+            # Trackers that are equal on every sequence have none to name.
+            yield from (one for one in several if one.rows)
     if findings.attributes is not None:
         yield attribute_table(findings)
     if findings.published is not None:

@@ -281,10 +281,14 @@ def test_intervals_difference_and_sequences_are_shown(
     assert "differences" not in found["bad"]
 
 
-def test_top_zero_names_no_sequence(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("lost", "top"), [(2, "0"), (0, "3")])
+def test_no_sequence_is_named(
+    place: Place, capsys: pytest.CaptureFixture[str], lost: int, top: str
+) -> None:
+    """Where none is wanted, or where both are equal on all of them."""
     place.ours("good")
-    place.ours("bad", lost=2)
-    assert place.analyze("--config", "good", "bad", "--top", "0") == 0
+    place.ours("other", lost=lost)
+    assert place.analyze("--config", "good", "other", "--top", top) == 0
     assert "that make the difference" not in capsys.readouterr().out
 
 

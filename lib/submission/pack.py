@@ -257,8 +257,7 @@ def _extras(folder: ResultsFolder, names: Iterable[str]) -> list[Path]:
     """What lies in a folder of results and is none of the files that belong there."""
     known = {RUN_FILE}
     for name in names:
-        files = (folder.boxes_file(name), folder.time_file(name), folder.confidence_file(name))
-        known.update(file.name for file in files)
+        known.update(file.name for file in (folder.boxes_file(name), *folder.files_of(name)))
     return [folder.root / name for name in sorted(os.listdir(folder.root)) if name not in known]
 
 

@@ -37,6 +37,7 @@ class Trees:
             times = "".join(f"0.{i}00000\n" for i in range(1, FRAMES + 1))
             write_text(root / f"{name}_time.txt", times)
             write_text(root / f"{name}_confidence.txt", times)
+            write_text(root / f"{name}_certainty.txt", times)
         write_text(root / "run.json", f'{{"dataset": "{self.data_set(server)}"}}')
         return ResultsFolder(root)
 

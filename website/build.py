@@ -12,12 +12,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lib.utils.advice import extra  # noqa: E402  (this repository goes first on sys.path)
+from lib.commands.entry import run  # noqa: E402  (this repository goes first on sys.path)
+from lib.utils.advice import extra  # noqa: E402
+from lib.utils.errors import MissingExtraError  # noqa: E402
 from website import options  # noqa: E402
 
 # The page of each document that lies outside of docs/.
@@ -88,9 +91,23 @@ def build(folder: Path) -> int:
     return subprocess.run(words, cwd=folder, env=environment, check=False).returncode
 
 
-if __name__ == "__main__":
-    if not importlib.util.find_spec("zensical"):
-        sys.exit(f"error: the site needs zensical, on Python 3.11.5 or newer: {extra('docs')}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Build the site. Raises MissingExtraError: zensical is not installed."""
     parser = argparse.ArgumentParser(description="Build the documentation site.")
-    parser.add_argument("--out", type=Path, default=ROOT / "build/website", metavar="DIR")
-    sys.exit(build(parser.parse_args().out.resolve()))
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "build/website",
+        metavar="DIR",
+        help="folder of the site's sources and of the site (default: build/website)",
+    )
+    args = parser.parse_args(argv)
+    if not importlib.util.find_spec("zensical"):
+        raise MissingExtraError(
+            f"the site needs zensical, on Python 3.11.5 or newer: {extra('docs')}"
+        )
+    return build(args.out.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(run("website.build"))

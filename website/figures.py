@@ -6,6 +6,7 @@ matplotlib (the extra `plots`).
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from lib.commands.entry import run  # noqa: E402
 from lib.config.loader import load_config  # noqa: E402
 from lib.config.schema import Config  # noqa: E402
 from lib.models.pixels import Normaliser  # noqa: E402
 from lib.models.seqtrack import Generation, SeqTrack, build_seqtrack, build_tokenizer  # noqa: E402
 from lib.models.weights import load_weights  # noqa: E402
+from lib.report.plots import require_matplotlib  # noqa: E402
 from lib.synthetic.video.dataset import SyntheticFrames  # noqa: E402
 from lib.synthetic.video.spec import SyntheticSpec  # noqa: E402
 from lib.tracker.build import build_tracker  # noqa: E402
@@ -28,6 +31,7 @@ from lib.tracker.spec import TrackerSpec  # noqa: E402
 from lib.train.logging.samples import record_attention  # noqa: E402
 from lib.utils.crop import Crop, crop_square, square_at  # noqa: E402
 from lib.utils.drawing import PREDICTION_COLOUR, TRUTH_COLOUR, draw_box  # noqa: E402
+from lib.utils.errors import EXIT_OK  # noqa: E402
 from lib.video.write import open_sink  # noqa: E402
 
 WEIGHTS = ROOT / "checkpoints/train/seqtrack/seqtrack_tiny/SEQTRACK.pth.tar"
@@ -201,11 +205,9 @@ def _save(figure, path: Path) -> None:  # type: ignore[no-untyped-def]
     pyplot.close(figure)
 
 
-def main(folder: Path) -> None:
-    """Draw all pictures into `folder`."""
-    import matplotlib
-
-    matplotlib.use("Agg")
+def draw_all(folder: Path) -> None:
+    """Draw all pictures into `folder`. Raises MissingExtraError: there is no matplotlib."""
+    require_matplotlib().use("Agg")
     cfg = load_config("seqtrack_tiny")
     parts = take_apart(cfg, network_of(cfg), SyntheticFrames(SEED), FRAME)
     draw_crops(parts, folder / "method_crops.png")
@@ -214,7 +216,18 @@ def main(folder: Path) -> None:
     draw_run(cfg, SyntheticFrames(SEED, CLIP), folder / "track.gif")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Make the pictures of the documents.")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=ROOT / "docs/assets",
+        metavar="DIR",
+        help="folder of the pictures (default: docs/assets)",
+    )
+    draw_all(parser.parse_args(argv).out)
+    return EXIT_OK
+
+
 if __name__ == "__main__":
-    arguments = argparse.ArgumentParser(description="Make the pictures of the documents.")
-    arguments.add_argument("--out", type=Path, default=ROOT / "docs/assets", metavar="DIR")
-    main(arguments.parse_args().out)
+    sys.exit(run("website.figures"))

@@ -1,10 +1,12 @@
 """The documentation site: its pages, what is made from the parsers, and what else ships with it."""
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
 import shlex
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 
 from lib import __version__
 from lib.config.paths import resolve_paths
+from lib.utils.errors import MissingExtraError
 from tests.helpers.browser import PATIENCE_MS, chromium, needs_browser
 from tests.repository.test_readme import code_blocks, command_module, parse
 from website import build, options
@@ -166,7 +169,7 @@ def test_the_pictures_can_be_made_again(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from website import figures
 
-    figures.main(tmp_path)
+    assert figures.main(["--out", str(tmp_path)]) == 0
     drawn = sorted(tmp_path.iterdir())
     assert [path.name for path in drawn] == [
         path.name
@@ -258,3 +261,14 @@ def test_the_form_writes_lines_that_parse(site: Path) -> None:
         assert args.dataset == "otb" and args.config == ["seqtrack_b256", "seqtrack_l384"]
         assert page.locator("#missing").inner_text() == ""
         assert all(url.startswith("file:") for url in asked)
+
+
+@pytest.mark.parametrize(("script", "package"), [("build", "zensical"), ("figures", "matplotlib")])
+def test_a_missing_package_is_said_with_the_line_that_installs_it(
+    script: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    module = importlib.import_module(f"website.{script}")
+    with pytest.raises(MissingExtraError, match=f"need.* {package}.*: pip install -e "):
+        module.main(["--out", str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []

@@ -53,9 +53,11 @@ python tracking/test.py static_box default --dataset "$data" --save-dir "$out"
 python tracking/test.py mil default --dataset "$data" --save-dir "$out"
 
 echo
-echo "== 5. the scores"
+echo "== 5. the scores, in percent: AUC, how well the boxes overlap the true ones, ranks the trackers"
 python tracking/analysis_results.py --config seqtrack_scratch seqtrack_nano static_box/default mil/default \
   --dataset "$data" --save-dir "$out"
+python tracking/report.py --config seqtrack_scratch seqtrack_nano static_box/default mil/default \
+  --dataset "$data" --save-dir "$out" --out "$out/report.html"
 
 echo
 echo "== 6. the same sample, tracked with the new model"
@@ -66,6 +68,7 @@ cat <<END
 
 Done. In $out:
   shipped.gif, trained.gif what it looks like (green: truth, the other colour: the tracker)
+  report.html              open it in a browser: the scores, and every sequence with all boxes
   test/tracking_results/   boxes: <tracker>/<config>/synthetic/<sequence>.txt, a row x y w h per frame
   test/analysis/           the scores as CSV and JSON
   checkpoints/, logs/      the weights and how they were trained

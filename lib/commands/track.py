@@ -399,8 +399,7 @@ def _first_box(sequence: Video, truth: np.ndarray, start: int) -> Box:
         x, y, w, h = truth[start].tolist()
         box = x, y, w, h
     text = ",".join(f"{value:g}" for value in box)
-    place = "the first" if start == 0 else f"that of frame {start}"
-    say(f"box {text} is {place} of {sequence.annotation}")
+    say(f"the box is the true one of frame {start}: {text} ({sequence.annotation})")
     return box
 
 

@@ -19,9 +19,10 @@ from lib.models.weights import load_weights
 from lib.tracker.base import BaseTracker
 from lib.tracker.certainty import ADVICE, Calibration, calibration_path
 from lib.tracker.engine.build import build_engine
-from lib.tracker.registry import find_tracker
+from lib.tracker.registry import find_tracker, weights_words
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec
+from lib.utils.advice import advice
 from lib.utils.console import say
 from lib.utils.cores import threads_are_given, usable_cores
 from lib.utils.errors import ConfigError, SeqTrackError
@@ -91,8 +92,12 @@ def build_seqtrack_tracker(spec: TrackerSpec, device: torch.device | str) -> Seq
         network = load_network(spec.config, spec.checkpoint, device)
         engine = build_engine(spec.engine, network, spec.config, spec.precision)
     calibration = find_calibration(spec.checkpoint)
-    if calibration is None and spec.config.test.lost.active:
-        say(f"no state of the target: these weights have no calibration; {ADVICE}", error=True)
+    if calibration is None and spec.checkpoint and spec.config.test.lost.active:
+        words = [*weights_words(spec), "--dataset", "synthetic_calibration"]
+        fit = advice("calibrate", *words)
+        say(
+            f"no state of the target: these weights have no calibration; {fit} fits one", error=True
+        )
     return SeqTrackTracker(engine, spec.config, spec.update_key, calibration)
 
 

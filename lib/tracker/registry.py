@@ -8,6 +8,7 @@ Another package adds a tracker by an entry point, without a line here:
 It names a subclass of `BaseTracker`, or a function `(spec, device) -> BaseTracker`.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,11 +16,11 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from lib.config.loader import load_config
-from lib.config.paths import Paths
+from lib.config.paths import Paths, resolve_paths
 from lib.tracker.base import BaseTracker
 from lib.tracker.spec import TrackerSpec
 from lib.utils.console import say
-from lib.utils.errors import ConfigError, did_you_mean
+from lib.utils.errors import CheckpointError, ConfigError, did_you_mean
 from lib.utils.files import user_path
 
 if TYPE_CHECKING:
@@ -149,3 +150,16 @@ def with_checkpoint(
     elif wanted:
         raise ConfigError(f"--checkpoint does nothing for {spec.tracker!r}, which has no weights")
     return replace(spec, checkpoint=checkpoint, update_key=update_key)
+
+
+def weights_words(spec: TrackerSpec) -> list[str]:
+    """Words that name the weights of a tracker to another command, for advice that can be typed."""
+    words = ["--config", spec.config_name]
+    from lib.models.weights import find_checkpoint
+
+    with contextlib.suppress(CheckpointError):
+        folders = resolve_paths().checkpoint_dirs(spec.config_name)
+        usual = find_checkpoint(spec.config_name, folders)
+        if spec.checkpoint is not None and usual.resolve() == spec.checkpoint.resolve():
+            return words
+    return [*words, "--checkpoint", str(spec.checkpoint or RANDOM_CHECKPOINT)]

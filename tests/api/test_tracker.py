@@ -243,7 +243,7 @@ def test_auto_takes_onnx_for_a_small_network_that_was_exported(monkeypatch):
     monkeypatch.setattr(choose, "find_spec", lambda name: name)
     monkeypatch.setattr(onnx_engine, "exported", lambda *_: False)
     name, advice = choose.choose_engine(spec, cpu)
-    assert name == "torch" and "--config tiny --max-frames 0" in advice
+    assert name == "torch" and "--config tiny --checkpoint random --max-frames 0" in advice
     assert choose.choose_engine(replace(spec, precision="int8"), cpu) == ("onnx", "")
     monkeypatch.setattr(onnx_engine, "exported", lambda *_: True)
     assert choose.choose_engine(spec, cpu) == ("onnx", "")

@@ -14,11 +14,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
-import pytest
-
+from lib.utils.advice import extra
 from lib.utils.console import say
-from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, did_you_mean
+from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, MissingExtraError, did_you_mean
 from tests.mutation.operators import mutants
+
+try:
+    import pytest
+except ImportError:
+    raise MissingExtraError(f"the tests need pytest: {extra('dev')}") from None
 
 ROOT = Path(__file__).parents[2]
 # A module, and the tests that are to notice what is wrong with it, beside its own examples; the

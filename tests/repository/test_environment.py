@@ -123,7 +123,7 @@ def test_quickstart_without_set_up(machine: Machine) -> None:
     settings = {"SEQTRACK_NO_SETUP": "1", "SEQTRACK_QUICKSTART": "else where"}
     code, said, asked = machine.run("scripts/quickstart.sh", *words, **settings)
     assert code == 0, said
-    assert len(asked) == 8 and all("else where" in line for line in asked)
+    assert len(asked) == 9 and all("else where" in line for line in asked)
     # First of all somebody sees a tracker that works.
     assert (
         asked[0].startswith("tracking/video_demo.py") and "--out else where/shipped.gif" in asked[0]
@@ -131,8 +131,11 @@ def test_quickstart_without_set_up(machine: Machine) -> None:
     assert "else where/shipped.gif" in said.partition("== 2.")[0]
     train = "tracking/train.py --config seqtrack_scratch --save-dir else where --set TRAIN.EPOCH=1"
     assert asked[1] == train
-    scores = next(line for line in asked if "analysis_results" in line)
-    assert "--config seqtrack_scratch seqtrack_nano static_box/default" in scores
+    scores, page = (
+        line for line in asked if "--config seqtrack_scratch seqtrack_nano stat" in line
+    )
+    assert scores.startswith("tracking/analysis_results.py")
+    assert page.startswith("tracking/report.py") and "--out else where/report.html" in page
     assert machine.run("scripts/quickstart.sh", "--set")[0] == 2
 
 

@@ -311,7 +311,7 @@ def test_quickstart_commands_parse() -> None:
     """The script's own command lines: a typo there would break a stranger's first minute."""
     text = (ROOT / "scripts/quickstart.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^python (?:tracking|scripts)/.*$", text, re.MULTILINE)
-    assert len(lines) == 8
+    assert len(lines) == 9
     for line in lines:
         words = shlex.split(line.replace('"$@"', "").replace("$data", "synthetic"))
         module, arguments = command_module(words) or ("", [])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from lib.config.paths import repository_root
 from lib.results.files import read_results
 from lib.tracker.base import BaseTracker
 from lib.tracker.build import build_tracker
-from lib.tracker.registry import find_tracker, trackers
+from lib.tracker.registry import find_tracker, trackers, weights_words
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import ConfigError
 from tests.helpers.tiny import write_got10k_folder
@@ -25,6 +26,19 @@ def test_ours_are_known_without_any_import():
     assert [row.name for row in trackers().values() if row.has_config] == ["seqtrack"]
     with pytest.raises(ConfigError, match=r"unknown tracker 'mli'; did you mean 'mil'\?"):
         find_tracker("mli")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_weights_are_named_so_that_another_command_finds_them(elsewhere, tmp_path, monkeypatch):
+    """By the configuration alone only where that command would look for them anyway."""
+    monkeypatch.setenv("SEQTRACK_SAVE", str(tmp_path / "other" if elsewhere else tmp_path))
+    weights = tmp_path / "checkpoints/train/seqtrack/tiny/SEQTRACK.pth.tar"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    spec = TrackerSpec("seqtrack", "tiny", checkpoint=weights)
+    more = ["--checkpoint", str(weights)] if elsewhere else []
+    assert weights_words(spec) == ["--config", "tiny", *more]
+    assert weights_words(replace(spec, checkpoint=None))[2:] == ["--checkpoint", "random"]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import torch
 
 from lib.tracker.build import linear_macs, load_network
 from lib.tracker.engine.names import PRECISIONS
+from lib.tracker.registry import weights_words
 from lib.tracker.spec import TrackerSpec
 from lib.utils.advice import advice
 
@@ -34,5 +35,5 @@ def choose_engine(spec: TrackerSpec, device: torch.device) -> tuple[str, str]:
     network = load_network(spec.config, spec.checkpoint)
     if "torch" not in able or exported(network, spec.config, spec.precision):
         return "onnx", ""
-    words = ["--config", spec.config_name, "--max-frames", 0]
-    return "torch", f"onnx is quicker once {advice('export', *words)} has run"
+    words = weights_words(spec)
+    return "torch", f"onnx is quicker once {advice('export', *words, '--max-frames', 0)} has run"

@@ -167,6 +167,15 @@ SPANS = """() => {
 }"""
 
 
+def test_the_page_says_what_its_scores_are(browser: Any, world: World) -> None:
+    one = Opened(browser, world.root / "whole.html")
+    about = one.page.inner_text("#about")
+    for name in one.page.locator("#scores thead th").all_inner_texts()[1:6]:
+        assert name in about
+    assert "AUC is the mean height of the success curve" in about
+    one.close()
+
+
 def test_the_answer_stands_where_a_phone_shows_it(browser: Any, world: World) -> None:
     """The table scrolls sideways there; its heading, the verdict and the cautions do not."""
     one = Opened(browser, world.root / "whole.html", viewport={"width": 390, "height": 844})

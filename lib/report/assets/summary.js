@@ -83,10 +83,18 @@ function verdict(pair) {
   return `Could be chance, on ${counted(pair.sequences, "sequence")}.`;
 }
 
+// By the score that ranks: what it and those beside it are, for whoever sees them for the first time.
+const MEANING = {
+  AUC: "AUC is the mean height of the success curve, OP50 and OP75 are its heights at an overlap of 0.5 and 0.75; "
+    + "Precision and NormPrecision are the heights of the other curves at their dotted lines.",
+  AO: "AO is the mean overlap of the frames; SR50 and SR75 are the shares of frames with an overlap above 0.5 and 0.75.",
+};
+
 function drawAbout() {
-  const { leftOut, warnings, protocol, convention, sources, runs } = dataset();
+  const { leftOut, metrics, warnings, protocol, convention, sources, runs } = dataset();
   const made = trackers().map((name, place) => [name, sources[place]]).filter(([, source]) => Object.keys(source).length);
   const paragraphs = [
+    MEANING[metrics[0]],
     `Scores are in percent, by the rules of protocol ${protocol} as convention ${convention} applies them. `
       + "An interval holds 95 % of the scores that came out when the sequences were drawn again at random, 10,000 times; "
       + "it says what other sequences of the same kind might give. The paired test draws the same sequences for both trackers.",

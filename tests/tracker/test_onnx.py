@@ -144,6 +144,19 @@ def test_eight_bits_give_nearly_the_same_and_less_to_store():
     assert sizes[1] < 0.7 * sizes[0]
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_cache")
+def test_eight_bits_of_a_decoder_as_wide_as_the_shipped_one():
+    """The exporter does not fold the parts of its weights, and several products share one."""
+    cfg = tiny_config(MODEL={"HIDDEN_DIM": 256})
+    network = network_of(cfg)
+    exact, coarse = (
+        answer(build_engine("onnx", network, cfg, precision), cfg, (0, 1))
+        for precision in ("fp32", "int8")
+    )
+    assert 0 < np.abs(exact.distributions - coarse.distributions).max() < 0.2
+
+
 @pytest.mark.usefixtures("own_cache")
 def test_damaged_files_are_named():
     cfg = tiny_config(MODEL=ALL_EXTRAS)

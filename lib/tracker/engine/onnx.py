@@ -293,6 +293,7 @@ def _quantise(model: Any, names: list[str], path: Path) -> None:
     import_runtime()
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    _part_gemms(model)
     # It would advise to have the shapes inferred first, which changes nothing here.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     quantize_dynamic(
@@ -303,6 +304,25 @@ def _quantise(model: Any, names: list[str], path: Path) -> None:
         per_channel=True,
         weight_type=QuantType.QInt8,
     )
+
+
+def _part_gemms(model: Any) -> None:
+    """Give each Gemm a computed weight of its own.
+
+    The quantiser makes a MatMul of each, and transposes what several share once for each of them,
+    always under the same name (ONNX Runtime 1.32).
+    """
+    make_node = import_onnx().helper.make_node
+    weights = {one.name for one in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and node.input[1] not in weights:
+            own = f"{node.output[0]}_weight"
+            nodes.append(make_node("Identity", [node.input[1]], [own]))
+            node.input[1] = own
+        nodes.append(node)
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
 
 
 def import_onnx() -> Any:

@@ -31,7 +31,7 @@ from lib.datasets.benchmarks.open import (
 )
 from lib.datasets.sequence_files import packaged_names
 from lib.datasets.training.listing import TrainingRow
-from lib.utils.advice import advice, command
+from lib.utils.advice import advice
 from lib.utils.console import headed
 from lib.utils.errors import EXIT_OK, EXIT_PARTIAL, ConfigError, DataError, counted, did_you_mean
 from lib.utils.files import atomic_write_text, user_path
@@ -347,7 +347,7 @@ def _lines(name: str, facts: Sequence[tuple[str, str]]) -> str:
 
 def _how_scored(row: Row) -> str:
     if row.protocol not in KINDS:
-        return f"by the benchmark's server only; {command('submit')} makes the file for it"
+        return f"by the benchmark's server only; {advice('submit')} makes the file for it"
     return f"here, by convention {default_convention(row.protocol)} unless another is asked for"
 
 

@@ -172,7 +172,7 @@ def test_a_stopped_run_goes_on(call, data, tmp_path, monkeypatch):
     assert (code, err) == (2, "error: pack: No space left on device\n")
     monkeypatch.setattr(Packing, "_content", content)
     assert sorted(os.listdir("pack")) == ["plan.json", "shard-00000.zip"]
-    with pytest.raises(DataError, match=r"no finished pack .*data\.py pack"):
+    with pytest.raises(DataError, match=r"no finished pack .*`.*data\.py pack NAME` makes"):
         open_pack(tmp_path / "pack", "x")
     before = Path("pack/shard-00000.zip").stat().st_mtime_ns
     # A process that was killed leaves this.

@@ -115,7 +115,8 @@ def python():
             "label-studio-ml is not installed: make an environment of its own "
             "(integrations/label_studio/README.md), name it with SEQTRACK_LABEL_STUDIO_PYTHON"
         )
-    return found or sys.executable
+    # It is started in another folder. A link stays one: it is what makes an environment.
+    return os.path.abspath(found) if found else sys.executable
 
 
 def post(address, content):

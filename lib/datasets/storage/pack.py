@@ -21,7 +21,7 @@ import numpy as np
 from lib.datasets.sequence import EncodedFrames
 from lib.datasets.training.index import DAMAGE, TrainingIndex, map_arrays
 from lib.datasets.training.set import IndexedSet, StoredFrames
-from lib.utils.advice import command
+from lib.utils.advice import advice
 from lib.utils.errors import DataError
 from lib.utils.json_text import parse_json
 
@@ -154,8 +154,8 @@ def read_about(folder: Path) -> dict[str, Any]:
             raise ValueError(f"format {about['format']!r} instead of {FORMAT!r}")
     except FileNotFoundError:
         raise DataError(
-            f"{folder}: no finished pack ({ABOUT} is missing); run {command('data', 'pack')} to "
-            "its end, which goes on where it stopped"
+            f"{folder}: no finished pack ({ABOUT} is missing); {advice('data', 'pack', 'NAME')} "
+            "makes it, and goes on where it stopped"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: not a pack's description ({error}); pack again") from None

@@ -393,7 +393,7 @@ def _explained(what: str, hint: Callable[[], str] = str) -> Iterator[None]:
 def _one_line(error: BaseException) -> str:
     # The reason of a failed connection is wrapped in a long description of the connection.
     reasons = (getattr(holder, "reason", None) for holder in (error, *error.args[:1]))
-    text = str(next(filter(None, reasons), error)).rsplit("): ", 1)[-1]
+    text = str(next(filter(None, reasons), error)).rsplit("): ", 1)[-1].split('")')[0]
     # gdown goes on with general advice after the reason.
     text = text.split("You may still be able")[0].split("\nThe received")[0]
     return (" ".join(text.split()) or type(error).__name__)[:240]

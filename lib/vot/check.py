@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from lib.utils.advice import advice
 from lib.utils.console import say
 from lib.utils.errors import CheckpointError, ResultsError, SeqTrackError, counted
 from lib.vot.entry import TrackerParts, made_of
@@ -117,7 +116,8 @@ def _check_tracker(
             return
         problem = other_maker(workspace.results_dir(name), made.record(workspace.stack))
         if problem:
-            raise ResultsError(f"{problem}; {advice('vot', 'run', '--overwrite', name)} runs anew")
+            again = workspace.advice("run", "--overwrite", name)
+            raise ResultsError(f"{problem}; {again} runs anew")
 
     before = findings.wrong
     findings.ask(f"{name}: interpreter with vot-trax", lambda: check_interpreter(name, section))

@@ -92,7 +92,7 @@ def trackers_with_results(workspace: Workspace) -> list[str]:
     folders = sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
     names = [one.name for one in folders if has_results(one)]
     if not names:
-        raise ResultsError(f"{folder}: no results yet; {advice('vot', 'run')} makes them")
+        raise ResultsError(f"{folder}: no results yet; {workspace.advice('run')} makes them")
     return names
 
 

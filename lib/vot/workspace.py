@@ -22,12 +22,13 @@ from pathlib import Path
 import yaml
 
 import lib
+from lib.config.paths import resolve_paths
 from lib.utils.advice import advice
 from lib.utils.errors import ConfigError, DataError, did_you_mean
 from lib.utils.files import atomic_write_text
 from lib.vot.results import has_results
 from lib.vot.sequences import LIST_FILE, VotSequence, found_names, read_names
-from lib.vot.stacks import STACKS, Stack, find_stack
+from lib.vot.stacks import DEFAULT_STACK, STACKS, Stack, find_stack
 
 CODE_ROOT = Path(lib.__file__).resolve().parents[1]
 # Seconds that the toolkit waits for one answer; a mask on a CPU takes more than a second.
@@ -45,6 +46,13 @@ class Workspace:
 
     root: Path  # its folder
     stack: Stack  # what is run in it
+
+    def advice(self, action: str, *words: str) -> str:
+        """A command for this workspace, in backticks."""
+        chosen = _chosen_by(self.root)
+        if action == "init" and self.stack.name != DEFAULT_STACK and "--stack" not in chosen:
+            chosen = ["--stack", str(self.stack.file or self.stack.name), *chosen]
+        return advice("vot", action, *words, *chosen)
 
     @property
     def config_file(self) -> Path:
@@ -81,7 +89,7 @@ class Workspace:
             parser.read_string(text)
         except FileNotFoundError:
             raise ConfigError(
-                f"{self.ini_file}: not found; {advice('vot', 'init')} writes it"
+                f"{self.ini_file}: not found; {self.advice('init')} writes it"
             ) from None
         except (OSError, UnicodeDecodeError, configparser.Error) as error:
             reason = " ".join(str(error).split())
@@ -97,14 +105,14 @@ class Workspace:
         known = self.trackers()
         if not known:
             raise ConfigError(
-                f"{self.ini_file}: lists no trackers; {advice('vot', 'init')} writes them"
+                f"{self.ini_file}: lists no trackers; {self.advice('init')} writes them"
             )
         for name in names:
             if name not in known:
                 hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
                 raise ConfigError(
                     f"{self.ini_file}: no tracker {name!r}{hint}; "
-                    f"{advice('vot', 'init', name)} adds it"
+                    f"{self.advice('init', name)} adds it"
                 )
         return {name: known[name] for name in (names or known)}
 
@@ -124,7 +132,7 @@ class Workspace:
             if len(names) != needed:
                 raise DataError(
                     f"{folder}: {len(names)} of the {needed} sequences of {self.stack.name} and no "
-                    f"{LIST_FILE}, so the download was not finished: {advice('vot', 'init')} goes "
+                    f"{LIST_FILE}, so the download was not finished: {self.advice('init')} goes "
                     f"on with it. To use just these, write their names to {folder / LIST_FILE}"
                 )
             atomic_write_text(folder / LIST_FILE, "".join(f"{name}\n" for name in names))
@@ -143,7 +151,15 @@ class Workspace:
         )
         if not self.stack.url:
             return by_hand
-        return f"{advice('vot', 'init')} downloads them from {self.stack.url}, or {by_hand}"
+        return f"{self.advice('init')} downloads them from {self.stack.url}, or {by_hand}"
+
+
+def _chosen_by(root: Path) -> list[str]:
+    """The words of a command line that choose a workspace; none for that of the default stack."""
+    for stack in STACKS.values():
+        if root == resolve_paths().save_dir / "external" / stack.folder / "seqtrack":
+            return [] if stack.name == DEFAULT_STACK else ["--stack", stack.name]
+    return ["--workspace", str(root)]
 
 
 def open_workspace(root: Path) -> Workspace:
@@ -153,18 +169,18 @@ def open_workspace(root: Path) -> Workspace:
         ConfigError: it is none, or its stack does not exist.
     """
     path = root / "config.yaml"
+    init = advice("vot", "init", *_chosen_by(root))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"{root}: no workspace of the VOT toolkit (no config.yaml); "
-            f"{advice('vot', 'init')} makes one"
+            f"{root}: no workspace of the VOT toolkit (no config.yaml); {init} makes one"
         ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     name = content.get("stack") if isinstance(content, dict) else None
     if not isinstance(name, str):
-        raise ConfigError(f"{path}: names no stack; {advice('vot', 'init')} writes the file")
+        raise ConfigError(f"{path}: names no stack; {init} writes the file")
     if name not in STACKS and name.endswith((".yaml", ".yml")):
         name = str(root / name)
     try:

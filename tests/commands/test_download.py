@@ -6,8 +6,10 @@ import os
 import re
 
 import pytest
+import requests
 import torch
 
+from lib.utils import download
 from lib.utils.checkpoint import save_checkpoint
 from lib.utils.download import MirrorFolder
 from tests.helpers.download_setup import TREE, call, mirror_of, plain_environment, publish, target
@@ -198,6 +200,22 @@ def test_connection_refused(server, save, capsys):
     code, lines, errors = call(save, "all", "--source", server.url, capsys=capsys)
     assert (code, lines) == (2, []) and len(errors) == 1
     assert "cannot be reached" in errors[0] and str(save / TREE) in errors[0]
+
+
+def test_a_host_without_a_name_is_said_in_short(save, capsys, monkeypatch):
+    """The reason is wrapped twice, with a quote and brackets behind it."""
+    asked = "HTTPSConnection(host='drive.google.com', port=443)"
+    reason = "Failed to resolve 'drive.google.com' ([Errno -2] Name or service not known)"
+    wrapped = f'Max retries exceeded with url: /x (Caused by Error("{asked}: {reason}"))'
+
+    def fail(self):
+        with download._explained("the folder cannot be listed"):
+            raise requests.exceptions.ConnectionError(wrapped)
+
+    monkeypatch.setattr(download.DriveFolder, "list_files", fail)
+    code, _, errors = call(save, "seqtrack_b256", capsys=capsys)
+    assert code == 2 and len(errors) == 1
+    assert f"cannot be listed: {reason}; by hand" in errors[0]
 
 
 def test_server_goes_away_in_between(server, save, capsys, monkeypatch):

@@ -165,6 +165,17 @@ def test_results_of_two_stacks_never_mix(place: Place, capsys) -> None:
     assert "holds results on stack stack_mini.yaml" in one_line(capsys)
 
 
+def test_advice_names_the_workspace_where_it_is_not_the_default(place: Place, capsys) -> None:
+    """As typed, it is for this workspace and its stack."""
+    assert place.vot("score") == 2
+    assert f"init --workspace {place.root}` makes one" in one_line(capsys)
+    place.prepare("static_box", sequences=False)
+    capsys.readouterr()
+    assert place.vot("run", "other") == 2
+    said = f"init other --stack {place.root / 'stack_mini.yaml'} --workspace {place.root}` adds it"
+    assert said in one_line(capsys)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

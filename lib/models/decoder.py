@@ -32,13 +32,15 @@ class Constants(NamedTuple):
     Attributes:
         tokens: `(vocabulary, D)` embedded tokens.
         own: per layer `(L, 3 D)` to add to queries, keys and values of the tokens.
-        cross: per layer `(L, D)` to add to queries of the memory.
+        queries: per layer `(D, D)` from the tokens to queries of the memory.
+        cross: per layer `(L, D)` to add to these queries.
         weight: `(layers * 2 D, D)` from the memory to keys and values of all layers.
         bias: `(1, M, layers * 2 D)` to add to these.
     """
 
     tokens: Tensor
     own: list[Tensor]
+    queries: list[Tensor]
     cross: list[Tensor]
     weight: Tensor
     bias: Tensor
@@ -61,8 +63,7 @@ class Cache(NamedTuple):
 def split_heads(x: Tensor, length: int, parts: int, heads: int) -> tuple[Tensor, ...]:
     """`(B * L, parts * D)` to that many `(B, heads, L, D / heads)`."""
     if length == 1:
-        width = x.shape[-1] // (parts * heads)
-        return tuple(y.view(-1, heads, 1, width) for y in x.chunk(parts, dim=1))
+        return x.view(-1, parts, heads, 1, x.shape[-1] // (parts * heads)).unbind(1)
     split = x.view(-1, length, parts, heads, x.shape[-1] // (parts * heads)).unbind(2)
     # One after the other: as one permutation, an exported graph would copy all of them.
     return tuple(y.transpose(1, 2) for y in split)
@@ -151,14 +152,18 @@ class DecoderLayer(nn.Module):
         return attention(queries, keys, values, causal=length > 1), (keys, values)
 
     def _cross_attention(
-        self, x: Tensor, positions: Tensor, cross: Tensor | None, memory: KeysValues
+        self,
+        x: Tensor,
+        positions: Tensor,
+        cross: tuple[Tensor, Tensor] | None,
+        memory: KeysValues,
     ) -> Tensor:
         attention = self.multihead_attn
         length = 1 if positions.dim() == 1 else len(positions)
         if cross is None:
             projected = attention.project(add_positions(x, positions), 0)
         else:
-            projected = placed(x, attention.in_proj_weight[: x.shape[-1]], cross)
+            projected = placed(x, *cross)
         (queries,) = split_heads(projected, length, 1, attention.heads)
         return attention(queries, *memory, causal=False)
 
@@ -173,7 +178,7 @@ class DecoderLayer(nn.Module):
         self,
         x: Tensor,
         positions: Tensor,
-        fixed: tuple[Tensor | None, Tensor | None],
+        fixed: tuple[Tensor, tuple[Tensor, Tensor]] | None,
         memory: KeysValues,
         past: KeysValues | None,
     ) -> tuple[Tensor, KeysValues]:
@@ -182,14 +187,15 @@ class DecoderLayer(nn.Module):
         Args:
             x: `(B * L, D)`; with `past`, L is 1.
             positions: `(L, D)`, or `(D,)` where L is 1, added to queries and keys.
-            fixed: what they add to the products; see `own` and `cross` of `Constants`.
+            fixed: of `Constants`: what positions add to `own`, and `queries` with `cross`; None:
+                compute as published.
             memory: keys and values of the memory.
             past: keys and values of the tokens before, or None.
 
         Returns:
             `(B * L, D)`, and the keys and values of all tokens so far.
         """
-        own, cross = fixed
+        own, cross = (None, None) if fixed is None else fixed
         if self.pre_norm:
             attended, kept = self._self_attention(self.norm1(x), positions, own, past)
             x = x + self._dropped(attended)
@@ -273,18 +279,21 @@ class Decoder(nn.Module):
             positions: `(1, M, D)` of the memory.
         """
         places = self.embedding.position_embeddings.weight
-        own, cross, weights, biases = [], [], [], []
+        own, queries, cross, weights, biases = [], [], [], [], []
         for layer in self.body.layers:
             weight, bias = layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
             dim = weight.shape[1]
             own.append(F.pad(F.linear(places, weight[: 2 * dim]), (0, dim)) + bias)
             weight, bias = layer.multihead_attn.in_proj_weight, layer.multihead_attn.in_proj_bias
+            queries.append(weight[:dim])
             cross.append(F.linear(places, weight[:dim], bias[:dim]))
             weights.append(weight[dim:])
             keys = F.linear(positions, weight[dim : 2 * dim])
             biases.append(F.pad(keys, (0, dim)) + bias[dim:])
         tokens = self.embedding.LayerNorm(self.embedding.word_embeddings.weight)
-        self.fixed = Constants(tokens, own, cross, torch.cat(weights), torch.cat(biases, dim=-1))
+        self.fixed = Constants(
+            tokens, own, queries, cross, torch.cat(weights), torch.cat(biases, dim=-1)
+        )
 
     def start(self, memory: Tensor, positions: Tensor) -> Cache:
         """Project a memory, and read nothing yet.
@@ -336,9 +345,10 @@ class Decoder(nn.Module):
             x = x + start_bias
         past, positions = [], places[rows]
         for i, layer in enumerate(self.body.layers):
-            fixed = (None, None)
+            fixed = None
             if constants is not None:
-                fixed = (constants.own[i][rows], constants.cross[i][rows])
+                cross = constants.queries[i], constants.cross[i][rows]
+                fixed = constants.own[i][rows], cross
             before = cache.past[i] if cache.past else None
             x, kept = layer(x, positions, fixed, cache.memory[i], before)
             past.append(kept)

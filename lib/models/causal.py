@@ -43,6 +43,7 @@ def run_block(
     context: Tensor | None = None,
     key_bias: Tensor | None = None,
     tokens: int | None = None,
+    read: slice = slice(None),
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One block, whose tokens attend to themselves and to a context.
 
@@ -52,9 +53,10 @@ def run_block(
         context: `(B, 2, heads, M, C / heads)` keys and values of other tokens, or None.
         key_bias: `(B, 1, 1, tokens + M)` to add to what every key scores, or None.
         tokens: how many rows of x are tokens; nobody attends to those after them. None: all.
+        read: the n rows of x that are computed; all attend, and are attended to, as before.
 
     Returns:
-        `(B, N, C)`, and the tokens' own keys and values, `(B, heads, tokens, C / heads)` each.
+        `(B, n, C)`, and the tokens' own keys and values, `(B, heads, tokens, C / heads)` each.
     """
     attention = block.attn
     queries, *own = _split(attention, block.norm1(x))
@@ -62,6 +64,7 @@ def run_block(
     if context is not None:
         keys = torch.cat([keys, context[:, 0]], dim=2)
         values = torch.cat([values, context[:, 1]], dim=2)
+    queries, x = queries[:, :, read], x[:, read]
     if key_bias is not None:
         key_bias = key_bias.to(queries.dtype)
     if exporting():
@@ -106,6 +109,7 @@ def attend_to_templates(
     key_bias: Tensor | None = None,
     recompute: bool = False,
     row_group: int = 1,
+    before: int = 0,
 ) -> Tensor:
     """All blocks over the tokens of search regions.
 
@@ -117,22 +121,24 @@ def attend_to_templates(
         recompute: save memory in training, see MODEL.ENCODER.USE_CHECKPOINT.
         row_group: x is filled up with rows that nobody attends to until their number is divisible
             by this; see `lib.models.packed`.
+        before: class and register tokens, which nobody reads after the last block.
 
     Returns:
-        `(B, N, C)`.
+        `(B, N - before, C)`.
     """
     # Tokens of all templates one after the other: (depth, B, 2, heads, D * L_z, C / heads).
     context = templates.permute(2, 0, 3, 4, 1, 5, 6).flatten(4, 5)
     tokens = x.shape[1]
     if more := -tokens % row_group:
         x = F.pad(x, (0, 0, 0, more))
-    for block, of_block in zip(blocks, context, strict=True):
-        inputs = (block, x, of_block, key_bias, tokens)
+    for i, (block, of_block) in enumerate(zip(blocks, context, strict=True), 1):
+        read = slice(before, tokens) if i == len(blocks) else slice(None)
+        inputs = (block, x, of_block, key_bias, tokens, read)
         if recompute:
             x, _ = checkpoint(run_block, *inputs, use_reentrant=False)
         else:
             x, _ = run_block(*inputs)
-    return x[:, :tokens]
+    return x
 
 
 def _split(attention: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

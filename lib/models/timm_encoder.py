@@ -293,8 +293,9 @@ class TimmEncoder(nn.Module):
         if key_bias is not None:
             key_bias = bias_of_keys(key_bias, x.shape[1], self.template_tokens)
         again = self.use_checkpoint and self.training
-        x = attend_to_templates(self.blocks, x, templates, key_bias, again, self.row_group)
-        return self.norm(x[:, before:])
+        rows = self.row_group
+        x = attend_to_templates(self.blocks, x, templates, key_bias, again, rows, before)
+        return self.norm(x)
 
     def _attention_dtype(self, x: Tensor) -> torch.dtype:
         """What queries have: that of the tokens, unless `prepare` chose another one."""

@@ -46,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     each = np.divide(one.each, other.each)
     low, middle, high = np.percentile(each, (10, 50, 90))
     say(
-        f"ratio {one.median / other.median:.3f}; of a round {middle:.3f} ({low:.2f} to {high:.2f}); "
-        f"{len(each)} rounds in turns, {torch.get_num_threads()} threads"
+        f"ratio {one.median / other.median:.3f}; of a round {middle:.3f} "
+        f"({low:.2f} to {high:.2f}); {len(each)} rounds in turns, {torch.get_num_threads()} threads"
     )
     return EXIT_OK
 

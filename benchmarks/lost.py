@@ -4,7 +4,8 @@
     python benchmarks/lost.py --config my_config --dataset my_videos/ --checkpoint my.pth
 
 Every sequence is tracked twice, with TEST.LOST.ACTIVE off and on; `--occlusions N` are generated
-sequences more, in which something hides all of the target, twice in most. Printed are:
+sequences more, in which something hides all of the target, twice in most, and `--absences N` are
+more like those of synthetic_absence. Printed are:
 
 - the area under the precision-recall curve of "lost" (1 - certainty) with the base rate beside it,
   where the truth is that the target is away, or that the box is not on it (IoU below 0.5);
@@ -13,6 +14,8 @@ sequences more, in which something hides all of the target, twice in most. Print
   the frame before the state became lost: then all frames until the state changes are, as the box
   stands still meanwhile. Where the box had left the target before, "lost" is right. Beside it, all
   frames called lost;
+- the mean AUC (OTB's) and by how much tracking with the state changes it, with a 95 % bootstrap
+  interval over the sequences;
 - how often the target is tracked again after it was away: 10 to 25 frames after it came back the
   median IoU is 0.5 or more; and in how many of the cases it came back elsewhere, its centre farther
   from where it went than half its size.
@@ -29,11 +32,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lib.analysis.frames import join
+from lib.analysis.metrics import score_sequence
 from lib.analysis.reliability import average_precision, calibration_error
+from lib.analysis.statistics import paired_bootstrap
 from lib.commands.entry import run, say
 from lib.config.paths import resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Video
+from lib.synthetic.video.absences import absence_spec
 from lib.synthetic.video.dataset import synthetic_sequence
 from lib.synthetic.video.spec import draw_spec
 from lib.tracker.base import BaseTracker
@@ -58,6 +65,7 @@ class Followed:
         certainty: `(N,)`.
         lost: `(N,)` whether the state says so.
         truth: `(N, 4)` xywh.
+        auc: of the whole sequence, in percent.
     """
 
     name: str
@@ -66,6 +74,7 @@ class Followed:
     certainty: np.ndarray
     lost: np.ndarray
     truth: np.ndarray
+    auc: float
 
     @property
     def good(self) -> np.ndarray:
@@ -110,11 +119,19 @@ def occlusion(number: int) -> Video:
     return synthetic_sequence(number, split="test", spec=spec, name=f"occlusion-{number}")
 
 
+def absence(number: int) -> Video:
+    """As the sequences of synthetic_absence, of a seed that no suite has."""
+    return synthetic_sequence(
+        number, split="test", spec=absence_spec(number), name=f"absence-{number}"
+    )
+
+
 def follow(tracker: BaseTracker, video: Video, frames: Sequence[np.ndarray]) -> Followed:
     """Track one sequence."""
     tracker.initialize(frames[0], {"init_bbox": list(video.init_box)})
     answers = [tracker.track(frame) for frame in frames[1:]]
     boxes = np.array([one["target_bbox"] for one in answers])
+    all_boxes = np.concatenate([[video.init_box], boxes])
     count = len(answers)
     visible = np.ones(len(frames), bool) if video.visible is None else np.asarray(video.visible)
     return Followed(
@@ -124,6 +141,7 @@ def follow(tracker: BaseTracker, video: Video, frames: Sequence[np.ndarray]) -> 
         np.array([one["certainty"] for one in answers]),
         np.array([one.get("state") == "lost" for one in answers]),
         video.ground_truth[1 : count + 1],
+        score_sequence(join(video, all_boxes, with_size=False), "otb").percentages()["AUC"],
     )
 
 
@@ -175,6 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--checkpoint")
     add("--max-sequences", type=int, metavar="N", help="take the first N of the data set only")
     add("--occlusions", type=int, default=0, metavar="N", help="generated sequences more")
+    add("--absences", type=int, default=0, metavar="N", help="generated sequences more")
     add("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides")
     _run(parser.parse_args(argv))
     return EXIT_OK
@@ -191,7 +210,8 @@ def _run(args: argparse.Namespace) -> None:
         trackers[label] = build_tracker(with_checkpoint(spec, args.checkpoint, paths, "DEFAULT"))
     rows: dict[str, list[Followed]] = {label: [] for label in trackers}
     videos = (dataset.load(name) for name in dataset.sequence_names[: args.max_sequences])
-    for video in itertools.chain(videos, map(occlusion, range(301, 301 + args.occlusions))):
+    more = map(occlusion, range(301, 301 + args.occlusions))
+    for video in itertools.chain(videos, more, map(absence, range(401, 401 + args.absences))):
         frames = [video.frames.read(i) for i in range(len(video))]
         for label, tracker in trackers.items():
             rows[label].append(follow(tracker, video, frames))
@@ -201,6 +221,10 @@ def _run(args: argparse.Namespace) -> None:
         print(f"{video.name}: back without and with {back}, {said}", file=sys.stderr, flush=True)
     for label, found in rows.items():
         say("\n".join(table(label, found)))
+    plain, told = (np.array([one.auc for one in found]) for found in rows.values())
+    test = paired_bootstrap(told, plain)
+    interval = f"[{test.interval.low:+.1f}, {test.interval.high:+.1f}]"
+    say(f"AUC {plain.mean():.1f} and {told.mean():.1f}: {test.difference:+.1f} {interval}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from lib.datasets.sequence import Video
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.build import load_network
 from lib.tracker.engine.api import Engine, Template
-from lib.tracker.seqtrack import TargetState, start_target
+from lib.tracker.seqtrack import start_target
 from lib.tracker.settings import TrackerSettings
+from lib.tracker.state import TargetState
 from lib.utils.crop import crop_square
 
 RANDOM_SEED = 0

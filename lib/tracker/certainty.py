@@ -1,17 +1,18 @@
 """How sure a box is, from 0 to 1: evidence from one frame, and a calibration of it.
 
 The evidence is what the network's distributions say (how likely, how spread, how skewed, whether
-there is a second place, how far the window pulled) and what the pictures say (how like the first
-template the box looks). A logistic regression turns it into the probability that the box overlaps
-the target by half or more. It is fitted for a network by `seqtrack calibrate` and lies beside its
-weights.
+there is a second place, how far the window pulled), what the pictures say (how like the first
+template the box looks), and what the frames before say (how far the box jumped lately, how spread
+the distributions were): a box that went over to another thing looks sure ever after. A logistic
+regression turns it into the probability that the box overlaps the target by half or more. It is
+fitted for a network by `seqtrack calibrate` and lies beside its weights.
 """
 
 import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -39,12 +40,20 @@ FEATURES = (
     "size_change",
     "alike",
     "shift",
+    "recent_jump",
+    "recent_entropy",
 )
+_NOW, _JUMP, _SPREAD = map(FEATURES.index, ("entropy_centre", "recent_jump", "recent_entropy"))
+# Calibrations of before go on as they were fitted: what is new has no weight in them.
+_OLDER = FEATURES[:-2]
 ADVICE = "fit one with: seqtrack calibrate --config NAME --dataset synthetic_calibration"
 _AGAIN = "remove it, or fit it again with seqtrack calibrate"
 _TINY = 1e-12
 _PATCH = 24  # pixels along the side of what is compared
 _LEVELS = 4  # of a colour channel in a histogram
+# A jump counts for half after 34 frames; the spread is a mean over about three.
+_FORGET_JUMP, _ENTROPY_RATE = 0.98, 0.3
+_LEAST_JUMP = 0.02  # of a side; less is as still
 # Bins farther from the likeliest than this share of all are another place.
 _OTHER_PLACE = 8
 
@@ -167,6 +176,30 @@ def rival_of(values: np.ndarray, centre: Sequence[int], crop: np.ndarray, box: n
 
 
 @dataclass(frozen=True)
+class Recent:
+    """What the frames before said of a target.
+
+    Attributes:
+        jump: the largest step of the box's centre, in sides of the box, older ones counting less.
+        entropy: running mean of `entropy_centre`; None before the first frame.
+    """
+
+    jump: float = 0.0
+    entropy: float | None = None
+
+    def after(self, step: float, entropy: float) -> "Recent":
+        """With one frame more, in which the box went so far."""
+        before = entropy if self.entropy is None else self.entropy
+        return Recent(
+            max(step, _FORGET_JUMP * self.jump), before + _ENTROPY_RATE * (entropy - before)
+        )
+
+    def evidence(self) -> tuple[float, float]:
+        """The last two of `FEATURES`."""
+        return math.log(self.jump + _LEAST_JUMP), self.entropy or 0.0
+
+
+@dataclass(frozen=True)
 class Calibration:
     """A logistic regression on standardised evidence.
 
@@ -267,11 +300,15 @@ class Calibration:
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise CheckpointError(f"{path}: no calibration ({error!r:.160}); {_AGAIN}") from error
         numbers = np.array([*rows[0], *rows[1], *rows[2], made.bias])
-        if features != FEATURES or any(len(row) != len(FEATURES) for row in rows):
+        if features not in (FEATURES, _OLDER) or any(len(row) != len(features) for row in rows):
             raise CheckpointError(f"{path}: a calibration of another version's evidence; {_AGAIN}")
         if not np.isfinite(numbers).all() or min(rows[1]) <= 0:
             raise CheckpointError(f"{path}: numbers that are not finite, or no scale; {_AGAIN}")
-        return made
+        more = len(FEATURES) - len(features)
+        means, scales, weights = (
+            row + (rest,) * more for row, rest in zip(rows, (0.0, 1.0, 0.0), strict=True)
+        )
+        return replace(made, means=means, scales=scales, weights=weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,13 +319,17 @@ class Sight:
         evidence: (K,) values of `FEATURES`.
         certainty: that the box is on the target; the score's share of the highest where there is
             no calibration.
+        momentary: the same, if nothing were known of the frames before.
         patch: what the box shows.
+        recent: what the next frame has to know.
         rival: the best other place; None where nobody asks.
     """
 
     evidence: np.ndarray
     certainty: float
+    momentary: float
     patch: np.ndarray
+    recent: Recent = Recent()
     rival: Rival | None = None
 
     @property
@@ -329,6 +370,8 @@ class Witness:
         score: float,
         against_usual: float,
         size_change: float,
+        step: float,
+        recent: Recent,
     ) -> Sight:
         """What a frame says.
 
@@ -340,15 +383,23 @@ class Witness:
             score: as a share of the highest.
             against_usual: logarithm of the score over the usual one.
             size_change: of the box against the first one, a logarithm.
+            step: of the box's centre since the frame before, in sides of the box.
+            recent: from the frame before.
         """
         patch = patch_of(crop, box)
         if first not in self._first:
             self._first[first] = _colours(template_patch(first))
         like = _shared(self._first[first], _colours(patch))
         shift = math.hypot(*(box[:2] - 0.5).tolist())
-        rest = (against_usual, abs(size_change), like, shift)
-        evidence = np.array([*distribution_evidence(values, self.centre, self.window), *rest])
-        known = self.calibration
-        certainty = score if known is None else float(known(evidence))
+        spread = distribution_evidence(values, self.centre, self.window)
+        recent = recent.after(step, spread[_NOW])
+        rest = (against_usual, abs(size_change), like, shift, *recent.evidence())
+        evidence = np.array([*spread, *rest])
+        certainty = momentary = score
+        if self.calibration is not None:
+            # As if the box had jumped as far as usual, and the spread had always been this one.
+            alone = evidence.copy()
+            alone[_JUMP], alone[_SPREAD] = self.calibration.means[_JUMP], evidence[_NOW]
+            certainty, momentary = self.calibration(np.stack([evidence, alone])).tolist()
         rival = rival_of(values, self.centre, crop, box) if self.sees_rivals else None
-        return Sight(evidence, certainty, patch, rival)
+        return Sight(evidence, certainty, momentary, patch, recent, rival)

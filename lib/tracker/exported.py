@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TRACKER_FILE = "tracker.json"
 # Of the file: raise it when a field comes or goes.
-_VERSION = 2
+_VERSION = 3
 
 
 def write_tracker(folder: Path, cfg: "Config", calibration: Calibration | None) -> Path:

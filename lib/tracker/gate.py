@@ -38,7 +38,7 @@ class GateMemory:
     def after(self, image: np.ndarray, sight: Sight) -> "GateMemory":
         """What is kept after one more frame."""
         rival = sight.rival
-        if rival is not None and rival.share >= _RIVAL and sight.certainty >= SURE:
+        if rival is not None and rival.share >= _RIVAL and sight.momentary >= SURE:
             return GateMemory(image, rival.patch)
         return replace(self, image=image)
 
@@ -54,7 +54,7 @@ def may_write(sight: Sight, memory: GateMemory, old: Box, new: Box, first: Templ
         first: the first template.
     """
     step = abs(0.5 * np.log(new[2] * new[3] / (old[2] * old[3])))
-    if sight.certainty < SURE or step > _STEP or sight.size_change > _WHOLE:
+    if sight.momentary < SURE or step > _STEP or sight.size_change > _WHOLE:
         return False
     if memory.rejected is None:
         return True

@@ -8,18 +8,19 @@ Source: SeqTrack (CVPR 2023), sections 3.3-3.4, with the numbers of the referenc
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.tracker.base import BaseTracker, Info
-from lib.tracker.certainty import ADVICE, Calibration, Sight, Witness
+from lib.tracker.certainty import ADVICE, Calibration, Recent, Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
 from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.history import seen_in, with_box
-from lib.tracker.lost import Presence, judge, sure_of, where_to_look
+from lib.tracker.lost import Look, compare, judge, places_to_look, sure_of
 from lib.tracker.settings import TrackerSettings
+from lib.tracker.state import TargetState, TrackerOutput
 from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
@@ -33,57 +34,6 @@ if TYPE_CHECKING:
 # How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
 _USUAL_SCORE_RATE = 0.1
 _TOP_SCORE = 4 * SCORE_SCALE
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """All that is remembered of one target.
-
-    Attributes:
-        box: xywh in image pixels.
-        templates: the T templates, oldest first; equal ones are the same object.
-        first_size: width and height in the first frame, in image pixels.
-        frame: number of the last frame; 0 is the first one.
-        usual_score: running mean of the score over the frames that were not held; None at first.
-        presence: what is believed of it, where a state is told.
-        memory: what the gated update needs of the frames before.
-        history: the last boxes, oldest first, xywh in image pixels: at most as many as the network
-            reads, and none while the target is lost.
-    """
-
-    box: Box
-    templates: tuple[Template, ...]
-    first_size: tuple[float, float]
-    frame: int = 0
-    usual_score: float | None = None
-    presence: Presence | None = None
-    memory: GateMemory | None = None
-    history: tuple[Box, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrackerOutput:
-    """What one step says of one target.
-
-    Attributes:
-        state: the target's new state; `state.box` is the answer.
-        tokens: the four tokens.
-        token_confidence: their four probabilities.
-        score: ten times the sum of these, which the update threshold is compared with.
-        updated: whether a new template was taken.
-        resize_factor: crop pixels per image pixel of the search crop.
-        certainty: in [0, 1], that the box is on the target.
-        sight: what that was told from; None where nobody asked.
-    """
-
-    state: TargetState
-    tokens: tuple[int, ...]
-    token_confidence: tuple[float, ...]
-    score: float
-    updated: bool
-    resize_factor: float
-    certainty: float
-    sight: Sight | None = None
 
 
 def _cut_templates(
@@ -156,20 +106,18 @@ def track_step(
     Raises:
         CheckpointError: the network's probabilities are not finite.
     """
-    crops = [
-        _search_crop(image, state, settings) for image, state in zip(images, states, strict=True)
+    elsewhere = [
+        _elsewhere(state, settings, image.shape[:2])
+        for image, state in zip(images, states, strict=True)
     ]
-    rows = [state.templates for state in states]
-    if settings.in_turn:
-        rows = [row[:1] * len(row) for row in rows]
-    everyone = list(range(len(states)))
-    asked = (engine, settings, states, images, crops, witness)
-    predictions = _ask(*asked, everyone, rows)
-    if settings.in_turn and (doubtful := _in_doubt(states, predictions)):
-        newest = [states[i].templates[-1:] * settings.num_templates for i in doubtful]
-        for i, other in zip(doubtful, _ask(*asked, doubtful, newest), strict=True):
-            if other.certainty > predictions[i].certainty:
-                predictions[i] = other
+    owners = [i for i, places in enumerate(elsewhere) for _ in places]
+    asked = [*states, *(place for places in elsewhere for place in places)]
+    pictures = [*images, *(images[i] for i in owners)]
+    found = _ask(engine, settings, asked, pictures, witness)
+    predictions = found[: len(states)]
+    for i in sorted(set(owners)):
+        others = [one for n, one in zip(owners, found[len(states) :], strict=True) if n == i]
+        predictions[i] = _compare(settings, predictions[i], others)
     if settings.gated:
         predictions = _gate(engine, settings, states, images, predictions)
     due = [i for i, prediction in enumerate(predictions) if prediction.updated]
@@ -181,24 +129,72 @@ def track_step(
     return predictions
 
 
+def _elsewhere(
+    state: TargetState, settings: TrackerSettings, size: tuple[int, int]
+) -> list[TargetState]:
+    """A target in doubt as if it were at each place where it is looked for."""
+    if settings.lost is None or state.presence is None:
+        return []
+    places = places_to_look(state.presence, settings.lost, settings.search_factor, size)
+    there = replace(state, presence=None, recent=Recent(), history=())
+    return [replace(there, box=place) for place in places]
+
+
+def _compare(
+    settings: TrackerSettings, prediction: TrackerOutput, others: Sequence[TrackerOutput]
+) -> TrackerOutput:
+    """The prediction for a target in doubt, or that of the look elsewhere which found it."""
+    state, rule = prediction.state, settings.lost
+    if state.presence is None or rule is None:
+        raise ValueError("only a target whose state is told is looked for elsewhere")
+    looks = [_look(one.state.box, one.sight) for one in others if one.sight is not None]
+    presence, which = compare(state.presence, rule, state.box, looks)
+    if which is None:
+        return replace(prediction, state=replace(state, presence=presence))
+    found = others[which].state
+    # It may be another thing: the certainty remembers that the box jumped.
+    recent = replace(found.recent, jump=_step(state.box, found.box))
+    found = replace(found, presence=presence, recent=recent)
+    return replace(others[which], state=found, updated=False)
+
+
+def _look(box: Box, sight: Sight) -> Look:
+    return Look(box, sight.certainty, sight.alike, sight.momentary)
+
+
 def _ask(
     engine: Engine,
     settings: TrackerSettings,
     states: Sequence[TargetState],
     images: Sequence[np.ndarray],
-    crops: Sequence[Crop],
     witness: Witness | None,
-    which: Sequence[int],
-    rows: Sequence[tuple[Template, ...]],
 ) -> list[TrackerOutput]:
-    """What the network says of some targets, `which`, by the templates of `rows`."""
-    past = [states[i].history for i in which]
-    output = _read_out(engine, settings, rows, [crops[i] for i in which], past)
-    _check_finite(output)
-    return [
-        advance(states[i], images[i], crops[i], output, n, settings, witness)
-        for n, i in enumerate(which)
+    """What the network says of each target, with the newest template where the first is unsure."""
+    factor, size = settings.search_factor, settings.search_size
+    crops = [
+        crop_square(image, state.box, factor, size)
+        for image, state in zip(images, states, strict=True)
     ]
+
+    def asked(which: Sequence[int], rows: Sequence[tuple[Template, ...]]) -> list[TrackerOutput]:
+        past = [states[i].history for i in which]
+        output = _read_out(engine, settings, rows, [crops[i] for i in which], past)
+        _check_finite(output)
+        return [
+            advance(states[i], images[i], crops[i], output, n, settings, witness)
+            for n, i in enumerate(which)
+        ]
+
+    rows = [state.templates for state in states]
+    if settings.in_turn:
+        rows = [row[:1] * len(row) for row in rows]
+    predictions = asked(range(len(states)), rows)
+    if settings.in_turn and (doubtful := _in_doubt(states, predictions)):
+        newest = [states[i].templates[-1:] * settings.num_templates for i in doubtful]
+        for i, other in zip(doubtful, asked(doubtful, newest), strict=True):
+            if _momentary(other) > _momentary(predictions[i]):
+                predictions[i] = other
+    return predictions
 
 
 def _read_out(
@@ -220,8 +216,13 @@ def _in_doubt(states: Sequence[TargetState], predictions: Sequence[TrackerOutput
     return [
         i
         for i, (state, one) in enumerate(zip(states, predictions, strict=True))
-        if one.certainty < SURE and state.templates[-1] is not state.templates[0]
+        if _momentary(one) < SURE and state.templates[-1] is not state.templates[0]
     ]
+
+
+def _momentary(one: TrackerOutput) -> float:
+    """How sure a frame is by itself: that the box jumped is no reason to write no template."""
+    return one.certainty if one.sight is None else one.sight.momentary
 
 
 def _check_finite(output: EngineOutput) -> None:
@@ -229,13 +230,6 @@ def _check_finite(output: EngineOutput) -> None:
         raise CheckpointError(
             "the network gives probabilities that are not finite; its weights are damaged"
         )
-
-
-def _search_crop(image: np.ndarray, state: TargetState, settings: TrackerSettings) -> Crop:
-    box, factor = state.box, settings.search_factor
-    if settings.lost and state.presence and state.presence.state == "lost":
-        box, factor = where_to_look(state.presence, settings.lost, factor, image.shape[:2])
-    return crop_square(image, box, factor, settings.search_size)
 
 
 def advance(
@@ -258,25 +252,25 @@ def advance(
     score = SCORE_SCALE * sum(confidence)
     usual = score if state.usual_score is None else state.usual_score
     certainty, sight, presence = score / _TOP_SCORE, None, state.presence
+    held = score < settings.hold_below * usual
+    there = state.box if held else box
     if witness is not None:
-        sight = _sight(witness, state, crop, output, index, box, score, usual)
+        step = _step(state.box, there)
+        sight = _sight(witness, state, crop, output, index, box, score, usual, step)
         certainty = sight.certainty
-    lost = presence is not None and presence.state == "lost"
-    held = not lost and score < settings.hold_below * usual
-    if held:
-        box = state.box
-    elif not lost:
+    if not held:
         usual += _USUAL_SCORE_RATE * (score - usual)
     if presence is not None and settings.lost is not None and sight is not None:
-        presence, box = judge(presence, settings.lost, box, certainty, sight.alike)
-        if lost := presence.state == "lost":
-            certainty = presence.level  # The look found another box than the one that counts.
+        presence = judge(presence, settings.lost, _look(there, sight))
+    lost = presence is not None and presence.state == "lost"
     updated = not (held or lost) and update_due(
         frame, score, settings.num_templates, settings.update_interval, settings.update_threshold
     )
-    known = replace(state, history=with_box(state.history, box, lost, settings.history))
+    history = with_box(state.history, there, lost, settings.history)
+    recent = state.recent if sight is None else sight.recent
+    known = replace(state, history=history, recent=recent)
     return TrackerOutput(
-        state=replace(known, box=box, frame=frame, usual_score=usual, presence=presence),
+        state=replace(known, box=there, frame=frame, usual_score=usual, presence=presence),
         tokens=tuple(output.tokens[index].tolist()),
         token_confidence=tuple(confidence),
         score=score,
@@ -308,6 +302,7 @@ def _sight(
     box: Box,
     score: float,
     usual: float,
+    step: float,
 ) -> Sight:
     if output.distributions is None:
         raise ValueError("the engine must keep its distributions for a witness")
@@ -319,7 +314,15 @@ def _sight(
         score / _TOP_SCORE,
         math.log(max(score, 1e-6) / max(usual, 1e-6)),
         0.5 * math.log(box[2] * box[3] / math.prod(state.first_size)),
+        step,
+        state.recent,
     )
+
+
+def _step(before: Box, now: Box) -> float:
+    """How far the centre of an xywh box went, in sides of the box."""
+    (a, b, v, u), (x, y, w, h) = before, now
+    return math.hypot(x + w / 2 - a - v / 2, y + h / 2 - b - u / 2) / math.sqrt(u * v)
 
 
 def _gate(

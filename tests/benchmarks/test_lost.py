@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from benchmarks.lost import Followed, _alarms, occlusion
+from benchmarks.lost import Followed, _alarms, absence, occlusion
+from lib.synthetic.video.absences import ABSENCE_SUITES
 
 
 def followed(present: str, good: str, lost: str, truth: np.ndarray | None = None) -> Followed:
     """A sequence from a letter for each frame, x for yes."""
     flags = [np.array([letter == "x" for letter in text]) for text in (present, good, lost)]
     boxes = np.tile([0.0, 0.0, 10.0, 10.0], (len(present), 1)) if truth is None else truth
-    return Followed("a", flags[0], flags[1] * 0.8, 1.0 - flags[2], flags[2], boxes)
+    return Followed("a", flags[0], flags[1] * 0.8, 1.0 - flags[2], flags[2], boxes, 50.0)
 
 
 def test_lost_is_a_false_alarm_on_the_target_and_where_it_began_there():
@@ -40,3 +41,9 @@ def test_generated_occlusions_hide_all_of_the_target():
     video = occlusion(301)
     hidden = ~np.asarray(video.visible, bool)
     assert len(video) == 150 and hidden.sum() >= 6
+
+
+def test_further_absences_are_of_no_suite():
+    video = absence(403)
+    assert video.name not in ABSENCE_SUITES["synthetic_absence"][1]
+    assert len(video) == 120 and not np.asarray(video.visible, bool).all()

@@ -9,6 +9,7 @@ import pytest
 from lib.tracker.certainty import (
     FEATURES,
     Calibration,
+    Recent,
     alike,
     calibration_path,
     distribution_evidence,
@@ -241,3 +242,28 @@ def test_boxes_that_are_all_good_calibrate_nothing() -> None:
         Calibration.fit(np.zeros((3, len(FEATURES))), np.ones(3, bool))
     with pytest.raises(ValueError, match="on the target and boxes off it"):
         Calibration.fit(np.zeros((3, len(FEATURES))), np.zeros(3, bool))
+
+
+def test_a_calibration_from_before_the_last_evidence_goes_on_as_it_was_fitted(tmp_path) -> None:
+    count = len(FEATURES) - 2
+    tree = Calibration((0.5,) * count, (2.0,) * count, (1.5,) * count, -1.0).tree()
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps(tree | {"features": FEATURES[:-2]}), encoding="utf-8")
+    made = Calibration.load(path)
+    evidence = np.linspace(-1, 1, len(FEATURES))
+    z = (evidence[:-2] - 0.5) / 2.0
+    assert made(evidence) == pytest.approx(1 / (1 + np.exp(1.0 - 1.5 * z.sum())))
+    assert made(evidence) == made(np.array([*evidence[:-2], 9.0, 9.0]))
+
+
+def test_a_jump_is_remembered_for_a_while_and_the_spread_for_less() -> None:
+    now = Recent()
+    now = now.after(0.1, 0.2)
+    assert (now.jump, now.entropy) == (0.1, 0.2)
+    now = now.after(1.5, 0.8)
+    assert now.jump == 1.5 and now.entropy == pytest.approx(0.38)
+    for _ in range(34):
+        now = now.after(0.0, 0.2)
+    assert now.jump == pytest.approx(0.75, abs=0.01)
+    assert now.entropy == pytest.approx(0.2, abs=1e-4)
+    assert now.evidence() == (pytest.approx(np.log(now.jump + 0.02)), now.entropy)

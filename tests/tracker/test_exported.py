@@ -144,8 +144,8 @@ def test_the_file_holds_all_settings(tmp_path):
     [
         pytest.param(None, "is not there; write it again with seqtrack export", id="none"),
         pytest.param("{", "cannot be read", id="cut off"),
-        pytest.param('{"version": 99}', "is of version 99, not 2; write it again", id="newer"),
-        pytest.param('{"version": 2, "settings": {"x": 1}}', "cannot be read", id="other fields"),
+        pytest.param('{"version": 99}', "is of version 99, not 3; write it again", id="newer"),
+        pytest.param('{"version": 3, "settings": {"x": 1}}', "cannot be read", id="other fields"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path, text, message):

@@ -30,7 +30,7 @@ def sight(
     evidence = np.zeros(len(FEATURES))
     evidence[FEATURES.index("size_change")] = change
     seen = Rival(rival, patch_of(OTHER, WHOLE))
-    return Sight(evidence, certainty, patch_of(pixels, WHOLE), seen)
+    return Sight(evidence, certainty, certainty, patch_of(pixels, WHOLE), rival=seen)
 
 
 def memory(rejected: bool = False) -> GateMemory:
@@ -213,4 +213,8 @@ def test_a_state_is_told_only_where_it_is_asked_for() -> None:
     doubting.initialize(frames[0], {"init_bbox": boxes[0]})
     answers = [doubting.track(frames[1]) for _ in range(6)]
     assert answers[-1]["state"] == "lost" and answers[-1]["certainty"] < 0.01
-    assert answers[-1]["target_bbox"] == list(boxes[0])
+    # What is half hidden is best followed from where it is: boxes are those without a state.
+    plainly = SeqTrackTracker(made.engine, load_config("seqtrack_tiny"))
+    plainly.initialize(frames[0], {"init_bbox": boxes[0]})
+    plain = [plainly.track(frames[1])["target_bbox"] for _ in range(6)]
+    np.testing.assert_allclose([one["target_bbox"] for one in answers], plain, atol=1e-3)

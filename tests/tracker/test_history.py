@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lib.models.seqtrack import build_seqtrack
+from lib.tracker.certainty import Recent
 from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.torch import TorchEngine
 from lib.tracker.lost import Presence, sure_of
@@ -61,7 +62,7 @@ def test_a_lost_target_has_no_past(monkeypatch):
     state = replace(state, presence=sure_of(state.box))
     lost = replace(state.presence, state="lost")
     monkeypatch.setattr("lib.tracker.seqtrack._sight", lambda *_: SIGHT)
-    monkeypatch.setattr("lib.tracker.seqtrack.judge", lambda p, rule, box, *_: (lost, box))
+    monkeypatch.setattr("lib.tracker.seqtrack.judge", lambda now, rule, look: lost)
     settings = replace(tracker.settings, lost=cfg.test.lost)
     crop = crop_square(frames[1], state.box, settings.search_factor, settings.search_size)
     said = tracker.engine.generate([state.templates], [crop.pixels])
@@ -71,7 +72,8 @@ def test_a_lost_target_has_no_past(monkeypatch):
 
 
 class SIGHT:
-    certainty, alike = 0.0, 0.0
+    certainty = momentary = alike = 0.0
+    recent = Recent()
 
 
 def test_engines_and_batches_say_the_same():

@@ -197,33 +197,30 @@ class Model(Section):
 
 
 class LostTarget(Section):
-    """TEST.LOST: the state tracked, uncertain or lost, and how a lost target is looked for. The
+    """TEST.LOST: the state tracked, uncertain or lost, and how a target in doubt is looked for. The
     certainties are those of the network's calibration; see docs/lost.md."""
 
     active: bool = False
-    """Tell the state of a target, and look for one that is lost. Off in SeqTrack."""
+    """Tell the state of a target, and look for one that is in doubt. Off in SeqTrack."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.3
     """How fast the level follows the certainty: its share of the newest frame."""
     unsure: Fraction = 0.35
-    """Level below which a tracked target is uncertain."""
+    """Level below which a tracked target is uncertain, and from which a lost one is so again."""
     sure: Fraction = 0.5
     """Level from which an uncertain target is tracked again."""
     below: Fraction = 0.2
     """Level below which a target is lost."""
-    back: Fraction = 0.5
-    """Certainty that a close look needs to take a lost target back at once. A place that is not
-    below UNSURE is looked at again, until the level is not either, or it gets worse."""
-    alike: Fraction = 0.45
-    """Likeness to the first template (of the colours' histograms) that it needs as well, or the
-    usual one where that was lower before."""
-    unlike: Fraction = 0.3
-    """What is less like the first template than this, and less than half as like as usual, is not
-    the target, however certain."""
-    widest: Annotated[float, Field(ge=1, le=8)] = 2.0
-    """How many times the usual search region the widest look is."""
-    steps: Count = 3
-    """Looks of growing size, from the usual one to the widest; then the widest go over the
-    picture."""
+    looks: Count = 4
+    """Further search regions of a frame in doubt: about the last sure box, then farther and farther
+    around, until all of the picture was seen; then again."""
+    watch: Count = 60
+    """Frames after the last uncertain one that still count as in doubt."""
+    confirm: Count = 3
+    """Frames in a row that have to speak for the same place elsewhere."""
+    margin: Annotated[float, Field(ge=0)] = 1.0
+    """By how much more has to speak for it than for the box that is followed, in log odds."""
+    slack: Annotated[float, Field(ge=0)] = 1.5
+    """By how much less may speak for it than usually does for the target, in log odds."""
 
 
 class Tracking(Section):

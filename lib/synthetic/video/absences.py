@@ -17,7 +17,8 @@ _LONGER = 3.0  # absences of 6 to 36 frames
 _STREAM = 77  # tells these draws from others of the same seed
 
 
-def _spec(number: int) -> SyntheticSpec:
+def absence_spec(number: int) -> SyntheticSpec:
+    """What sequence `number` of such a suite holds; a suite ends at any number."""
     rng = np.random.default_rng([number, _STREAM])
     drawn = draw_spec(rng, _LENGTH)
     return replace(
@@ -31,7 +32,7 @@ def _spec(number: int) -> SyntheticSpec:
 
 
 def _suite(name: str, count: int) -> Mapping[str, SyntheticSpec]:
-    return MappingProxyType({f"{name}-{i:03d}": _spec(i) for i in range(1, count + 1)})
+    return MappingProxyType({f"{name}-{i:03d}": absence_spec(i) for i in range(1, count + 1)})
 
 
 # Name of the data set -> its split, and sequence -> what it holds. The number is the seed.

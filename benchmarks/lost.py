@@ -17,8 +17,9 @@ more like those of synthetic_absence. Printed are:
 - the mean AUC (OTB's) and by how much tracking with the state changes it, with a 95 % bootstrap
   interval over the sequences;
 - how often the target is tracked again after it was away: 10 to 25 frames after it came back the
-  median IoU is 0.5 or more; and in how many of the cases it came back elsewhere, its centre farther
-  from where it went than half its size.
+  median IoU is 0.5 or more; of all, of those where it came back elsewhere, its centre farther from
+  where it went than half its size, and of those where that is outside of the search region about
+  that place, farther than twice its size.
 """
 
 import argparse
@@ -52,6 +53,8 @@ from lib.utils.errors import EXIT_OK
 LEAST_AWAY = 3
 AFTER = slice(10, 25)
 GOOD = 0.5
+# Sides of the box: half of one, and half of the side of a search region.
+ELSEWHERE, OUTSIDE = 0.5, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +93,17 @@ class Followed:
                 found[start:end] = True
         return found
 
-    def returns(self) -> list[tuple[bool, bool]]:
-        """For every absence with enough frames after it: is it tracked again; was it elsewhere."""
+    def returns(self) -> list[tuple[bool, float]]:
+        """For every absence with enough frames after it: is it tracked again, and how far did it
+        move meanwhile, in sides of its box."""
         found = []
         for start, end in _runs(~self.present):
             rows = slice(end + AFTER.start, end + AFTER.stop)
             if start > 0 and end - start >= LEAST_AWAY and len(self.present) >= rows.stop:
                 before, after = self.truth[start - 1], self.truth[end]
                 moved = np.hypot(*(after[:2] + after[2:] / 2 - before[:2] - before[2:] / 2))
-                elsewhere = moved > 0.5 * np.sqrt(before[2] * before[3])
-                found.append((bool(np.median(self.overlap[rows]) >= GOOD), bool(elsewhere)))
+                again = np.median(self.overlap[rows]) >= GOOD
+                found.append((bool(again), float(moved / np.sqrt(before[2] * before[3]))))
         return found
 
 
@@ -152,8 +156,12 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
         for name in ("present", "good", "certainty", "lost")
     )
     always = [one for one in rows if one.present.all()]
-    returned = [flags for one in rows for flags in one.returns()]
-    again, elsewhere = (sum(flags[i] for flags in returned) for i in (0, 1))
+    returned = [one for row in rows for one in row.returns()]
+    counts = [
+        f"{sum(again for again, moved in returned if moved > least)} of "
+        f"{sum(moved > least for _, moved in returned)}"
+        for least in (-1.0, ELSEWHERE, OUTSIDE)
+    ]
     away, off = average_precision(-certainty, ~present), average_precision(-certainty, ~good)
     lines = [
         f"{label}: {len(rows)} sequences, {len(good)} frames",
@@ -161,8 +169,8 @@ def table(label: str, rows: Sequence[Followed]) -> list[str]:
         f"  lost = away or box off it:     AUPRC {off:.3f}, base rate {(~good).mean():.3f}",
         f"  frames with a good box {100 * good[present].mean():.1f} % of those with the target; "
         f"certainty off by {100 * calibration_error(certainty, good):.1f} points",
-        f"  tracked again after an absence {again} of {len(returned)} ({elsewhere} came back "
-        f"elsewhere, of these {sum(a and b for a, b in returned)})",
+        f"  tracked again after an absence {counts[0]}; where it came back elsewhere {counts[1]}; "
+        f"outside of the search region {counts[2]}",
     ]
     if lost.any():
         hits, called = (lost & ~present).sum(), lost.sum()

@@ -33,8 +33,8 @@ def test_found_again_and_elsewhere():
     truth[44:, 0] = 6.0
     text = "x" * 5 + "." * 3 + "x" * 32 + "." * 4 + "x" * 36
     one = followed(text, "x" * 44 + "." * 36, "." * 80, truth)
-    assert one.returns() == [(True, False), (False, True)]
-    assert followed(text[:60], "x" * 60, "." * 60).returns() == [(True, False)]
+    assert one.returns() == [(True, 0.0), (False, 0.6)]
+    assert followed(text[:60], "x" * 60, "." * 60).returns() == [(True, 0.0)]
 
 
 def test_generated_occlusions_hide_all_of_the_target():

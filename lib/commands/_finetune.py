@@ -34,7 +34,7 @@ _RECORD, _PAGE = "finetune.json", "finetune.html"
 _HELD_OUT = 0.25
 # Generated pairs among the samples, so that the network does not forget other targets.
 _GENERATED = 0.25
-# Of the user's kind and of the generated one; few, for the calibration has only twelve numbers.
+# Of the user's kind and of the generated one; few, for a calibration has few numbers.
 _CALIBRATED_ON = "synthetic_calibration"
 _CALIBRATION_SEQUENCES = 12
 _TOGETHER = 8
@@ -172,7 +172,7 @@ class FineTuning:
 
     def _calibrate(self, final: Path, dataset: Dataset, device: str) -> None:
         """Fit the certainty of the new weights, where the old ones had one."""
-        from lib.tracker.certainty import calibration_path
+        from lib.tracker.calibration import calibration_path
 
         if not calibration_path(self.start).is_file():
             return

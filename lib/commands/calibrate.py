@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -26,6 +26,10 @@ from lib.tracker.registry import make_spec, with_checkpoint
 from lib.tracker.spec import TrackerSpec
 from lib.utils.errors import EXIT_OK, ConfigError, DataError, counted
 from lib.utils.files import sha256_of, user_path
+
+if TYPE_CHECKING:
+    from lib.evaluation.calibration import Observed
+    from lib.tracker.calibration import Calibration
 
 
 def build_parser() -> Parser:
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if spec.checkpoint is None:
         raise ConfigError("untrained weights cannot be calibrated; name others with --checkpoint")
     # Only now: importing torch takes seconds, and a typo should be answered before that.
-    from lib.tracker.certainty import calibration_path
+    from lib.tracker.calibration import calibration_path
 
     out = user_path(args.out, "--out") if args.out else calibration_path(spec.checkpoint)
     calibrate(spec, datasets, args.max_sequences, args.device, out)
@@ -101,30 +105,59 @@ def _chosen(dataset: Dataset, most: int | None) -> list[str]:
 
 def _observe(
     spec: TrackerSpec, datasets: Sequence[Dataset], most: int | None, device: str
-) -> list[Any]:
-    """What was seen of every video."""
-    from lib.evaluation.calibration import observe
+) -> "list[Observed]":
+    """What was seen of every video.
+
+    They are tracked once to learn which frames are sure, and once more knowing that: what the
+    target looks like in sure frames is evidence.
+
+    Raises:
+        DataError: there is too little to fit on.
+    """
+    from lib.evaluation.calibration import balanced, observe
     from lib.tracker.build import load_network
     from lib.tracker.certainty import Witness
     from lib.tracker.seqtrack import SeqTrackTracker
-    from lib.tracker.settings import by_interval
+    from lib.tracker.settings import by_interval, with_state
     from lib.utils.device import resolve_device
 
-    cfg = spec.config
-    if cfg is None:
+    if spec.config is None:
         raise ConfigError(f"{spec.config_name} has no network to calibrate")
-    network = load_network(cfg, spec.checkpoint, resolve_device(device))
-    tracker = SeqTrackTracker(network, by_interval(cfg))
-    tracker.engine.keep_distributions = True
-    witness = Witness(tracker.settings, None)
-    work = [(one, name) for one in datasets for name in _chosen(one, most)]
-    return [
-        observe(tracker, witness, dataset.load(name))
-        for dataset, name in tqdm(work, unit="sequence", disable=None)
-    ]
+    network = load_network(spec.config, spec.checkpoint, resolve_device(device))
+    cfg = with_state(by_interval(spec.config), False)
+    work = [[(one, name) for name in _chosen(one, most)] for one in datasets]
+    with tqdm(total=2 * sum(map(len, work)), unit="sequence", disable=None) as bar:
+
+        def seen(known: "Calibration | None") -> "list[Observed]":
+            # SeqTrack's own way: neither a state nor a gate decides what is seen.
+            tracker = SeqTrackTracker(network, cfg, calibration=known)
+            tracker.engine.keep_distributions = True
+            witness = Witness(tracker.settings, known)
+
+            def follow(dataset: Dataset, name: str) -> "Observed":
+                bar.update()
+                return observe(tracker, witness, dataset.load(name))
+
+            return balanced([[follow(*one) for one in videos] for videos in work])
+
+        return seen(_fitted(seen(None)))
 
 
-def _fit(seen: list[Any], record: dict[str, Any], out: Path) -> None:
+def _fitted(seen: "list[Observed]", record: dict[str, Any] | None = None) -> "Calibration":
+    """Fit on all videos.
+
+    Raises:
+        DataError: there is too little to fit on.
+    """
+    from lib.evaluation.calibration import fit, pooled
+
+    try:
+        return fit(pooled(seen), record)
+    except ValueError as error:
+        raise DataError(f"nothing can be calibrated on these videos: {error}") from error
+
+
+def _fit(seen: "list[Observed]", record: dict[str, Any], out: Path) -> None:
     """Fit, say how good it is on videos it was not fitted on, and write it.
 
     Raises:
@@ -132,24 +165,21 @@ def _fit(seen: list[Any], record: dict[str, Any], out: Path) -> None:
     """
     from lib.analysis.reliability import average_precision, calibration_error
     from lib.evaluation.calibration import held_out, pooled
-    from lib.tracker.certainty import Calibration
 
-    whole = pooled(seen)
+    good = pooled(seen).good
     try:
         outside = held_out(seen)
-        made = Calibration.fit(whole.evidence, whole.good)
     except ValueError as error:
         raise DataError(f"nothing can be calibrated on these videos: {error}") from error
-    frames = len(whole.good)
     found = {
-        "frames": frames,
-        "share_good": round(float(whole.good.mean()), 4),
-        "calibration_error": round(calibration_error(outside, whole.good), 4),
-        "average_precision_of_bad": round(average_precision(-outside, ~whole.good), 4),
+        "frames": len(good),
+        "share_good": round(float(good.mean()), 4),
+        "calibration_error": round(calibration_error(outside, good), 4),
+        "average_precision_of_bad": round(average_precision(-outside, ~good), 4),
     }
-    Calibration(made.means, made.scales, made.weights, made.bias, record | found).save(out)
+    _fitted(seen, record | found).save(out)
     say(
-        f"{counted(len(seen), 'video')}, {counted(frames, 'frame')}, "
+        f"{counted(len(seen), 'video')}, {counted(len(good), 'frame')}, "
         f"{100 * found['share_good']:.1f} % of the boxes good; on videos left out of the fit the "
         f"certainty is off by {100 * found['calibration_error']:.1f} points on average, and finds "
         f"bad boxes with an average precision of {found['average_precision_of_bad']:.2f} (chance "

@@ -17,7 +17,7 @@ from lib.config.schema import Config
 from lib.models.seqtrack import SeqTrack, build_seqtrack
 from lib.models.weights import load_weights
 from lib.tracker.base import BaseTracker
-from lib.tracker.certainty import ADVICE, Calibration, calibration_path
+from lib.tracker.calibration import ADVICE, Calibration, calibration_path
 from lib.tracker.engine.build import build_engine
 from lib.tracker.registry import find_tracker, weights_words
 from lib.tracker.seqtrack import SeqTrackTracker

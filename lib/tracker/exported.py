@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lib.tracker.base import Info
-from lib.tracker.certainty import Calibration
+from lib.tracker.calibration import Calibration
 from lib.tracker.engine.runtime import OnnxEngine
 from lib.tracker.seqtrack import EngineTracker
 from lib.tracker.settings import TrackerSettings

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lib.tracker.certainty import Sight, alike, template_patch
+from lib.tracker.appearance import alike, template_patch
+from lib.tracker.certainty import Sight
 from lib.tracker.engine.api import Template
 from lib.utils.boxes import Box, iou_xywh
 
 # Certainty that a template needs.
-SURE = 0.7
+SURE = 0.9
 # Largest change of size from frame to frame, and from the first frame: logarithms of the side.
 _STEP, _WHOLE = 0.2, 1.0
 # A place with this share of the chosen one's probability is a look-alike to remember.

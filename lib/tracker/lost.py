@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 TrackState = Literal["tracked", "uncertain", "lost"]
 # Certainties nearer to 0 or 1 than this tell nothing more.
 _LEAST = 0.002
-# In log odds: the difference of likeness between the target and a look-alike, 0.2, counts for 1.
-_LIKENESS_WEIGHT = 5.0
 # A place that is followed already is not left for one for which only so much more speaks.
 _STAY = 1.0
 # How fast the usual support follows.
@@ -37,20 +35,18 @@ class Look(NamedTuple):
     Attributes:
         box: xywh that was found.
         certainty: of it.
-        likeness: how like the first template it looks, 0..1.
-        momentary: its certainty if nothing were known of the frames before.
+        momentary: the same of the frame by itself, wherever its search region lies.
     """
 
     box: Box
     certainty: float
-    likeness: float
     momentary: float
 
     @property
     def support(self) -> float:
-        """What speaks for the box in this frame alone: log odds, and its likeness."""
+        """What speaks for the box in this frame alone: log odds."""
         p = min(max(self.momentary, _LEAST), 1 - _LEAST)
-        return math.log(p / (1 - p)) + _LIKENESS_WEIGHT * self.likeness
+        return math.log(p / (1 - p))
 
 
 class Candidate(NamedTuple):

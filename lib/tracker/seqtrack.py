@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.tracker.base import BaseTracker, Info
-from lib.tracker.certainty import ADVICE, Calibration, Recent, Sight, Witness
+from lib.tracker.calibration import ADVICE, Calibration
+from lib.tracker.certainty import Sight, Witness
 from lib.tracker.engine.api import Engine, EngineOutput, Template
+from lib.tracker.evidence import Recent
 from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.history import seen_in, with_box
 from lib.tracker.lost import Look, compare, judge, places_to_look, sure_of
 from lib.tracker.settings import TrackerSettings
 from lib.tracker.state import TargetState, TrackerOutput
-from lib.tracker.templates import SCORE_SCALE, replace_oldest, update_due
+from lib.tracker.templates import SCORE_SCALE, cut_templates, take_templates, update_due
 from lib.utils.boxes import Box, clip_xywh, pull_size
 from lib.utils.crop import Crop, crop_square, map_box_back
 from lib.utils.errors import CheckpointError, ConfigError, DataError
@@ -34,26 +36,6 @@ if TYPE_CHECKING:
 # How fast the usual score follows: ten frames, longer than a blur, shorter than a change of view.
 _USUAL_SCORE_RATE = 0.1
 _TOP_SCORE = 4 * SCORE_SCALE
-
-
-def _cut_templates(
-    images: Sequence[np.ndarray],
-    boxes: Sequence[Box],
-    settings: TrackerSettings,
-    engine: Engine,
-) -> list[Template]:
-    """A template around the xywh box of each frame, all taken in at once."""
-    size = settings.template_size
-    crops = [
-        crop_square(image, box, settings.template_factor, size)
-        for image, box in zip(images, boxes, strict=True)
-    ]
-    placed = []
-    for crop in crops:
-        # By S - 1, as the boxes of training samples are.
-        w, h = (side * crop.resize_factor / (size - 1) for side in crop.box[2:])
-        placed.append((0.5 - w / 2, 0.5 - h / 2, w, h))
-    return engine.templates([crop.pixels for crop in crops], placed)
 
 
 def start_target(
@@ -72,7 +54,7 @@ def start_target(
             "with w and h above zero are needed"
         )
     x, y, w, h = (float(value) for value in box)
-    (template,) = _cut_templates([image], [(x, y, w, h)], settings, engine)
+    (template,) = cut_templates([image], [(x, y, w, h)], settings, engine)
     return TargetState(
         (x, y, w, h),
         (template,) * settings.num_templates,
@@ -123,7 +105,7 @@ def track_step(
     due = [i for i, prediction in enumerate(predictions) if prediction.updated]
     if due:
         news = [predictions[i].state for i in due]
-        news = _take_templates(news, [images[i] for i in due], settings, engine)
+        news = take_templates(news, [images[i] for i in due], settings, engine)
         for i, new in zip(due, news, strict=True):
             predictions[i] = replace(predictions[i], state=new)
     return predictions
@@ -136,8 +118,29 @@ def _elsewhere(
     if settings.lost is None or state.presence is None:
         return []
     places = places_to_look(state.presence, settings.lost, settings.search_factor, size)
-    there = replace(state, presence=None, recent=Recent(), history=())
-    return [replace(there, box=place) for place in places]
+    return [_at(state, place) for place in places]
+
+
+def _at(state: TargetState, place: Box) -> TargetState:
+    """A target as if it had just been at that place."""
+    recent = Recent(looks=state.recent.looks)
+    return replace(state, box=place, presence=None, recent=recent, history=())
+
+
+def look_at(
+    engine: Engine,
+    settings: TrackerSettings,
+    state: TargetState,
+    image: np.ndarray,
+    places: Sequence[Box],
+    witness: Witness,
+) -> list[TrackerOutput]:
+    """What search regions at other places give, as if the target had been at the xywh `places`.
+
+    Arguments as those of `track_step`.
+    """
+    states = [_at(state, place) for place in places]
+    return _ask(engine, settings, states, [image] * len(places), witness)
 
 
 def _compare(
@@ -159,7 +162,7 @@ def _compare(
 
 
 def _look(box: Box, sight: Sight) -> Look:
-    return Look(box, sight.certainty, sight.alike, sight.momentary)
+    return Look(box, sight.certainty, sight.momentary)
 
 
 def _ask(
@@ -345,7 +348,7 @@ def _gate(
         gated.append(replace(one, state=replace(new, memory=memory), updated=due))
     if back:
         boxes = [gated[i].state.box for i in back]
-        made = _cut_templates([images[i] for i in back], boxes, settings, engine)
+        made = cut_templates([images[i] for i in back], boxes, settings, engine)
         before = [states[i].memory.image for i in back]  # type: ignore[union-attr]
         crops = [
             crop_square(image, box, settings.search_factor, settings.search_size)
@@ -360,22 +363,6 @@ def _gate(
             found = _box_in_image(states[i], before[n], crops[n], box, settings)
             gated[i] = replace(gated[i], updated=returns(found, states[i].box))
     return gated
-
-
-def _take_templates(
-    states: Sequence[TargetState],
-    images: Sequence[np.ndarray],
-    settings: TrackerSettings,
-    engine: Engine,
-) -> list[TargetState]:
-    """The states with a template cut around each box in place of the oldest."""
-    made = _cut_templates(images, [state.box for state in states], settings, engine)
-    taken = []
-    for state, new in zip(states, made, strict=True):
-        # The same template once more is less work than another one: engines go by identity.
-        same = next((old for old in state.templates if old.looks_like(new)), new)
-        taken.append(replace(state, templates=replace_oldest(state.templates, same)))
-    return taken
 
 
 class EngineTracker(BaseTracker):

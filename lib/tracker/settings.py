@@ -110,3 +110,9 @@ def by_interval(cfg: "Config") -> "Config":
     calibrated yet, which the gated rule needs."""
     test = cfg.test.model_copy(update={"update_rule": "interval"})
     return cfg.model_copy(update={"test": test})
+
+
+def with_state(cfg: "Config", told: bool) -> "Config":
+    """The configuration with the state of the target, or without."""
+    lost = cfg.test.lost.model_copy(update={"active": told})
+    return cfg.model_copy(update={"test": cfg.test.model_copy(update={"lost": lost})})

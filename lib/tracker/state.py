@@ -3,8 +3,9 @@ one batch."""
 
 from dataclasses import dataclass, field
 
-from lib.tracker.certainty import Recent, Sight
+from lib.tracker.certainty import Sight
 from lib.tracker.engine.api import Template
+from lib.tracker.evidence import Recent
 from lib.tracker.gate import GateMemory
 from lib.tracker.lost import Presence
 from lib.utils.boxes import Box

@@ -37,8 +37,9 @@ from lib.results.files import RUN_FILE, RunRecord, read_column, read_results, re
 from lib.results.record import differences, run_cautions
 from lib.submission.pack import read_seconds
 from lib.synthetic.video.dataset import load_synthetic
-from lib.tracker.certainty import FEATURES, Calibration
+from lib.tracker.calibration import Calibration, Regression
 from lib.tracker.engine.runtime import OnnxEngine
+from lib.tracker.evidence import FEATURES
 from lib.tracker.exported import read_tracker, write_tracker
 from lib.utils.checkpoint import read_checkpoint
 from lib.utils.download import Ledger
@@ -204,12 +205,14 @@ def _stack(folder: Path, file: Path) -> None:
 
 def _make_calibration(folder: Path) -> Sequence[Path]:
     row = tuple(float(i + 1) for i in range(len(FEATURES)))
-    Calibration(row, row, row, 0.5, {"dataset": "x"}).save(folder / "a.calibration.json")
+    part = Regression(row, row, row, 0.5)
+    made = Calibration(part, part, part, {"dataset": "x"})
+    made.save(folder / "a.calibration.json")
     return [folder / "a.calibration.json"]
 
 
 def _calibration(folder: Path, file: Path) -> None:
-    sure = Calibration.load(file)(np.zeros(len(FEATURES)))
+    sure = Calibration.load(file).whole(np.zeros(len(FEATURES)))
     assert 0 <= sure <= 1
 
 

@@ -19,7 +19,7 @@ from lib.datasets.text.ground_truth import read_frame_range
 from lib.datasets.training.coco import read_coco
 from lib.datasets.training.index import TrainingIndex
 from lib.results.files import read_run_record
-from lib.tracker.certainty import Calibration
+from lib.tracker.calibration import Calibration
 from lib.utils.checkpoint import read_checkpoint
 from lib.utils.errors import (
     CheckpointError,

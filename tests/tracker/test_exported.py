@@ -12,9 +12,10 @@ from lib.config.loader import load_config
 from lib.config.paths import repository_root, resolve_paths
 from lib.datasets.benchmarks.open import open_dataset
 from lib.tracker.build import find_calibration, load_network
-from lib.tracker.certainty import FEATURES, Calibration
+from lib.tracker.calibration import Calibration, Regression
 from lib.tracker.engine.onnx import export
 from lib.tracker.engine.runtime import OnnxEngine
+from lib.tracker.evidence import FEATURES
 from lib.tracker.exported import SeqTrackONNX, read_tracker, write_tracker
 from lib.tracker.registry import watching
 from lib.tracker.seqtrack import SeqTrackTracker
@@ -77,7 +78,9 @@ def calibration(bias=0.0):
     """One that goes by the evidence."""
     count = len(FEATURES)
     rng = np.random.default_rng(0)
-    return Calibration((0.0,) * count, (1.0,) * count, tuple(rng.normal(0, 0.2, count)), bias)
+    weights = tuple(rng.normal(0, 0.2, count))
+    part = Regression((0.0,) * count, (1.0,) * count, weights, bias)
+    return Calibration(part, part, part)
 
 
 def watched(cfg):

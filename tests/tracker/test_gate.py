@@ -1,5 +1,6 @@
 """The gated update: only what is surely the target becomes a template."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 
 from lib.config.loader import load_config
 from lib.config.paths import repository_root
+from lib.tracker.appearance import patch_of
 from lib.tracker.build import build_tracker, load_network
-from lib.tracker.certainty import FEATURES, Calibration, Rival, Sight, patch_of
+from lib.tracker.calibration import Calibration, Regression
+from lib.tracker.certainty import Sight
 from lib.tracker.engine.api import Template
+from lib.tracker.evidence import FEATURES, Rival
 from lib.tracker.gate import SURE, GateMemory, may_write, returns
 from lib.tracker.seqtrack import SeqTrackTracker
 from lib.tracker.spec import TrackerSpec
@@ -119,10 +123,15 @@ def tracker(rule: str, sure: float, *more: str) -> SeqTrackTracker:
             *more,
         ],
     )
-    count = len(FEATURES)
     # Says the same of every box.
-    fixed = Calibration((0.0,) * count, (1.0,) * count, (0.0,) * count, float(sure))
+    fixed = said_by((0.0,) * len(FEATURES), sure)
     return SeqTrackTracker(load_network(cfg, WEIGHTS), cfg, calibration=fixed)
+
+
+def said_by(weights: Sequence[float], bias: float) -> Calibration:
+    count = len(FEATURES)
+    part = Regression((0.0,) * count, (1.0,) * count, tuple(weights), float(bias))
+    return Calibration(part, part, part)
 
 
 def writes(made: SeqTrackTracker, frames, box) -> int:
@@ -163,7 +172,7 @@ def test_the_newest_template_is_asked_in_doubt_and_the_surer_answer_counts(monke
     frames, boxes = draw_sequence(3)
     made = tracker("gated", 0)
     by_centre = [0.1 * (name == "log_centre") for name in FEATURES]
-    made.witness.calibration = replace(made.witness.calibration, weights=tuple(by_centre))
+    made.witness.calibration = said_by(by_centre, 0)
     state, _ = made.start(frames[0], boxes[0])
     other, _ = made.start(frames[1], boxes[0] + 12)
     first, newest = state.templates[0], other.templates[0]
@@ -186,7 +195,7 @@ def test_the_newest_template_is_asked_in_doubt_and_the_surer_answer_counts(monke
     assert asked[2:] == [[(first, first)], [(newest, newest)]]
     assert both["certainty"] == max(one["certainty"] for one in alone) < SURE
     assert alone[0]["certainty"] != alone[1]["certainty"]
-    made.witness.calibration = replace(made.witness.calibration, bias=9.0)
+    made.witness.calibration = said_by(by_centre, 9)
     asked.clear()
     answer(first, newest)
     assert asked[0] == [(first, first)]
@@ -208,7 +217,7 @@ def test_a_state_is_told_only_where_it_is_asked_for() -> None:
     watching = SeqTrackTracker(made.engine, cfg, calibration=made.witness.calibration)
     assert watching.initialize(frames[0], {"init_bbox": boxes[0]})["state"] == "tracked"
     assert watching.track(frames[1])["state"] == "tracked"
-    never = replace(made.witness.calibration, bias=-9.0)
+    never = said_by((0.0,) * len(FEATURES), -9)
     doubting = SeqTrackTracker(made.engine, cfg, calibration=never)
     doubting.initialize(frames[0], {"init_bbox": boxes[0]})
     answers = [doubting.track(frames[1]) for _ in range(6)]

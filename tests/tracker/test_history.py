@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lib.models.seqtrack import build_seqtrack
-from lib.tracker.certainty import Recent
 from lib.tracker.engine.build import build_engine
 from lib.tracker.engine.torch import TorchEngine
+from lib.tracker.evidence import Recent
 from lib.tracker.lost import Presence, sure_of
 from lib.tracker.seqtrack import SeqTrackTracker, advance
 from lib.utils.crop import crop_square
@@ -72,7 +72,7 @@ def test_a_lost_target_has_no_past(monkeypatch):
 
 
 class SIGHT:
-    certainty = momentary = alike = 0.0
+    certainty = momentary = 0.0
     recent = Recent()
 
 

@@ -20,13 +20,13 @@ BOX: Box = (100.0, 80.0, 40.0, 30.0)
 SIZE = (240, 320)
 
 
-def look(certainty: float, box: Box = BOX, likeness: float = 1.0) -> Look:
-    return Look(box, certainty, likeness, certainty)
+def look(certainty: float, box: Box = BOX) -> Look:
+    return Look(box, certainty, certainty)
 
 
-def after(now: Presence, *certainties: float, box: Box = BOX, likeness: float = 1.0) -> Presence:
+def after(now: Presence, *certainties: float, box: Box = BOX) -> Presence:
     for certainty in certainties:
-        now = judge(now, RULE, look(certainty, box, likeness))
+        now = judge(now, RULE, look(certainty, box))
     return now
 
 
@@ -120,21 +120,21 @@ def test_a_place_is_taken_when_more_speaks_for_it_again_and_again() -> None:
 
 def test_a_look_alike_is_not_taken_for_a_target_that_is_seen() -> None:
     """Both are there: more speaks for the target, whatever was doubted before."""
-    alike = look(0.9, THERE, likeness=0.75)
+    alike = look(0.8, THERE)
     assert found(in_doubt(), alike, look(0.97), RULE.watch) is None
 
 
 def test_a_look_alike_for_which_less_speaks_than_usual_is_not_taken_for_one_that_is_away() -> None:
-    assert found(in_doubt(), look(0.9, THERE, likeness=0.7), look(0.02), RULE.watch) is None
+    assert found(in_doubt(), look(0.6, THERE), look(0.02), RULE.watch) is None
 
 
 def test_a_target_that_comes_back_is_taken_from_the_look_alike_that_is_followed() -> None:
     """The network is sure of the look-alike, but surer of the target."""
     now = in_doubt()
     for _ in range(10):
-        now = judge(now, RULE, look(0.9, (20.0, 20.0, 40.0, 30.0), likeness=0.75))
+        now = judge(now, RULE, look(0.8, (20.0, 20.0, 40.0, 30.0)))
     assert now.state == "tracked" and now.watch
-    followed = look(0.9, (20.0, 20.0, 40.0, 30.0), likeness=0.75)
+    followed = look(0.8, (20.0, 20.0, 40.0, 30.0))
     assert found(now, look(0.98, THERE), followed, 10) == RULE.confirm
 
 
@@ -149,7 +149,7 @@ def test_places_in_turn_are_no_place_seen_again() -> None:
 
 def test_a_look_that_finds_the_box_that_is_followed_is_no_other_place() -> None:
     near = (BOX[0] + 3, BOX[1] - 2, BOX[2], BOX[3])
-    assert found(in_doubt(), look(0.99, near), look(0.5, likeness=0.5), 20) is None
+    assert found(in_doubt(), look(0.99, near), look(0.5), 20) is None
 
 
 def leaving(length: int, gone: range) -> tuple[list[np.ndarray], Box]:

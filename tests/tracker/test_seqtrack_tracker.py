@@ -7,14 +7,9 @@ import pytest
 import torch
 
 from lib.models.seqtrack import build_seqtrack
-from lib.tracker.seqtrack import (
-    SeqTrackTracker,
-    _take_templates,
-    start_target,
-    track_step,
-)
+from lib.tracker.seqtrack import SeqTrackTracker, start_target, track_step
 from lib.tracker.settings import TrackerSettings
-from lib.tracker.templates import replace_oldest, update_due
+from lib.tracker.templates import replace_oldest, take_templates, update_due
 from lib.utils.errors import ConfigError, DataError
 from tests.helpers.tiny import draw_sequence, tiny_config
 
@@ -88,10 +83,10 @@ def test_an_update_that_shows_nothing_new_costs_nothing(network):
     frames, boxes = draw_sequence(2)
     tracker = tracker_for(network, count=3)
     state = start_target(frames[0], boxes[0], tracker.settings, tracker.engine)
-    (once,) = _take_templates([state], frames[:1], tracker.settings, tracker.engine)
+    (once,) = take_templates([state], frames[:1], tracker.settings, tracker.engine)
     assert once.templates == state.templates[:1] * 3
     moved = replace(state, box=(30.0, 30.0, 18.0, 14.0))
-    (twice,) = _take_templates([moved], frames[:1], tracker.settings, tracker.engine)
+    (twice,) = take_templates([moved], frames[:1], tracker.settings, tracker.engine)
     assert twice.templates[0] is twice.templates[1] is not twice.templates[2]
 
 

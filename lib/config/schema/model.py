@@ -217,9 +217,9 @@ class LostTarget(Section):
     """Frames after the last uncertain one that still count as in doubt."""
     confirm: Count = 3
     """Frames in a row that have to speak for the same place elsewhere."""
-    margin: Annotated[float, Field(ge=0)] = 1.0
+    margin: Annotated[float, Field(ge=0)] = 0.5
     """By how much more has to speak for it than for the box that is followed, in log odds."""
-    slack: Annotated[float, Field(ge=0)] = 1.5
+    slack: Annotated[float, Field(ge=0)] = 0.5
     """By how much less may speak for it than usually does for the target, in log odds."""
 
 

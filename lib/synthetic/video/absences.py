@@ -39,6 +39,6 @@ def _suite(name: str, count: int) -> Mapping[str, SyntheticSpec]:
 ABSENCE_SUITES = MappingProxyType(
     {
         "synthetic_absence": ("test", _suite("absence", 18)),
-        "synthetic_calibration": ("val", _suite("calibration", 24)),
+        "synthetic_calibration": ("val", _suite("calibration", 60)),
     }
 )

@@ -24,7 +24,7 @@ from lib.datasets.benchmarks.open import open_dataset
 from lib.datasets.sequence import Dataset
 from lib.tracker.registry import make_spec, with_checkpoint
 from lib.tracker.spec import TrackerSpec
-from lib.utils.errors import EXIT_OK, ConfigError, DataError, counted
+from lib.utils.errors import EXIT_OK, ConfigError, counted
 from lib.utils.files import sha256_of, user_path
 
 if TYPE_CHECKING:
@@ -114,47 +114,34 @@ def _observe(
     Raises:
         DataError: there is too little to fit on.
     """
-    from lib.evaluation.calibration import balanced, observe
+    from lib.evaluation.calibration import balanced, fit, observe
     from lib.tracker.build import load_network
     from lib.tracker.certainty import Witness
     from lib.tracker.seqtrack import SeqTrackTracker
-    from lib.tracker.settings import by_interval, with_state
+    from lib.tracker.settings import as_published
     from lib.utils.device import resolve_device
 
     if spec.config is None:
         raise ConfigError(f"{spec.config_name} has no network to calibrate")
     network = load_network(spec.config, spec.checkpoint, resolve_device(device))
-    cfg = with_state(by_interval(spec.config), False)
+    # Neither a state nor a gate decides what is seen.
+    cfg = as_published(spec.config)
     work = [[(one, name) for name in _chosen(one, most)] for one in datasets]
     with tqdm(total=2 * sum(map(len, work)), unit="sequence", disable=None) as bar:
 
         def seen(known: "Calibration | None") -> "list[Observed]":
-            # SeqTrack's own way: neither a state nor a gate decides what is seen.
             tracker = SeqTrackTracker(network, cfg, calibration=known)
             tracker.engine.keep_distributions = True
             witness = Witness(tracker.settings, known)
 
             def follow(dataset: Dataset, name: str) -> "Observed":
+                found = observe(tracker, witness, dataset.load(name))
                 bar.update()
-                return observe(tracker, witness, dataset.load(name))
+                return found
 
             return balanced([[follow(*one) for one in videos] for videos in work])
 
-        return seen(_fitted(seen(None)))
-
-
-def _fitted(seen: "list[Observed]", record: dict[str, Any] | None = None) -> "Calibration":
-    """Fit on all videos.
-
-    Raises:
-        DataError: there is too little to fit on.
-    """
-    from lib.evaluation.calibration import fit, pooled
-
-    try:
-        return fit(pooled(seen), record)
-    except ValueError as error:
-        raise DataError(f"nothing can be calibrated on these videos: {error}") from error
+        return seen(fit(seen(None)))
 
 
 def _fit(seen: "list[Observed]", record: dict[str, Any], out: Path) -> None:
@@ -164,20 +151,16 @@ def _fit(seen: "list[Observed]", record: dict[str, Any], out: Path) -> None:
         DataError: there is too little to fit on.
     """
     from lib.analysis.reliability import average_precision, calibration_error
-    from lib.evaluation.calibration import held_out, pooled
+    from lib.evaluation.calibration import fit, held_out, pooled
 
-    good = pooled(seen).good
-    try:
-        outside = held_out(seen)
-    except ValueError as error:
-        raise DataError(f"nothing can be calibrated on these videos: {error}") from error
+    good, outside = pooled(seen).good, held_out(seen)
     found = {
         "frames": len(good),
         "share_good": round(float(good.mean()), 4),
         "calibration_error": round(calibration_error(outside, good), 4),
         "average_precision_of_bad": round(average_precision(-outside, ~good), 4),
     }
-    _fitted(seen, record | found).save(out)
+    fit(seen, record | found).save(out)
     say(
         f"{counted(len(seen), 'video')}, {counted(len(good), 'frame')}, "
         f"{100 * found['share_good']:.1f} % of the boxes good; on videos left out of the fit the "

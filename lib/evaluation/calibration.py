@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from lib.datasets.sequence import Video
-from lib.tracker.calibration import Calibration, Regression
+from lib.tracker.calibration import NOTHING, OF_LOOKS, OF_PLACE, Calibration, Regression
 from lib.tracker.certainty import Witness
 from lib.tracker.evidence import FEATURES
 from lib.tracker.seqtrack import SeqTrackTracker, look_at, start_target, track_step
 from lib.tracker.state import TargetState
 from lib.utils.boxes import Box, iou_xywh
+from lib.utils.errors import DataError
 
 GOOD_OVERLAP = 0.5
 _FOLDS = 5
@@ -126,25 +127,37 @@ def balanced(sets: Sequence[Sequence[Observed]]) -> list[Observed]:
     return found
 
 
-def fit(seen: Observed, record: Mapping[str, Any] | None = None) -> Calibration:
-    """The calibration by which what was good is likeliest.
+def fit(seen: Sequence[Observed], record: Mapping[str, Any] | None = None) -> Calibration:
+    """The calibration by which what was good in these videos is likeliest.
 
     Raises:
-        ValueError: all boxes were good, or none.
+        DataError: all boxes were good, or none.
     """
-    places = (seen.elsewhere, seen.good_there)
-    counts = (seen.counts, seen.counts_there)
-    return Calibration.fit(seen.evidence, seen.good, *places, record, *counts)
+    whole = pooled(seen)
+    everywhere, good, counts = (
+        np.concatenate(both)
+        for both in (
+            (whole.evidence, whole.elsewhere),
+            (whole.good, whole.good_there),
+            (whole.counts, whole.counts_there),
+        )
+    )
+    return Calibration(
+        Regression.fit(whole.evidence, whole.good, whole.counts),
+        Regression.fit(everywhere, good, counts, OF_PLACE),
+        Regression.fit(whole.evidence, whole.good, whole.counts, OF_LOOKS),
+        record or {},
+    )
 
 
 def held_out(seen: Sequence[Observed]) -> np.ndarray:
     """Certainties of the pooled frames, each by a calibration fitted without its video.
 
     Raises:
-        ValueError: fewer than two videos, or too few with good and bad boxes.
+        DataError: fewer than two videos, or too few with good and bad boxes.
     """
     if len(seen) < 2:
-        raise ValueError("at least two videos are needed")
+        raise DataError(f"{NOTHING}: at least two videos are needed")
     folds = min(_FOLDS, len(seen))
     found: list[np.ndarray] = []
     for i, one in enumerate(seen):

@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from lib.tracker.evidence import FEATURES
-from lib.utils.errors import CheckpointError
+from lib.utils.errors import CheckpointError, DataError
 from lib.utils.files import atomic_write_text
 from lib.utils.json_text import parse_json
 
 ADVICE = "fit one with: seqtrack calibrate --config NAME --dataset synthetic_calibration"
+NOTHING = "nothing can be calibrated on these videos"
 _AGAIN = "remove it, or fit it again with seqtrack calibrate"
 # What hangs on where the search region lies, or on the box of the frames before.
-_OF_PLACE = tuple(map(FEATURES.index, ("shift", "recent_jump", "recent_entropy")))
+OF_PLACE = tuple(map(FEATURES.index, ("shift", "recent_jump", "recent_entropy")))
 # What hangs on which frames were sure.
-_OF_LOOKS = tuple(map(FEATURES.index, ("recent_colours", "recent_edges")))
+OF_LOOKS = tuple(map(FEATURES.index, ("recent_colours", "recent_edges")))
 # Calibrations of before go on as they were fitted: what is new has no weight in them.
 _OLDER = (FEATURES[:11], FEATURES[:13])
 
@@ -77,10 +78,10 @@ class Regression:
             without: which of the evidence gets no weight.
 
         Raises:
-            ValueError: all are good, or none.
+            DataError: all are good, or none.
         """
         if good.all() or not good.any():
-            raise ValueError("a calibration needs boxes on the target and boxes off it")
+            raise DataError(f"{NOTHING}: a calibration needs boxes on the target and boxes off it")
         evidence = np.array(evidence)
         evidence[:, without] = 0.0
         share = np.ones(len(evidence)) if counts is None else counts / counts.mean()
@@ -145,44 +146,6 @@ class Calibration:
     steady: Regression
     record: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def fit(
-        cls,
-        evidence: np.ndarray,
-        good: np.ndarray,
-        elsewhere: np.ndarray,
-        good_there: np.ndarray,
-        record: Mapping[str, Any] | None = None,
-        counts: np.ndarray | None = None,
-        counts_there: np.ndarray | None = None,
-    ) -> "Calibration":
-        """The calibration by which what was good is likeliest.
-
-        Args:
-            evidence: `(N, K)` of the boxes of a tracker.
-            good: `(N,)` whether they were on the target.
-            elsewhere: `(M, K)` of looks at other places.
-            good_there: `(M,)` likewise.
-            record: kept with it.
-            counts: `(N,)` how much each box counts; None: all the same.
-            counts_there: `(M,)` likewise.
-
-        Raises:
-            ValueError: all boxes of the tracker are good, or none.
-        """
-        counts = np.ones(len(good)) if counts is None else counts
-        counts_there = np.ones(len(good_there)) if counts_there is None else counts_there
-        everywhere, all_good, all_counts = (
-            np.concatenate(both)
-            for both in ((evidence, elsewhere), (good, good_there), (counts, counts_there))
-        )
-        return cls(
-            Regression.fit(evidence, good, counts),
-            Regression.fit(everywhere, all_good, all_counts, _OF_PLACE),
-            Regression.fit(evidence, good, counts, _OF_LOOKS),
-            record or {},
-        )
-
     def save(self, path: Path) -> None:
         """Write it as JSON, atomically."""
         atomic_write_text(path, json.dumps(self.tree(), indent=2) + "\n")
@@ -224,7 +187,7 @@ class Calibration:
                 )
             whole = Regression.from_tree(tree, len(features))
             if features in _OLDER:
-                return cls(whole, whole.forgetting(_OF_PLACE), whole, record)
+                return cls(whole, whole.forgetting(OF_PLACE), whole, record)
             parts = (
                 Regression.from_tree(tree[part], len(features)) for part in ("alone", "steady")
             )

@@ -105,14 +105,9 @@ class TrackerSettings:
         )
 
 
-def by_interval(cfg: "Config") -> "Config":
-    """The configuration with templates written at the interval: for weights that are not
-    calibrated yet, which the gated rule needs."""
-    test = cfg.test.model_copy(update={"update_rule": "interval"})
+def as_published(cfg: "Config") -> "Config":
+    """The configuration with templates written at the interval and no state of the target: for
+    weights that are not calibrated yet, which both need."""
+    lost = cfg.test.lost.model_copy(update={"active": False})
+    test = cfg.test.model_copy(update={"update_rule": "interval", "lost": lost})
     return cfg.model_copy(update={"test": test})
-
-
-def with_state(cfg: "Config", told: bool) -> "Config":
-    """The configuration with the state of the target, or without."""
-    lost = cfg.test.lost.model_copy(update={"active": told})
-    return cfg.model_copy(update={"test": cfg.test.model_copy(update={"lost": lost})})

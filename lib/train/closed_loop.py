@@ -18,7 +18,7 @@ from lib.evaluation.plan import RunOptions
 from lib.evaluation.sequence import ListSource, Outcome
 from lib.models.seqtrack import SeqTrack
 from lib.tracker.seqtrack import SeqTrackTracker
-from lib.tracker.settings import TrackerSettings, by_interval
+from lib.tracker.settings import TrackerSettings, as_published
 from lib.utils.distributed import World
 from lib.utils.errors import ConfigError, DataError
 
@@ -87,7 +87,7 @@ class ClosedLoop:
         if not names:
             return
         with _exact_convolutions():
-            tracker = SeqTrackTracker(network, by_interval(self.cfg), self.dataset.update_key)
+            tracker = SeqTrackTracker(network, as_published(self.cfg), self.dataset.update_key)
             options = RunOptions(
                 max_frames=self.cfg.data.val.sequences_frames,
                 batch_size=min(len(names), _TOGETHER),

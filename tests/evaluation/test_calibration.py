@@ -10,6 +10,7 @@ from lib.evaluation import calibration
 from lib.evaluation.calibration import Observed, balanced, fit, held_out, observe, pooled
 from lib.tracker.calibration import Regression
 from lib.tracker.evidence import FEATURES
+from lib.utils.errors import DataError
 from tests.helpers.memory_set import MemoryFrames
 
 BOX = (20.0, 30.0, 40.0, 50.0)
@@ -173,7 +174,7 @@ def test_each_data_set_counts_as_much_as_the_others() -> None:
     assert len(found) == 4
     assert pooled(found[:3]).counts.sum() == pytest.approx(1) == found[3].counts.sum()
     assert found[0].counts[0] == found[2].counts[0] == found[1].counts_there[0] < 0.02
-    both = fit(pooled(found))
+    both = fit(found)
     few, many = sets[1][0], pooled(sets[0])
     # As if the frames of the smaller set were there as often as those of the larger one.
     times = len(many.good) / len(few.good)
@@ -186,5 +187,34 @@ def test_each_data_set_counts_as_much_as_the_others() -> None:
 
 
 def test_one_video_cannot_be_held_out() -> None:
-    with pytest.raises(ValueError, match="two videos"):
+    with pytest.raises(DataError, match="two videos"):
         held_out([observed(0)])
+
+
+def test_each_regression_knows_what_it_may_know() -> None:
+    """Of a frame alone nothing that hangs on its place, and of sure frames not their looks."""
+    videos = [observed(seed) for seed in range(30)]
+    made, evidence = fit(videos, {"date": "today"}), pooled(videos).evidence
+    assert made.record == {"date": "today"}
+    other = evidence.copy()
+    for i, name in enumerate(FEATURES):
+        other[:, i] = evidence[::-1, i]
+        moved = {
+            part: not np.array_equal(getattr(made, part)(other), getattr(made, part)(evidence))
+            for part in ("whole", "alone", "steady")
+        }
+        assert moved["whole"]
+        assert moved["alone"] == (name not in ("shift", "recent_jump", "recent_entropy"))
+        assert moved["steady"] == (name not in ("recent_colours", "recent_edges"))
+        other[:, i] = evidence[:, i]
+
+
+def test_places_are_judged_by_what_was_seen_there_too() -> None:
+    rng = np.random.default_rng(4)
+    tracked, there = (rng.normal(size=(500, len(FEATURES))) for _ in range(2))
+    good = rng.random(500) < 1 / (1 + np.exp(-2 * tracked[:, 0]))
+    good_there = rng.random(500) < 1 / (1 + np.exp(-2 * there[:, 1]))
+    made = fit([Observed(tracked, good, there, good_there, np.ones(500), np.ones(500))])
+    alone, whole = np.array(made.alone.weights), np.array(made.whole.weights)
+    assert whole[0] > 1 and abs(whole[1]) < 0.3
+    assert alone[:2].min() > 0.5 and abs(alone[2:]).max() < 0.3

@@ -16,7 +16,7 @@ from lib.models.weights import PUBLISHED_CONFIGS
 from lib.profile.work import embedding_macs, encoder_macs
 from lib.tracker.build import build_tracker
 from lib.tracker.engine.build import build_engine
-from lib.tracker.settings import by_interval
+from lib.tracker.settings import as_published
 from lib.tracker.spec import TrackerSpec
 from lib.train.optim import parameter_groups
 from lib.utils.checkpoint import load_tensors
@@ -188,7 +188,7 @@ def test_it_trains_resumes_to_the_bit_merges_and_tracks(tmp_path):
     spec = TrackerSpec("seqtrack", "x", cfg, checkpoint=parts / last)
     with pytest.raises(ConfigError, match="gated needs a calibration of the weights"):
         build_tracker(spec)
-    tracker = build_tracker(dataclasses.replace(spec, config=by_interval(cfg)))
+    tracker = build_tracker(dataclasses.replace(spec, config=as_published(cfg)))
     frames, boxes = draw_sequence(8)
     tracker.initialize(frames[0], {"init_bbox": boxes[0]})
     assert np.isfinite([tracker.track(frame)["target_bbox"] for frame in frames[1:]]).all()

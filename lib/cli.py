@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lib import __version__
 from lib.commands._options import Parser
-from lib.commands.entry import run
+from lib.commands.entry import run_and_leave
 from lib.utils.advice import ROOT
 from lib.utils.errors import EXIT_CODES_HELP, did_you_mean
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not _has_benchmarks():
             parser.error(f"bench needs a checkout: {ROOT} has no folder benchmarks")
         sys.path.append(str(ROOT))
-    sys.exit(run(COMMANDS[name][0], arguments.arguments))
+    run_and_leave(COMMANDS[name][0], arguments.arguments)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from lib.utils.console import say
 from lib.utils.errors import (
@@ -36,6 +37,24 @@ def keeps(what: str) -> Iterator[None]:
     except (KeyboardInterrupt, Terminated) as stop:
         stop.args = (what,)
         raise
+
+
+def run_and_leave(module: str, argv: Sequence[str] | None = None) -> NoReturn:
+    """Call `run` and end this process with its exit code; one of several ends at once.
+
+    A thread of a process group may drop its last tensor a moment after the collective call has
+    returned, and needs Python for it: where Python is on its way out by then, the thread aborts
+    the process (github.com/pytorch/pytorch/issues/190489), and another code arrives.
+    """
+    try:
+        code: object = run(module, argv)
+    except SystemExit as end:
+        code = end.code
+    if "RANK" not in os.environ or not isinstance(code, int):
+        sys.exit(code)  # type: ignore[arg-type]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run(module: str, argv: Sequence[str] | None = None) -> int:

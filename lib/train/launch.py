@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 # Not `-m`: that would look for `lib` in the current folder first, and other trackers have one.
 _CODE = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from lib.commands.entry import run; "
-    "sys.exit(run(sys.argv[1], sys.argv[2:]))"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from lib.commands.entry import run_and_leave; run_and_leave(sys.argv[1], sys.argv[2:])"
 )
 # Those that the launcher handles, as far as this system has them.
 _SIGNALS = [one for one in signal.Signals if one.name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")]

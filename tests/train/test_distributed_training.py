@@ -108,7 +108,6 @@ def test_what_two_processes_do_together(tmp_path):
 
 
 FAILING = """
-import sys
 from lib.commands import entry
 from lib.utils.distributed import join_world
 from lib.utils.errors import CheckpointError
@@ -121,7 +120,7 @@ class Command:
             world.on_main(fail)
 
 entry.importlib.import_module = lambda name: Command
-sys.exit(entry.run("any"))
+entry.run_and_leave("any")
 """
 
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import tempfile
 from collections.abc import Sequence
@@ -339,16 +340,17 @@ def _targets(
     from benchmarks.targets import targets_record
     from lib.api import Tracker
     from lib.synthetic.video.dataset import load_synthetic
+    from lib.synthetic.video.suite import SUITES
 
     precision = args.precision[0] if args.precision else "fp32"
     chosen = {"engine": engines[0], "precision": precision, "cpu_threads": torch.get_num_threads()}
     spec = replace(_weights(args, spec, paths), **chosen)
     with Tracker(spec, device=str(device)) as tracker:
+        names = itertools.cycle([*SUITES["synthetic"], *SUITES["synthetic_hard"]])
         count = args.batch[0] if args.batch else 16
         record = targets_record(
             tracker,
-            load_synthetic("synthetic-002"),
-            count,
+            [load_synthetic(name) for name in itertools.islice(names, count)],
             args.max_frames,
             args.rounds or 3,
             args.seconds,

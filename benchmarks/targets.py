@@ -2,10 +2,12 @@
 
 Both sides are `Tracker.stream` over one video file, of 1280 x 720 pixels or as asked for: one side
 reads it once with all targets in one batch, the other once for each target, as somebody does who
-has a tracker of single targets. The network is loaded before the clock starts. The time of tracking
-alone is a row as well.
+has a tracker of single targets. The pictures are those of generated sequences side by side, so that
+every target is a thing that moves. The network is loaded before the clock starts. The time of
+tracking alone is a row as well.
 """
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +37,7 @@ class _Tracked:
 
 def targets_record(
     tracker: Tracker,
-    sequence: Video,
-    targets: int,
+    sequences: Sequence[Video],
     frames: int,
     rounds: int,
     seconds: float,
@@ -47,8 +48,7 @@ def targets_record(
 
     Args:
         tracker: with its network.
-        sequence: gives the pictures; its first box is the first target.
-        targets: how many.
+        sequences: each gives a part of the pictures and one target.
         frames: of the clip.
         rounds: turns of each side.
         seconds: begin no further round after that time.
@@ -56,7 +56,8 @@ def targets_record(
         size: width and height of the clip's pictures.
     """
     with tempfile.TemporaryDirectory() as folder:
-        clip, boxes = write_clip(Path(folder) / "clip.mp4", sequence, targets, frames, size)
+        clip, boxes = write_clip(Path(folder) / "clip.mp4", sequences, frames, size)
+        targets = len(boxes)
         works = {
             f"{targets} runs of one": lambda _: _join([_run(tracker, clip, [b]) for b in boxes]),
             f"one run of {targets}": lambda _: _run(tracker, clip, boxes),
@@ -85,25 +86,35 @@ def targets_record(
 
 
 def write_clip(
-    path: Path, sequence: Video, targets: int, frames: int, size: tuple[int, int] = SIZE
+    path: Path, sequences: Sequence[Video], frames: int, size: tuple[int, int] = SIZE
 ) -> tuple[Path, list[Box]]:
-    """A video file of the sequence's first frames, enlarged, and boxes of some targets in it.
+    """A video file of the sequences' first frames side by side, and the box of each one's target.
 
-    The first target is the sequence's own; the others are patches of the scene in a grid.
+    Args:
+        path: of the file.
+        sequences: fill a square grid row by row, each stretched to its tile.
+        frames: of the clip; no sequence has fewer.
+        size: width and height of the pictures.
     """
+    columns = math.ceil(math.sqrt(len(sequences)))
+    width, height = size[0] // columns, size[1] // columns
+    corners = [
+        (width * (number % columns), height * (number // columns))
+        for number in range(len(sequences))
+    ]
     sink = FileSink(path, 25)
     for index in range(frames):
-        image = sequence.frames.read(index % len(sequence))
-        picture = cv2.resize(image[..., ::-1], size, interpolation=cv2.INTER_LINEAR)
+        picture = np.zeros((size[1], size[0], 3), np.uint8)
+        for (x, y), sequence in zip(corners, sequences, strict=True):
+            tile = cv2.resize(sequence.frames.read(index)[..., ::-1], (width, height))
+            picture[y : y + height, x : x + width] = tile
         sink.write(picture, index / 25)
     sink.close()
-    there = np.array(sequence.init_box) / np.array(sequence.resolution * 2)
-    parts = [there * np.array(size * 2)]
-    for number in range(targets - 1):
-        row, column = divmod(number, 5)
-        patch = np.array([80 + 230 * column, 60 + 210 * (row % 3), 70, 60])
-        parts.append(patch / np.array(SIZE * 2) * np.array(size * 2))
-    return path, [tuple(part.tolist()) for part in parts]
+    boxes = []
+    for (x, y), sequence in zip(corners, sequences, strict=True):
+        share = np.array(sequence.init_box) / np.array(sequence.resolution * 2)
+        boxes.append(tuple((share * (width, height, width, height) + (x, y, 0, 0)).tolist()))
+    return path, boxes
 
 
 def _run(tracker: Tracker, clip: Path, boxes: Sequence[Box]) -> _Tracked:

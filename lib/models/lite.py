@@ -75,7 +75,12 @@ class LiteStem(nn.Module):
     Args:
         width: channels C of a token.
         channels: channels F of the fine features.
+
+    Attributes:
+        at_once: so many images at a time go through; None: all of a batch.
     """
+
+    at_once: int | None = None
 
     def __init__(self, width: int, channels: int = 48) -> None:
         super().__init__()
@@ -101,6 +106,13 @@ class LiteStem(nn.Module):
     def features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, S, S)` images to `(B, F, S / 8, S / 8)` and `(B, 112, S / 16, S / 16)`."""
         images = images.contiguous(memory_format=torch.channels_last)
+        if self.at_once is None or len(images) <= self.at_once:
+            return self._features(images)
+        parts = [self._features(part) for part in images.split(self.at_once)]
+        fine, far = (torch.cat(some) for some in zip(*parts, strict=True))
+        return fine, far
+
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         near = self.early(self.first(images))
         far = self.late(near)
         fine = self.lateral(near) + F.interpolate(self.top(far), scale_factor=2.0, mode="nearest")

@@ -6,6 +6,7 @@ import timm
 import torch
 
 from lib.models.lite import LiteStem, load_lite
+from lib.models.packed import prepare
 from lib.models.seqtrack import build_seqtrack
 from lib.tracker.engine.build import build_engine
 from lib.utils.errors import CheckpointError
@@ -91,3 +92,30 @@ def test_engines_agree():
         said.append(engine.generate([[kept] * cfg.test.num_templates], [search]))
     assert torch.equal(said[0].tokens, said[1].tokens)
     torch.testing.assert_close(said[0].boxes, said[1].boxes, rtol=1e-4, atol=1e-6)
+
+
+def test_a_batch_in_parts_gives_the_same(monkeypatch):
+    """What tracks on a CPU sends a large batch through the stem by and by."""
+    cfg = tiny_config(MODEL={"ENCODER": {"STEM": "lite"}})
+    torch.manual_seed(5)
+    stem = prepare(build_seqtrack(cfg).eval(), cfg).encoder.body.patch_embed
+    assert stem.at_once is not None
+    images = torch.randn(2 * stem.at_once + 3, 3, 64, 64)
+    passed = []
+    monkeypatch.setattr(stem.first, "forward", counted(stem.first.forward, passed))
+    with torch.inference_mode():
+        parts = stem.features(images)
+        monkeypatch.setattr(stem, "at_once", None)
+        whole = stem.features(images)
+    most = len(images) // 2
+    assert max(passed[:-1]) < most and sum(passed[:-1]) == passed[-1] == len(images)
+    for one, other in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def counted(forward, sizes):
+    def noting(images):
+        sizes.append(len(images))
+        return forward(images)
+
+    return noting

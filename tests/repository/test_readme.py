@@ -70,7 +70,9 @@ def command_module(words: list[str]) -> tuple[str, list[str]] | None:
         words = ["python", *words[script:]]
     if words[0] == "python" and words[1].startswith(("tracking/", "scripts/")):
         source = (ROOT / words[1]).read_text(encoding="utf-8")
-        match = re.search(r"run\(\"((?:lib\.commands|benchmarks|tests\.\w+)\.\w+)\"\)", source)
+        match = re.search(
+            r"run(?:_and_leave)?\(\"((?:lib\.commands|benchmarks|tests\.\w+)\.\w+)\"\)", source
+        )
         assert match, f"{words[1]} calls no command of lib.commands"
         return within(match[1], words[2:])
     return None

@@ -1,5 +1,6 @@
 """Has the VOT toolkit run trackers, and sees that it has."""
 
+import re
 import shlex
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from lib.vot.toolkit import Toolkit, find_toolkit, last_trouble, log_lines, plai
 from lib.vot.workspace import Workspace
 
 _PRINT_EVERY = 60.0
+_NO_REPLY = re.compile(r"did not reply in (\d+) seconds")
 
 
 def run(
@@ -183,9 +185,13 @@ class Progress:
 def why(workspace: Workspace, name: str, log: Path, began: float, code: int) -> str:
     """Why the toolkit, begun at `began` (seconds since 1970), stopped: the tracker's last error."""
     lines = log_lines(log)
+    early = ""
     for line in lines:
-        if "did not reply" in line:
-            return f"timeout: {line.partition('sequence')[2].strip() or line}"
+        if found := _NO_REPLY.search(line):
+            if time.time() - began >= int(found[1]):
+                return f"timeout: {line.partition('sequence')[2].strip() or line}"
+            # It says so too of a process that ended before its clock ticked for the first time.
+            early = ", but less time went by: the tracker's process ended"
     logs = (workspace.logs_dir / name).glob("*.log")
     for path in sorted(logs, key=lambda one: one.stat().st_mtime, reverse=True):
         if path.stat().st_mtime < began:
@@ -198,4 +204,4 @@ def why(workspace: Workspace, name: str, log: Path, began: float, code: int) -> 
             return f"the tracker's process died without a word (its log: {path.name})"
     if any("interrupted by the user" in line for line in lines):
         return "interrupted"
-    return f"the toolkit (exit code {code}) says: {last_trouble(lines)}"
+    return f"the toolkit (exit code {code}) says: {last_trouble(lines)}{early}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from lib.config.paths import ALPHA_REFINE_FOLDER, repository_root
 from lib.config.schema import PUBLISHED_CONFIGS
 from lib.utils.errors import ConfigError
 from lib.vot.entry import DEFAULT_TRACKERS, find_entry, made_of
+from lib.vot.run import why
 from lib.vot.sequences import VotSequence
 from lib.vot.stacks import STACKS, find_stack
 from lib.vot.toolkit import TOOLKIT_VERSION, is_plain
@@ -287,6 +289,26 @@ def test_run_score_and_zoo(place: Place, capsys) -> None:
     target.write_text(json.dumps({"seqtrack_b256": rows["static_box"] | official}))
     assert run("lib.commands.analyze", ["--zoo", "--save_dir", str(place.save)]) == 0
     assert "26.2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "own", "said"),
+    [
+        (31, "", "timeout: disc: Tracker interrupted, it did not reply in 30 seconds"),
+        (3, "", "the toolkit (exit code 0) says: Error, sequence disc: Tracker interrupted, it did "
+         "not reply in 30 seconds, but less time went by: the tracker's process ended"),
+        (3, "error: no such weights", "the tracker stopped: no such weights"),
+    ],
+)  # fmt: skip
+def test_a_timeout_is_one_only_after_its_time(tmp_path: Path, seconds, own, said) -> None:
+    """The toolkit says so of every process that ends before its clock ticks."""
+    log = tmp_path / "toolkit.log"
+    log.write_text("Error, sequence disc: Tracker interrupted, it did not reply in 30 seconds\n")
+    if own:
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "1.log").write_text(own)
+    place = SimpleNamespace(logs_dir=tmp_path)
+    assert why(place, "mine", log, time.time() - seconds, 0) == said
 
 
 def test_a_stopped_run_goes_on(place: Place, capsys, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ _WORTH_PACKING = 1 << 24
 # to 15 % longer than 264.
 _ROWS = 8
 # So many images go through a stem of inverted blocks at a time: what is between its layers, 2 MB
-# for each, then stays near the processor. 48 at a time take 1.5 times as long.
+# for each, then stays near the processor and need not be new memory in each layer.
 _IMAGES = 8
 # Those whose activation takes all that the first layer gives.
 _MLPS = (Mlp, timm.layers.Mlp)
